@@ -1,0 +1,307 @@
+import { type Clock, sleep } from "../clock.ts";
+import type { Config } from "../config/load.ts";
+import { messageOf } from "../errors/app-error.ts";
+import { LifecycleError } from "./errors.ts";
+import type { EventLog } from "./events.ts";
+import { describe, type Graph, type Node } from "./graph.ts";
+import { limited } from "./limited.ts";
+import type { AnyNeed, HookContext, HookName } from "./provider.ts";
+import type { Token } from "./token.ts";
+
+export interface Limits {
+  readonly hookMs: number;
+  readonly startMs: number;
+  readonly stopMs: number;
+  readonly drainMs: number;
+  readonly announceDelayMs: number;
+}
+
+export interface LifecycleOptions {
+  readonly graph: Graph;
+  readonly settings: Config;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly events: EventLog;
+}
+
+const maxParallelHooks = 16;
+const cancelGraceMs = 1_000;
+
+/** Walks the graph: up needs first, independent branches in parallel; down strictly in reverse, going on after failures. */
+export class Lifecycle {
+  readonly #graph: Graph;
+  readonly #settings: Config;
+  readonly #limits: Limits;
+  readonly #clock: Clock;
+  readonly #events: EventLog;
+  readonly #values = new Map<Node, unknown>();
+  readonly #joined = new Set<Node>();
+
+  constructor({ graph, settings, limits, clock, events }: LifecycleOptions) {
+    this.#graph = graph;
+    this.#settings = settings;
+    this.#limits = limits;
+    this.#clock = clock;
+    this.#events = events;
+  }
+
+  /** The value of a token, boxed, or undefined when it was not built. */
+  valueOf(token: Token): { readonly built: unknown } | undefined {
+    const node = this.#graph.byToken.get(token)?.[0];
+    return node && this.#values.has(node) ? { built: this.#values.get(node) } : undefined;
+  }
+
+  async start(cancel: AbortSignal): Promise<void> {
+    const phase = this.#phase(this.#limits.startMs, "start", cancel);
+    try {
+      await this.#bringUp(
+        this.#graph.nodes.filter(({ ground }) => ground),
+        phase,
+      );
+      await this.#bringUp(
+        this.#graph.nodes.filter(({ ground }) => !ground),
+        phase,
+      );
+      this.#events.emit({ type: "state", state: "ready" });
+      await this.#joinAll(phase);
+    } catch (error) {
+      phase.abort(error); // whatever still runs beside the failure
+      const stopErrors = await this.#takeDown();
+      const also =
+        stopErrors.length === 0 ? "" : `; and while stopping what had started: ${stopErrors.map(messageOf).join("; ")}`;
+      throw new LifecycleError("ERR_LIFECYCLE_START", "failed_precondition", `${messageOf(error)}${also}`, {
+        cause: stopErrors.length === 0 ? error : new AggregateError([error, ...stopErrors]),
+      });
+    } finally {
+      phase.end();
+    }
+  }
+
+  async stop(): Promise<void> {
+    const errors = await this.#takeDown();
+    this.#events.emit({ type: "state", state: "stopped" });
+    if (errors.length === 0) return;
+    throw new LifecycleError(
+      "ERR_LIFECYCLE_STOP",
+      "failed_precondition",
+      `${errors.length} hook${errors.length === 1 ? "" : "s"} failed while stopping: ${errors.map(messageOf).join("; ")}`,
+      { cause: new AggregateError(errors) },
+    );
+  }
+
+  async #bringUp(nodes: readonly Node[], phase: Phase): Promise<void> {
+    const slots = new Slots(maxParallelHooks);
+    const up = new Map<Node, Promise<void>>();
+    let firstFailure: { readonly error: unknown } | undefined;
+    for (const node of nodes) {
+      // dependencies stand earlier in the list, so their promises exist
+      const ready = Promise.all(node.dependencies.map((dependency) => up.get(dependency)));
+      const own = ready
+        .then(() => slots.use(() => this.#create(node, phase.signal)))
+        .catch((error: unknown) => {
+          firstFailure ??= { error };
+          phase.abort(error);
+          throw error;
+        });
+      up.set(node, own);
+    }
+    await Promise.allSettled(up.values());
+    if (firstFailure) throw firstFailure.error;
+  }
+
+  async #create(node: Node, signal: AbortSignal): Promise<void> {
+    const { definition } = node;
+    const needs = Object.fromEntries(
+      Object.entries(definition.needs).map(([name, need]) => [name, this.#resolve(need)]),
+    );
+    const limitMs = definition.limits.createMs ?? this.#limits.hookMs;
+    const onLate = (value: unknown): void => {
+      // it came after it was given up: nobody holds it, so it is released here, and a failure is told like any other
+      void this.#runHook(node, "stop", value, new AbortController().signal).catch(() => undefined);
+    };
+    const value = await this.#timed(node, "create", () =>
+      limited((context: HookContext) => definition.create(needs, context), {
+        clock: this.#clock,
+        what: () => whatOf(node, "create", this.#graph),
+        limitMs,
+        signal,
+        cancelGraceMs,
+        onLate,
+      }),
+    );
+    this.#values.set(node, value);
+    await this.#runHook(node, "start", value, signal);
+  }
+
+  #resolve(need: AnyNeed): unknown {
+    if (need.kind === "settings") return this.#settings.get(need.section);
+    const nodes = this.#graph.byToken.get(need) ?? [];
+    if (need.kind === "list") return Object.freeze(nodes.map((node) => this.#values.get(node)));
+    const [node] = nodes;
+    return node && this.#values.get(node);
+  }
+
+  async #joinAll(phase: Phase): Promise<void> {
+    const results = await Promise.allSettled(
+      this.#withHook("join").map(async (node) => {
+        this.#joined.add(node);
+        await this.#runHook(node, "join", this.#values.get(node), phase.signal);
+      }),
+    );
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  /** Leave, announce, drain, then stop in reverse; returns what failed. Has a budget of its own, whatever the start has used. */
+  async #takeDown(): Promise<unknown[]> {
+    const errors: unknown[] = [];
+    const phase = this.#phase(this.#limits.stopMs, "stop");
+    const collect = async (nodes: readonly Node[], hook: HookName, signal: AbortSignal): Promise<void> => {
+      const results = await Promise.allSettled(
+        nodes.map((node) => this.#runHook(node, hook, this.#values.get(node), signal)),
+      );
+      errors.push(
+        ...results
+          .filter((result) => result.status === "rejected")
+          .map(({ reason }: PromiseRejectedResult) => reason as unknown),
+      );
+    };
+    try {
+      if (this.#events.state === "ready") {
+        this.#events.emit({ type: "state", state: "draining" });
+        await this.#drain(phase, collect);
+      }
+      this.#events.emit({ type: "state", state: "stopping" });
+      const down = new Map<Node, Promise<void>>();
+      const created = this.#graph.nodes.filter((node) => this.#values.has(node)).toReversed();
+      const dependents = invert(created);
+      const stop = async (node: Node): Promise<void> => {
+        await Promise.all((dependents.get(node) ?? []).map((dependent) => down.get(dependent)));
+        await collect([node], "stop", phase.signal);
+      };
+      for (const isGround of [false, true]) {
+        for (const node of created.filter(({ ground }) => ground === isGround)) down.set(node, stop(node));
+        await Promise.all(down.values());
+      }
+    } finally {
+      phase.end();
+    }
+    return errors;
+  }
+
+  async #drain(
+    stop: Phase,
+    collect: (nodes: readonly Node[], hook: HookName, signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const phase = this.#phase(this.#limits.drainMs, "drain", stop.signal);
+    try {
+      await collect(
+        this.#withHook("leave").filter((node) => this.#joined.has(node) || !node.definition.hooks.join),
+        "leave",
+        phase.signal,
+      );
+      const draining = this.#withHook("drain");
+      if (draining.length === 0) return;
+      await sleep(this.#clock, this.#limits.announceDelayMs, { signal: phase.signal }).catch(() => undefined); // cut short by the limit: drain now
+      await collect(draining, "drain", phase.signal);
+    } finally {
+      phase.end();
+    }
+  }
+
+  #withHook(hook: HookName): Node[] {
+    return this.#graph.nodes.filter((node) => node.definition.hooks[hook] && this.#values.has(node));
+  }
+
+  async #runHook(node: Node, name: HookName, value: unknown, signal: AbortSignal): Promise<void> {
+    const hook = node.definition.hooks[name];
+    if (!hook) return;
+    const limitMs =
+      node.definition.limits[`${name}Ms`] ?? (name === "drain" ? this.#limits.drainMs : this.#limits.hookMs);
+    await this.#timed(node, name, () =>
+      limited((context: HookContext) => hook(value, context), {
+        clock: this.#clock,
+        what: () => whatOf(node, name, this.#graph),
+        limitMs,
+        signal,
+        cancelGraceMs,
+      }),
+    );
+  }
+
+  async #timed<T>(node: Node, hook: HookName | "create", work: () => Promise<T>): Promise<T> {
+    const startedAtMs = this.#clock.monotonicMs();
+    const facts = { type: "hook", hook, provider: node.definition.provides.name, module: node.module } as const;
+    try {
+      const result = await work();
+      this.#events.emit({ ...facts, tookMs: this.#clock.monotonicMs() - startedAtMs });
+      return result;
+    } catch (error) {
+      this.#events.emit({ ...facts, tookMs: this.#clock.monotonicMs() - startedAtMs, error });
+      throw error;
+    }
+  }
+
+  #phase(limitMs: number, name: string, parent?: AbortSignal): Phase {
+    const controller = new AbortController();
+    const timer = this.#clock.schedule(limitMs, () =>
+      controller.abort(new Error(`${name} took longer than its limit of ${limitMs} ms`)),
+    );
+    return {
+      signal: parent ? AbortSignal.any([parent, controller.signal]) : controller.signal,
+      abort: (reason) => controller.abort(reason),
+      end: () => timer.cancel(),
+    };
+  }
+}
+
+interface Phase {
+  readonly signal: AbortSignal;
+  abort(reason: unknown): void;
+  end(): void;
+}
+
+/** At most `count` pieces of work at once; the rest wait in order. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free++;
+    }
+  }
+}
+
+function invert(nodes: readonly Node[]): Map<Node, Node[]> {
+  const dependents = new Map<Node, Node[]>();
+  for (const node of nodes) {
+    for (const dependency of node.dependencies) {
+      const list = dependents.get(dependency);
+      if (list) list.push(node);
+      else dependents.set(dependency, [node]);
+    }
+  }
+  return dependents;
+}
+
+/** `start of "pool" (module database, src/x.ts:3), needed by "notes" (…)`: the chain up to what nothing needs. */
+function whatOf(node: Node, hook: string, graph: Graph): string {
+  const chain = [node];
+  for (let user = userOf(node, graph); user && !chain.includes(user); user = userOf(user, graph)) chain.push(user);
+  return `${hook} of ${chain.map(describe).join(", needed by ")}`;
+}
+
+function userOf(node: Node, graph: Graph): Node | undefined {
+  return graph.nodes.find(({ dependencies }) => dependencies.includes(node));
+}

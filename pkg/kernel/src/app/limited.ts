@@ -1,0 +1,89 @@
+import type { Clock } from "../clock.ts";
+import { messageOf } from "../errors/app-error.ts";
+import { LifecycleError } from "./errors.ts";
+import type { HookContext } from "./provider.ts";
+
+export interface LimitedOptions<T> {
+  readonly clock: Clock;
+  /** For messages: `start of "database"`. */
+  readonly what: () => string;
+  readonly limitMs: number;
+  /** Cancels it: the work gets {@link cancelGraceMs} to settle, then it is abandoned. */
+  readonly signal: AbortSignal;
+  /** Milliseconds that cancelled work has to settle. */
+  readonly cancelGraceMs: number;
+  /** Called with what the work returns after it was abandoned, so that it can be released. */
+  readonly onLate?: (value: T) => void;
+}
+
+/**
+ * Runs one hook under its limit. Work that overruns is told by its signal, named in the error, and no longer waited for.
+ * @throws {@link LifecycleError} `ERR_LIFECYCLE_TIMEOUT`, `ERR_LIFECYCLE_CANCELLED`, or `ERR_LIFECYCLE_HOOK` with the cause.
+ */
+export async function limited<T>(
+  work: (context: HookContext) => T | Promise<T>,
+  options: LimitedOptions<T>,
+): Promise<T> {
+  const { clock, what, limitMs, signal, cancelGraceMs, onLate } = options;
+  if (signal.aborted)
+    throw new LifecycleError(
+      "ERR_LIFECYCLE_CANCELLED",
+      "cancelled",
+      `${what()} did not run: ${messageOf(signal.reason)}`,
+    );
+  const controller = new AbortController();
+  const givenUp = Promise.withResolvers<never>();
+  let abandoned = false;
+  const abandon = (error: LifecycleError): void => {
+    abandoned = true;
+    controller.abort(error);
+    givenUp.reject(error);
+  };
+  const timer = clock.schedule(limitMs, () =>
+    abandon(
+      new LifecycleError(
+        "ERR_LIFECYCLE_TIMEOUT",
+        "deadline_exceeded",
+        `${what()} took longer than its limit of ${limitMs} ms and was abandoned`,
+      ),
+    ),
+  );
+  let grace: { cancel(): void } | undefined;
+  const onAbort = (): void => {
+    controller.abort(signal.reason);
+    grace = clock.schedule(cancelGraceMs, () =>
+      abandon(
+        new LifecycleError(
+          "ERR_LIFECYCLE_CANCELLED",
+          "cancelled",
+          `${what()} did not end within ${cancelGraceMs} ms of being cancelled and was abandoned`,
+        ),
+      ),
+    );
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  const run = (async () => work({ signal: controller.signal }))().catch((cause: unknown) => {
+    // A cancelled hook that stops by throwing did what it was asked to.
+    if (signal.aborted)
+      throw new LifecycleError(
+        "ERR_LIFECYCLE_CANCELLED",
+        "cancelled",
+        `${what()} was cancelled: ${messageOf(signal.reason)}`,
+        { cause },
+      );
+    throw new LifecycleError("ERR_LIFECYCLE_HOOK", "failed_precondition", `${what()} failed: ${messageOf(cause)}`, {
+      cause,
+    });
+  });
+  run.then(
+    (value) => abandoned && onLate?.(value),
+    () => undefined, // reported by the race below, or abandoned and reported as such
+  );
+  try {
+    return await Promise.race([run, givenUp.promise]);
+  } finally {
+    timer.cancel();
+    grace?.cancel();
+    signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,100 @@
+import { messageOf } from "../errors/app-error.ts";
+import type { App } from "./app.ts";
+
+/** The part of `process` that running an app touches. */
+export interface ProcessHost {
+  on(event: string, listener: (...args: never[]) => void): unknown;
+  off(event: string, listener: (...args: never[]) => void): unknown;
+  exit(code: number): void;
+  readonly stderr: { write(text: string): unknown };
+}
+
+export interface RunOptions {
+  /** Called when everything is up. */
+  readonly onReady?: () => void | Promise<void>;
+  /** Default: the real process. */
+  readonly host?: ProcessHost;
+}
+
+type StopSignal = "SIGINT" | "SIGTERM";
+type Reason =
+  | { readonly kind: "signal"; readonly signal: StopSignal }
+  | { readonly kind: "failure"; readonly error: unknown };
+
+const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
+/** After an orderly end, what still holds the process open gets this long. */
+const lingerMs = 2_000;
+
+/**
+ * Runs apps in one process: starts them in order, waits for SIGTERM, SIGINT or a fatal error, stops them in reverse.
+ * A signal during the start cancels it; a second signal ends the process at once.
+ *
+ * @returns The exit code: 0 after an orderly stop; 1 when a start or a stop failed, or after a fatal error
+ *   (`app.fail`, an uncaught exception, an unhandled rejection). A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
+ */
+export async function runApps(apps: readonly App[], options: RunOptions = {}): Promise<number> {
+  const host = options.host ?? process;
+  const reason = Promise.withResolvers<Reason>();
+  const cancelStart = new AbortController();
+  let asked = false;
+  const onSignal = (signal: StopSignal) => (): void => {
+    if (asked) {
+      host.exit(128 + signalNumbers[signal]);
+      return;
+    }
+    asked = true;
+    cancelStart.abort(new Error(`${signal} arrived`));
+    reason.resolve({ kind: "signal", signal });
+  };
+  const onCrash = (error: unknown): void => {
+    const [first] = apps;
+    first?.fail(error, "process");
+    cancelStart.abort(error);
+    reason.resolve({ kind: "failure", error });
+  };
+  const listeners = {
+    SIGINT: onSignal("SIGINT"),
+    SIGTERM: onSignal("SIGTERM"),
+    uncaughtException: onCrash,
+    unhandledRejection: onCrash,
+  };
+  for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
+  for (const app of apps) void app.failure.then((error) => reason.resolve({ kind: "failure", error }));
+
+  const started: App[] = [];
+  let failures = 0;
+  const tell = (text: string): void => {
+    host.stderr.write(`${text}\n`);
+  };
+  try {
+    for (const app of apps) {
+      started.push(app);
+      await app.start({ signal: cancelStart.signal });
+    }
+    await options.onReady?.();
+    const why = await reason.promise;
+    if (why.kind === "failure") {
+      failures++;
+      tell(`fatal error: ${messageOf(why.error)}; stopping`);
+    }
+  } catch (error) {
+    failures++;
+    tell(`${started.at(-1)?.name ?? "app"} did not start: ${messageOf(error)}`);
+  }
+  for (const app of started.toReversed()) {
+    try {
+      await app.stop();
+    } catch (error) {
+      failures++;
+      tell(`${app.name} did not stop in order: ${messageOf(error)}`);
+    }
+  }
+  for (const [event, listener] of Object.entries(listeners)) host.off(event, listener);
+  const code = failures > 0 ? 1 : 0;
+  // Unreferenced: it only fires when a handle that somebody forgot keeps the process alive.
+  setTimeout(() => {
+    tell(`still open ${lingerMs} ms after the stop: ${process.getActiveResourcesInfo().join(", ")}; exiting`);
+    host.exit(code);
+  }, lingerMs).unref();
+  return code;
+}

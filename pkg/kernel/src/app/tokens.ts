@@ -1,0 +1,25 @@
+import type { Clock } from "../clock.ts";
+import type { LogDestination } from "../logger/pino.ts";
+import type { ErrorOrigin } from "../errors/error-bus.ts";
+import type { AppEvents } from "./events.ts";
+import { token } from "./token.ts";
+
+/** Who this app is. */
+export interface AppInfo {
+  readonly name: string;
+  readonly version: string;
+  /** Unique for each start of the process. */
+  readonly instanceId: string;
+  readonly logDestination: LogDestination | undefined;
+}
+
+export interface AppControl {
+  /** Reports a fatal error and stops the app in order; its exit code is 1. */
+  fail(error: unknown, origin?: ErrorOrigin): void;
+}
+
+/** Every app provides these four itself. */
+export const appInfo = token("app.info").of<AppInfo>();
+export const appEvents = token("app.events").of<AppEvents>();
+export const appControl = token("app.control").of<AppControl>();
+export const clock = token("app.clock").of<Clock>();

@@ -1,0 +1,24 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { SpanContext } from "./tracing/traceparent.ts";
+
+/** What everything done for one request shares. Log lines, error reports and spans read it. */
+export interface RequestContext {
+  readonly requestId?: string;
+  readonly span?: SpanContext;
+  /** Aborts when the caller has gone or the deadline has passed. */
+  readonly signal?: AbortSignal;
+  /** When the work must be done, in milliseconds of the monotonic clock. */
+  readonly deadlineAtMs?: number;
+}
+
+const storage = new AsyncLocalStorage<RequestContext>();
+
+/** Runs `fn`, and all that it starts, inside `context`. */
+export function runInContext<T>(context: RequestContext, fn: () => T): T {
+  return storage.run(context, fn);
+}
+
+/** The context of the request being served, if any. */
+export function currentContext(): RequestContext | undefined {
+  return storage.getStore();
+}

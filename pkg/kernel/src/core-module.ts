@@ -1,0 +1,190 @@
+import { z } from "zod";
+import { defineModule, provider } from "./app/provider.ts";
+import { appEvents, appInfo, clock } from "./app/tokens.ts";
+import { token } from "./app/token.ts";
+import { defineSettings } from "./config/settings.ts";
+import { createErrorBus, type ErrorBus, type ErrorReport, type ErrorReporter } from "./errors/error-bus.ts";
+import { createHealth, type Health, type HealthCheck } from "./health/health.ts";
+import { type Logger, logLevels } from "./logger/logger.ts";
+import { createLogger } from "./logger/pino.ts";
+import type { Metrics } from "./metrics/metrics.ts";
+import { createMetrics } from "./metrics/prometheus.ts";
+import { collectProcessMetrics } from "./metrics/process-metrics.ts";
+import { createTracing, type TracerProvider, type Tracing } from "./tracing/tracing.ts";
+
+export const logger = token("logger").of<Logger>();
+export const errorBus = token("errors").of<ErrorBus>();
+export const health = token("health").of<Health>();
+export const metrics = token("metrics").of<Metrics>();
+export const tracing = token("tracing").of<Tracing>();
+
+/** Readiness checks; every module may add some. */
+export const healthChecks = token("health.checks").listOf<HealthCheck>();
+/** Who is told of each error, beside the log and the metrics. */
+export const errorReporters = token("errors.reporters").listOf<ErrorReporter>();
+/** Where spans go; the first one is used. `@plinth/telemetry` adds one when an exporter is configured. */
+export const tracerProviders = token("tracing.providers").listOf<TracerProvider>();
+
+export const logSettings = defineSettings(
+  "log",
+  z.strictObject({
+    level: z.enum(logLevels).default("info").meta({ description: "Lines below this level are not written." }),
+    format: z
+      .enum(["auto", "json", "pretty"])
+      .default("auto")
+      .meta({ description: "`auto` is `pretty` in a terminal, else `json`." }),
+  }),
+);
+
+export const healthSettings = defineSettings(
+  "health",
+  z.strictObject({
+    cacheMs: z
+      .number()
+      .min(0)
+      .max(60_000)
+      .default(1_000)
+      .meta({ description: "How long a verdict of the readiness checks is kept, in ms." }),
+  }),
+);
+
+const provideLogger = provider({
+  provides: logger,
+  needs: { info: appInfo, settings: logSettings },
+  ground: true,
+  create: ({ info, settings }) =>
+    createLogger({
+      fields: { service: info.name },
+      level: settings.level,
+      format:
+        settings.format === "auto"
+          ? process.stdout.isTTY && !info.logDestination
+            ? "pretty"
+            : "json"
+          : settings.format,
+      ...(info.logDestination ? { destination: info.logDestination } : {}),
+    }),
+  stop: (log) => log.flush(),
+});
+
+const provideMetrics = provider({
+  provides: metrics,
+  needs: { info: appInfo, events: appEvents },
+  ground: true,
+  create: ({ info, events }) => {
+    const own = createMetrics();
+    own
+      .gauge({ name: "app_info", help: "Constant 1; its labels say what runs.", labels: ["service", "version"] })
+      .set({ service: info.name, version: info.version }, 1);
+    const seconds = own.gauge({
+      name: "app_hook_duration_seconds",
+      help: "How long the last run of a lifecycle hook took.",
+      labels: ["provider", "hook"],
+    });
+    events.subscribe(
+      (event) =>
+        event.type === "hook" && seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3),
+    );
+    return own;
+  },
+});
+
+const processMetrics = token("metrics.process").of<{ close(): void }>();
+
+const provideProcessMetrics = provider({
+  provides: processMetrics,
+  needs: { own: metrics },
+  ground: true,
+  create: ({ own }) => collectProcessMetrics(own),
+  stop: (sampling) => sampling.close(),
+});
+
+const provideTracing = provider({
+  provides: tracing,
+  needs: { providers: tracerProviders },
+  ground: true,
+  create: ({ providers: [first] }) => createTracing({ provider: first }),
+});
+
+const provideErrorBus = provider({
+  provides: errorBus,
+  needs: { clock, log: logger, events: appEvents, metrics, tracing },
+  ground: true,
+  create: ({ clock: time, log, events, metrics: own }) => {
+    const bus = createErrorBus({ clock: time });
+    bus.subscribe({ name: "log", report: (report) => logReport(log, report) });
+    const counter = own.counter({
+      name: "errors_total",
+      help: "Errors reported to the error bus.",
+      labels: ["origin", "code"],
+    });
+    bus.subscribe({ name: "metrics", report: ({ origin, error }) => counter.inc({ origin, code: error.code }) });
+    own.gauge({
+      name: "errors_dropped_total",
+      help: "Error reports lost because the queue was full.",
+      collect: (gauge) => gauge.set({}, bus.stats().dropped),
+    });
+    events.subscribe(
+      (event) =>
+        event.type === "fatal" && bus.report(event.error, { origin: event.origin, handled: false, severity: "fatal" }),
+    );
+    return bus;
+  },
+  stop: (bus) => bus.flush(),
+});
+
+function logReport(
+  log: Logger,
+  { error, origin, handled, severity, traceId, spanId, requestId, attributes }: ErrorReport,
+): void {
+  const ids = traceId === undefined ? {} : { trace_id: traceId, span_id: spanId, request_id: requestId };
+  const write =
+    severity === "fatal" ? log.fatal.bind(log) : severity === "warning" ? log.warn.bind(log) : log.error.bind(log);
+  write(error.message, { ...ids, origin, handled, ...attributes, error });
+}
+
+const provideHealth = provider({
+  provides: health,
+  needs: { clock, events: appEvents, log: logger, settings: healthSettings },
+  ground: true,
+  create: ({ clock: time, events, log, settings }) => {
+    const own = createHealth({
+      clock: time,
+      cacheMs: settings.cacheMs,
+      onFailure: (check, error) => log.warn("health check failed", { check, error }),
+    });
+    events.subscribe((event) => {
+      if (event.type !== "state") return;
+      if (event.state === "ready") own.setState("ready");
+      else if (event.state === "draining") own.setState("draining");
+      else if (event.state !== "starting") own.setState("stopped");
+    });
+    return own;
+  },
+});
+
+const wired = token("core.wired").of<true>();
+
+/** Ground things are up before any module's checks and reporters exist, so these are handed over afterwards. */
+const wireContributions = provider({
+  provides: wired,
+  needs: { health, bus: errorBus, checks: healthChecks, reporters: errorReporters, events: appEvents, log: logger },
+  create: ({ health: own, bus, checks, reporters, events, log }) => {
+    for (const check of checks) own.register(check);
+    for (const reporter of reporters) bus.subscribe(reporter);
+    events.subscribe((event) => event.type === "state" && event.state !== "starting" && log.info(`app ${event.state}`));
+    return true as const;
+  },
+  start: () => {},
+});
+
+/** What every service stands on: logger, error bus, health, metrics, tracing. */
+export const coreModule = defineModule("core", [
+  provideLogger,
+  provideMetrics,
+  provideProcessMetrics,
+  provideTracing,
+  provideErrorBus,
+  provideHealth,
+  wireContributions,
+]);

@@ -1,0 +1,86 @@
+export { type App, type AppOptions, createApp } from "./app/app.ts";
+export { LifecycleError, type LifecycleErrorCode } from "./app/errors.ts";
+export type { AppEvent, AppEvents, AppState } from "./app/events.ts";
+export {
+  defineModule,
+  type HookContext,
+  type HookLimits,
+  type Module,
+  type Provider,
+  provider,
+  type ProviderDefinition,
+  type ValueOf,
+} from "./app/provider.ts";
+export { type ProcessHost, runApps, type RunOptions } from "./app/run.ts";
+export { lifecycleSettings } from "./app/settings.ts";
+export { type ListToken, type Token, token } from "./app/token.ts";
+export { type AppControl, appControl, appEvents, type AppInfo, appInfo, clock } from "./app/tokens.ts";
+
+export { backoffDefaults, backoffDelayMs, type BackoffOptions } from "./backoff.ts";
+export { type Clock, type Scheduled, sleep, systemClock } from "./clock.ts";
+export { currentContext, type RequestContext, runInContext } from "./context.ts";
+
+export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/errors.ts";
+export { type ConfigDocument, parseConfig, readConfigFile } from "./config/file.ts";
+export { type Config, type ConfigData, type ConfigSources, type Environment, loadConfig } from "./config/load.ts";
+export { didYouMean, nearest } from "./config/nearest.ts";
+export { Secret, secretString } from "./config/secret.ts";
+export { defineSettings, type SettingsToken } from "./config/settings.ts";
+
+export { AppError, type AppErrorOptions, messageOf, type WrappedErrorCode } from "./errors/app-error.ts";
+export {
+  createErrorBus,
+  type ErrorBus,
+  type ErrorBusStats,
+  type ErrorContext,
+  type ErrorOrigin,
+  type ErrorReport,
+  type ErrorReporter,
+} from "./errors/error-bus.ts";
+export { OptionError, type OptionErrorCode, requireNumber, requireWhole, withDefaults } from "./errors/option-error.ts";
+export { isStatus, type Status, statuses } from "./errors/status.ts";
+
+export {
+  type AppHealth,
+  type CheckResult,
+  createHealth,
+  type Health,
+  type HealthCheck,
+  type ReadinessReport,
+} from "./health/health.ts";
+export { type LogFields, type Logger, type LogLevel, logLevels } from "./logger/logger.ts";
+export { createLogger, type LogDestination, type LoggerOptions } from "./logger/pino.ts";
+export { serializeError } from "./logger/serialize-error.ts";
+export {
+  type Counter,
+  durationBucketsSeconds,
+  type Gauge,
+  type Histogram,
+  type Labels,
+  type Metrics,
+} from "./metrics/metrics.ts";
+export { createMetrics } from "./metrics/prometheus.ts";
+export { formatTraceparent, parseTraceparent, type SpanContext } from "./tracing/traceparent.ts";
+export {
+  createTracing,
+  type Span,
+  type SpanAttributes,
+  type StartSpanOptions,
+  type TracerProvider,
+  type Tracing,
+} from "./tracing/tracing.ts";
+export { randomHex } from "./tracing/ids.ts";
+
+export {
+  coreModule,
+  errorBus,
+  errorReporters,
+  health,
+  healthChecks,
+  healthSettings,
+  logger,
+  logSettings,
+  metrics,
+  tracerProviders,
+  tracing,
+} from "./core-module.ts";

@@ -1,0 +1,47 @@
+/** Values for the label names that a metric was declared with: all of them, and no others. */
+export type Labels<Name extends string> = Readonly<Record<Name, string>>;
+
+export interface MetricOptions<Name extends string> {
+  /** `<package>_<what>_<unit>` in base units; counters end in `_total`. */
+  readonly name: string;
+  readonly help: string;
+  /** Names whose values come from a small, fixed set: route templates, never paths. Default none. */
+  readonly labels?: readonly Name[];
+}
+
+export interface Counter<Name extends string = never> {
+  /** @param by - 0 or more. Default 1. */
+  inc(labels: Labels<Name>, by?: number): void;
+}
+
+export interface Gauge<Name extends string = never> {
+  set(labels: Labels<Name>, value: number): void;
+}
+
+export interface GaugeOptions<Name extends string> extends MetricOptions<Name> {
+  /** Called at each scrape to set the current value. */
+  readonly collect?: (gauge: Gauge<Name>) => void;
+}
+
+export interface Histogram<Name extends string = never> {
+  observe(labels: Labels<Name>, value: number): void;
+}
+
+export interface HistogramOptions<Name extends string> extends MetricOptions<Name> {
+  /** Upper bounds, rising. Default {@link durationBucketsSeconds}. */
+  readonly buckets?: readonly number[];
+}
+
+/** One app's metrics: a registry of its own, nothing global. A name is declared once. */
+export interface Metrics {
+  counter<const Name extends string = never>(options: MetricOptions<Name>): Counter<Name>;
+  gauge<const Name extends string = never>(options: GaugeOptions<Name>): Gauge<Name>;
+  histogram<const Name extends string = never>(options: HistogramOptions<Name>): Histogram<Name>;
+  /** Prometheus text format. */
+  expose(): Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
+/** From half a millisecond to ten seconds. */
+export const durationBucketsSeconds: readonly number[] = Object.freeze([
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+]);

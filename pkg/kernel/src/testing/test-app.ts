@@ -1,0 +1,33 @@
+import { type App, type AppOptions, createApp } from "../app/app.ts";
+import type { Module, NeededBy, ProvidedBy } from "../app/provider.ts";
+import { MemoryLog } from "./memory-log.ts";
+
+/** A started app that stops at the end of its `await using` block. */
+export type TestApp<A extends App> = A & AsyncDisposable & { readonly log: MemoryLog };
+
+/**
+ * Starts an app for a test: nothing from the real environment, no announce delay, log kept in memory.
+ *
+ * @example await using app = await testApp({ name: "notes", modules: [coreModule, notesModule] });
+ */
+export async function testApp<const M extends readonly Module[]>(
+  options: AppOptions<M>,
+): Promise<TestApp<App<ProvidedBy<M[number]> | Exclude<NeededBy<M[number]>, ProvidedBy<M[number]>>>>> {
+  const log = new MemoryLog();
+  const { defaults, ...sources } = options.config ?? {};
+  const app = createApp<M>({
+    logDestination: log,
+    ...options,
+    config: {
+      environment: {},
+      defaults: { ...defaults, lifecycle: { announceDelayMs: 0, ...asObject(defaults?.lifecycle) } },
+      ...sources,
+    },
+  });
+  await app.start();
+  return Object.assign(app, { log, [Symbol.asyncDispose]: () => app.stop() });
+}
+
+function asObject(value: unknown): object {
+  return typeof value === "object" && value !== null ? value : {};
+}
