@@ -1,0 +1,37 @@
+import { AppError } from "@plinth/kernel";
+
+/** Every code that the servers give to what they refuse or fail at themselves. */
+export type TransportErrorCode =
+  | "ERR_DEADLINE_EXCEEDED"
+  | "ERR_LISTEN_ADDRESS"
+  | "ERR_LISTEN_PORT_BUSY"
+  | "ERR_REQUEST_BODY"
+  | "ERR_REQUEST_INVALID"
+  | "ERR_REQUEST_MALFORMED"
+  | "ERR_REQUEST_MEDIA_TYPE"
+  | "ERR_REQUEST_TIMEOUT"
+  | "ERR_REQUEST_TOO_LARGE"
+  | "ERR_ROUTE_NOT_FOUND"
+  | "ERR_RPC_UNIMPLEMENTED";
+
+export class TransportError extends AppError<TransportErrorCode> {
+  override readonly name: string = "TransportError";
+}
+
+/** One fault in what a caller sent. */
+export interface FieldFault {
+  /** JSON pointer into the body, or `/query/limit`, `/params/id`, `/headers/x`. RFC 6901. */
+  readonly pointer: string;
+  readonly detail: string;
+}
+
+/** What a caller sent does not fit; lists every fault. */
+export class RequestError extends TransportError {
+  override readonly name = "RequestError";
+  readonly faults: readonly FieldFault[];
+
+  constructor(faults: readonly FieldFault[]) {
+    super("ERR_REQUEST_INVALID", "invalid_argument", faults.map(({ pointer, detail }) => `${pointer || "/"} ${detail}`).join("; "));
+    this.faults = faults;
+  }
+}
