@@ -20,7 +20,8 @@ const say = (line) => process.stderr.write(`${line}\n`);
 async function main() {
   const wanted = readWanted(root);
   if (isFresh(root, wanted.key)) return;
-  const lockPath = join(repository, ".cache/locks", `install-${relative(repository, root).replaceAll("/", "-")}.lock`);
+  const name = relative(repository, root).replaceAll("/", "-") || "root";
+  const lockPath = join(repository, `.cache/locks/install-${name}.lock`);
   const onWait = (holder) => say(`Waiting for ${holder}, which is installing packages (${lockPath}).`);
   await withLock(lockPath, () => install(readWanted(root)), { onWait });
 }
@@ -36,10 +37,7 @@ async function install(wanted) {
   }
   if (!matchesLockfile(root, wanted)) {
     removeStamp(root);
-    const count = Object.keys(wanted.packages).length - wanted.manifests.size;
-    say(
-      `Installing ${count > 50 ? `up to ${count} packages` : "packages"} of package-lock.json, once; this can take a minute.`,
-    );
+    say("Installing the packages of package-lock.json, once; this can take a minute.");
     const startedAt = Date.now();
     await runNpm();
     say(`Packages installed in ${((Date.now() - startedAt) / 1_000).toFixed(1)} s.`);
@@ -49,22 +47,32 @@ async function install(wanted) {
 }
 
 /**
+ * `npm install` that saves nothing rather than `npm ci`: it installs the same locked versions, but leaves alone what is
+ * already right, and does not refuse a lockfile that lacks the optional packages of some other platform.
+ *
  * No install scripts: nothing here needs one, and npm 12 blocks them anyway. Errors alone are shown: what npm warns about
  * under an older Node (EBADENGINE) is moot, because the commands run on the Node that this very install brings.
  */
 function runNpm() {
-  const options = ["ci", "--ignore-scripts", "--include=dev", "--include=optional", "--prefer-offline"];
+  const options = [
+    "install",
+    "--no-save",
+    "--ignore-scripts",
+    "--include=dev",
+    "--include=optional",
+    "--prefer-offline",
+  ];
   const quiet = ["--loglevel=error", "--no-fund", "--no-audit", "--no-progress"];
   const { command, prefix } = findNpm();
   return new Promise((done, fail) => {
-    // Not npm's own stdout: what a command prints there belongs to the command that comes after.
-    const child = spawn(command, [...prefix, ...options, ...quiet], { cwd: root, stdio: ["ignore", 2, 2] });
+    // npm's summary is dropped and its errors go to stderr: stdout belongs to the command that comes after.
+    const child = spawn(command, [...prefix, ...options, ...quiet], { cwd: root, stdio: ["ignore", "ignore", 2] });
     child.once("error", (error) => fail(new InstallError(`cannot run ${command}: ${error.message}; is npm on PATH?`)));
     child.once("exit", (code, signal) => {
       if (code === 0) return done();
       fail(
         new InstallError(
-          `\`npm ci\` in ${root} ${signal === null ? `exited with code ${code}` : `was ended by ${signal}`}; ` +
+          `\`npm install\` in ${root} ${signal === null ? `exited with code ${code}` : `was ended by ${signal}`}; ` +
             "its own words are above.\nIt needs the npm registry, or a full npm cache, and room on the disk. Then run the same command again.",
         ),
       );
