@@ -1,0 +1,65 @@
+// What passes between the harness and the load generator, which is a program of its own: a plan in, a report out.
+import type { Load } from "./question.ts";
+
+export interface LoadPlan {
+  readonly load: Load;
+  /** Port of the server under test on 127.0.0.1. */
+  readonly port: number;
+  /** The server's process; its descendants are measured with it. */
+  readonly serverPid: number;
+  readonly warmupMs: number;
+  readonly windowMs: number;
+}
+
+export interface LoadReport {
+  /** Replies that were completed in the window. */
+  readonly requests: number;
+  /** Length of the window as measured. */
+  readonly seconds: number;
+  /** CPU time of the server and its descendants in the same window. */
+  readonly cpuSeconds: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  /** Wrong replies and broken connections, warm-up included. */
+  readonly errors: number;
+  /** The first few different reasons. */
+  readonly reasons: readonly string[];
+}
+
+/** @throws TypeError when the text is not a plan that the harness wrote. */
+export function parseLoadPlan(text: string): LoadPlan {
+  const plan: unknown = JSON.parse(text);
+  if (!isLoadPlan(plan)) throw new TypeError(`not a load plan: ${text}`);
+  return plan;
+}
+
+/** @throws TypeError when the text is not a report that the load generator printed. */
+export function parseLoadReport(text: string): LoadReport {
+  const report: unknown = JSON.parse(text);
+  if (!isLoadReport(report)) throw new TypeError(`not a load report: ${text}`);
+  return report;
+}
+
+function isLoadPlan(value: unknown): value is LoadPlan {
+  return (
+    hasNumbers(value, ["port", "serverPid", "warmupMs", "windowMs"]) &&
+    "load" in value &&
+    hasNumbers(value.load, ["connections", "status", "bodyBytes"]) &&
+    "path" in value.load &&
+    typeof value.load.path === "string"
+  );
+}
+
+function isLoadReport(value: unknown): value is LoadReport {
+  return (
+    hasNumbers(value, ["requests", "seconds", "cpuSeconds", "errors"]) &&
+    "reasons" in value &&
+    Array.isArray(value.reasons)
+  );
+}
+
+function hasNumbers(value: unknown, names: readonly string[]): value is object {
+  if (typeof value !== "object" || value === null) return false;
+  const found = new Map<string, unknown>(Object.entries(value));
+  return names.every((name) => typeof found.get(name) === "number");
+}
