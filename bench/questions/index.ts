@@ -1,0 +1,6 @@
+import type { Question } from "../harness/question.ts";
+import { bareForwarding } from "./bare-forwarding.ts";
+import { httpService } from "./http-service.ts";
+
+/** Every question, in the order `--list` names them. */
+export const questions: readonly Question[] = [bareForwarding, httpService];
