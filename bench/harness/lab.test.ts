@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { access } from "node:fs/promises";
 import { describe, it, type TestContext } from "node:test";
+import { findFreePorts } from "../../scripts/servers/index.ts";
 import { listProcesses, treeOf } from "./cpu.ts";
-import { freePort, Lab } from "./lab.ts";
+import { Lab } from "./lab.ts";
 import { chooseCpus } from "./machine.ts";
 
 async function openLab(t: TestContext): Promise<Lab> {
@@ -29,7 +30,7 @@ describe("Lab", () => {
 
   it("waits for the port of a server that prints nothing", async (t) => {
     const lab = await openLab(t);
-    const port = await freePort();
+    const [port = 0] = await findFreePorts(1);
     const running = await lab.companion({ ...program(`${listening}(${port}, '127.0.0.1')`), port });
     assert.equal(running.port, port);
     await running.stop();
@@ -45,7 +46,7 @@ describe("Lab", () => {
 
   it("tells that a program could not be found", async (t) => {
     const lab = await openLab(t);
-    await assert.rejects(lab.server({ name: "peer", bin: "/no/such/program", args: [], port: await freePort() }), {
+    await assert.rejects(lab.server({ name: "peer", bin: "/no/such/program", args: [], port: 1 }), {
       code: "ERR_BENCH_PROCESS",
       message: /^peer ended before it was ready \(exit code 127\); it said:\n.*\/no\/such\/program/,
     });

@@ -1,10 +1,7 @@
 // Where a bench runs its processes: the server under test alone on one CPU, all else on another, all ended at the end.
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BenchError } from "./errors.ts";
 import type { CpuPair } from "./machine.ts";
 import { PinnedProcess, type Launch } from "./pinned-process.ts";
 
@@ -78,17 +75,4 @@ export class Lab {
     };
     return { port: await child.listening(port), pid: child.pid, stop };
   }
-}
-
-/** A port on 127.0.0.1 that was free a moment ago, for programs that cannot choose one themselves and tell it. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") {
-    throw new BenchError("ERR_BENCH_MACHINE", `a TCP server on 127.0.0.1 has no port: ${String(address)}`);
-  }
-  return address.port;
 }

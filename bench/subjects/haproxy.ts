@@ -1,12 +1,13 @@
 // HAProxy as one thread, its connections to the origin shared by all clients, no logs.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { freePort, type Lab, type ServerLaunch } from "../harness/lab.ts";
+import { findFreePorts } from "../../scripts/servers/index.ts";
+import type { Lab, ServerLaunch } from "../harness/lab.ts";
 import type { PeerBinary } from "./peer-binary.ts";
 
 export async function haproxyProxy(lab: Lab, { bin, env }: PeerBinary, originPort: number): Promise<ServerLaunch> {
   const directory = await lab.directory();
-  const port = await freePort();
+  const [port = 0] = await findFreePorts(1);
   const config = [
     `global`,
     `  nbthread 1`,

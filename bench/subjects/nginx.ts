@@ -1,7 +1,8 @@
 // nginx as one worker, tuned as an operator would for this load: upstream keep-alive, HTTP/1.1 behind, no access log.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { freePort, type Lab, type ServerLaunch } from "../harness/lab.ts";
+import { findFreePorts } from "../../scripts/servers/index.ts";
+import type { Lab, ServerLaunch } from "../harness/lab.ts";
 import type { PeerBinary } from "./peer-binary.ts";
 import { replyText } from "./reply.ts";
 
@@ -37,7 +38,7 @@ async function launch(
   servers: (port: number) => readonly string[],
 ): Promise<ServerLaunch> {
   const directory = await lab.directory();
-  const port = await freePort();
+  const [port = 0] = await findFreePorts(1);
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   const config = [
     `worker_processes 1;`,

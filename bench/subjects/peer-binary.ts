@@ -1,25 +1,19 @@
+import { findServer, ServerError, type Server } from "../../scripts/servers/index.ts";
 import { BenchError } from "../harness/errors.ts";
-import { findOnPath } from "../harness/machine.ts";
 
 /** A server of another project, ready to be started. */
-export interface PeerBinary {
-  readonly bin: string;
-  readonly env: Readonly<Record<string, string>>;
-}
+export type PeerBinary = Server;
 
 /**
- * Finds a peer: `NGINX_BIN` or `HAPROXY_BIN`, else PATH.
+ * Finds a peer: `NGINX_BIN` or `HAPROXY_BIN`, else PATH, else the distribution's package.
  *
  * @throws {@link BenchError} `ERR_BENCH_PEER_MISSING` saying how to get it.
  */
 export async function findPeer(name: "nginx" | "haproxy"): Promise<PeerBinary> {
-  const variable = `${name.toUpperCase()}_BIN`;
-  const bin = process.env[variable] ?? (await findOnPath(name));
-  if (bin === undefined) {
-    throw new BenchError(
-      "ERR_BENCH_PEER_MISSING",
-      `this bench needs ${name}, which is not on PATH: install it (Debian: apt-get install ${name}) or set ${variable}`,
-    );
+  try {
+    return await findServer(name);
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    throw new BenchError("ERR_BENCH_PEER_MISSING", error.message, { cause: error });
   }
-  return { bin, env: {} };
 }
