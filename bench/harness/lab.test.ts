@@ -75,5 +75,6 @@ describe("Lab", () => {
     assert.ok(!treeOf(process.pid, listProcesses()).includes(pid));
     await assert.rejects(access(directory), { code: "ENOENT" });
     await lab.close();
+    await assert.rejects(lab.server(program(serving)), { message: "a program was not started: the bench is ending" });
   });
 });

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BenchError } from "./errors.ts";
 import type { CpuPair } from "./machine.ts";
 import { PinnedProcess, type Launch } from "./pinned-process.ts";
 
@@ -24,6 +25,7 @@ export class Lab {
   readonly #cpus: CpuPair;
   readonly #processes = new Set<PinnedProcess>();
   readonly #directories: string[] = [];
+  #closed = false;
 
   constructor(cpus: CpuPair) {
     this.#cpus = cpus;
@@ -54,14 +56,16 @@ export class Lab {
     return directory;
   }
 
-  /** Ends what still runs and removes the directories. Safe to call twice. */
+  /** Ends what still runs, removes the directories, and starts nothing more. Safe to call twice. */
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#processes].map((child) => child.end(closeLimitMs)));
     this.#processes.clear();
     await Promise.all(this.#directories.splice(0).map((path) => rm(path, { recursive: true, force: true })));
   }
 
   #start(cpu: number, launch: Launch): PinnedProcess {
+    if (this.#closed) throw new BenchError("ERR_BENCH_PROCESS", `${launch.name} was not started: the bench is ending`);
     const child = new PinnedProcess(cpu, launch);
     this.#processes.add(child);
     return child;

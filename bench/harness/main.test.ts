@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, it, type TestContext } from "node:test";
+import { listProcesses, treeOf } from "./cpu.ts";
 
 async function bench(t: TestContext, ...argv: string[]) {
   const directory = await mkdtemp(join(tmpdir(), "plinth-bench-test-"));
@@ -64,6 +65,29 @@ describe("npm run bench", () => {
     const { code, stderr } = await bench(t, "missing-peer");
     assert.equal(code, 1);
     assert.equal(stderr, "ERR_BENCH_PEER_MISSING: this bench needs a peer: install it\n");
+  });
+
+  it("ends everything on Ctrl-C", async () => {
+    const args = [
+      "--conditions=plinth-source",
+      join(import.meta.dirname, "smoke-run.ts"),
+      "unused",
+      "smoke",
+      "--seconds",
+      "1",
+    ];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    const exit = once(child, "exit");
+    // The first round is told when its window is over: from then on the second server is being started or measured.
+    await once(child.stderr, "data");
+    const tree = treeOf(child.pid!, listProcesses());
+    child.kill("SIGINT");
+    assert.deepEqual(await exit, [130, null]);
+    const alive = new Set(listProcesses().map(({ pid }) => pid));
+    assert.deepEqual(
+      tree.filter((pid) => alive.has(pid)),
+      [],
+    );
   });
 
   it("lists each question with its sentence", async (t) => {

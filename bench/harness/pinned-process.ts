@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as elapse } from "node:timers/promises";
@@ -19,6 +20,8 @@ export interface Launch {
   readonly args: readonly string[];
   /** Added to this process's environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /** A file that takes its standard output, as a log collector would; its port must then be known. */
+  readonly stdoutFile?: string;
 }
 
 interface End {
@@ -36,13 +39,15 @@ export class PinnedProcess {
   #stdout = "";
   #stderr = "";
 
-  constructor(cpu: number, { name, bin, args, env }: Launch) {
+  constructor(cpu: number, { name, bin, args, env, stdoutFile }: Launch) {
     this.#name = name;
+    const file = stdoutFile === undefined ? undefined : openSync(stdoutFile, "a");
     // taskset replaces itself by the program, so that the child's id is the program's.
     this.#child = spawn("taskset", ["--cpu-list", String(cpu), bin, ...args], {
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", file ?? "pipe", "pipe"],
       env: { ...process.env, ...env },
     });
+    if (file !== undefined) closeSync(file);
     const { promise, resolve } = Promise.withResolvers<End>();
     this.#child.once("error", (cause) => resolve({ code: null, signal: null, cause }));
     this.#child.once("close", (code, signal) => resolve({ code, signal }));
