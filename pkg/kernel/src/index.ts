@@ -26,6 +26,7 @@ export { type Config, type ConfigData, type ConfigSources, type Environment, loa
 export { didYouMean, nearest } from "./config/nearest.ts";
 export { Secret, secretString } from "./config/secret.ts";
 export { defineSettings, type SettingsToken } from "./config/settings.ts";
+export type { StandardSchemaV1 } from "@standard-schema/spec";
 
 export { AppError, type AppErrorOptions, messageOf, type WrappedErrorCode } from "./errors/app-error.ts";
 export {

@@ -31,7 +31,11 @@ export class RequestError extends TransportError {
   readonly faults: readonly FieldFault[];
 
   constructor(faults: readonly FieldFault[]) {
-    super("ERR_REQUEST_INVALID", "invalid_argument", faults.map(({ pointer, detail }) => `${pointer || "/"} ${detail}`).join("; "));
+    super(
+      "ERR_REQUEST_INVALID",
+      "invalid_argument",
+      faults.map(({ pointer, detail }) => `${pointer || "/"} ${detail}`).join("; "),
+    );
     this.faults = faults;
   }
 }

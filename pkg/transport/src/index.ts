@@ -1,6 +1,20 @@
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
+export { grpcModule, grpcServer } from "./grpc/module.ts";
+export { createGrpcServer, type GrpcServer, type GrpcServerOptions } from "./grpc/server.ts";
+export { grpcSettings, type GrpcSettings } from "./grpc/settings.ts";
+export { httpModule, httpRoutes, httpServer } from "./http/module.ts";
+export {
+  createHttpServer,
+  type HttpApp,
+  type HttpRoutes,
+  type HttpServer,
+  type HttpServerOptions,
+} from "./http/server.ts";
+export { httpSettings, type HttpSettings } from "./http/settings.ts";
 export { listen, type ListenOptions, toListenError } from "./listen.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions, opsPaths } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
+export { connectRoutes } from "./rpc/connect.ts";
+export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
 export { fromHttpStatus, isServerFault, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";

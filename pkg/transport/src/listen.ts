@@ -32,9 +32,22 @@ export function listen(server: Server, { host, port, variable }: ListenOptions):
 }
 
 /** The error that a failed bind becomes. */
-export function toListenError(error: Error & { readonly code?: unknown }, { host, port, variable }: ListenOptions): TransportError {
+export function toListenError(
+  error: Error & { readonly code?: unknown },
+  { host, port, variable }: ListenOptions,
+): TransportError {
   if (error.code === "EADDRINUSE") {
-    return new TransportError("ERR_LISTEN_PORT_BUSY", "failed_precondition", `port ${port} on ${host} is in use by another process; stop that, or set ${variable} to a free port`, { cause: error });
+    return new TransportError(
+      "ERR_LISTEN_PORT_BUSY",
+      "failed_precondition",
+      `port ${port} on ${host} is in use by another process; stop that, or set ${variable} to a free port`,
+      { cause: error },
+    );
   }
-  return new TransportError("ERR_LISTEN_ADDRESS", "failed_precondition", `cannot listen on ${host}:${port}: ${messageOf(error)}; check the address, or set ${variable}`, { cause: error });
+  return new TransportError(
+    "ERR_LISTEN_ADDRESS",
+    "failed_precondition",
+    `cannot listen on ${host}:${port}: ${messageOf(error)}; check the address, or set ${variable}`,
+    { cause: error },
+  );
 }

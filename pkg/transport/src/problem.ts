@@ -32,7 +32,12 @@ export function toProblem(error: AppError, { traceId, httpStatus }: ProblemOptio
   const base = { type: "about:blank", title: STATUS_CODES[status] ?? "Error", status } as const;
   const trace = traceId === undefined ? {} : { traceId };
   if (isServerFault(error.status)) {
-    return { ...base, code: "ERR_INTERNAL", detail: "The server failed at this. Its operators can find out why by the trace id.", ...trace };
+    return {
+      ...base,
+      code: "ERR_INTERNAL",
+      detail: "The server failed at this. Its operators can find out why by the trace id.",
+      ...trace,
+    };
   }
   return {
     ...base,

@@ -16,7 +16,11 @@ export interface OpsOptions {
 
 export function createOpsHandler({ health, metrics }: OpsOptions): OpsHandler {
   /** Alive means that this code runs: it never looks outside the process. */
-  const healthz = async (): Promise<Reply> => ({ status: 200, contentType: healthType, body: JSON.stringify({ status: "pass" }) });
+  const healthz = async (): Promise<Reply> => ({
+    status: 200,
+    contentType: healthType,
+    body: JSON.stringify({ status: "pass" }),
+  });
 
   const ready = async (): Promise<Reply> => {
     const { ready: isReady, status, state, checks } = await health.readiness();
@@ -40,7 +44,11 @@ export function createOpsHandler({ health, metrics }: OpsOptions): OpsHandler {
     }
     route().then(
       ({ status, contentType, body }) => {
-        response.writeHead(status, { "content-type": contentType, "content-length": Buffer.byteLength(body), "cache-control": "no-store" });
+        response.writeHead(status, {
+          "content-type": contentType,
+          "content-length": Buffer.byteLength(body),
+          "cache-control": "no-store",
+        });
         response.end(request.method === "HEAD" ? undefined : body);
       },
       () => response.writeHead(500, { "content-length": 0 }).end(), // a collector that throws: the scrape fails, and its target shows as down

@@ -14,7 +14,10 @@ export const opsSettings = defineSettings(
       .min(0)
       .max(65_535)
       .optional()
-      .meta({ description: "Port of a listener for /healthz, /ready and /metrics alone; 0 takes a free one. Absent: they are on the HTTP server." }),
+      .meta({
+        description:
+          "Port of a listener for /healthz, /ready and /metrics alone; 0 takes a free one. Absent: they are on the HTTP server.",
+      }),
   }),
 );
 

@@ -1,0 +1,34 @@
+import { clock, defineModule, errorBus, health, logger, metrics, provider, token, tracing } from "@plinth/kernel";
+import { endpoints } from "@plinth/registry";
+import { rpcServices } from "../rpc/service.ts";
+import { createGrpcServer, type GrpcServer } from "./server.ts";
+import { grpcSettings } from "./settings.ts";
+
+export const grpcServer = token("grpc.server").of<GrpcServer>();
+
+const provideGrpcServer = provider({
+  provides: grpcServer,
+  needs: {
+    settings: grpcSettings,
+    services: rpcServices,
+    health,
+    log: logger,
+    errors: errorBus,
+    metrics,
+    tracing,
+    clock,
+  },
+  create: createGrpcServer,
+  start: (server) => server.listen(),
+  drain: (server, { signal }) => server.drain({ signal }),
+  stop: (server) => server.close(),
+});
+
+const provideGrpcEndpoint = provider({
+  provides: endpoints,
+  needs: { server: grpcServer },
+  create: ({ server }) => ({ protocol: "grpc", host: server.host, port: () => server.port }),
+});
+
+/** A gRPC server for the app's RPC services, with health and a drain. */
+export const grpcModule = defineModule("grpc", [provideGrpcServer, provideGrpcEndpoint]);

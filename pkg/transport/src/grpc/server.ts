@@ -1,0 +1,85 @@
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { type Health, messageOf } from "@plinth/kernel";
+import { toListenError } from "../listen.ts";
+import type { RpcService } from "../rpc/service.ts";
+import { CallCore, type CallOptions, toServiceDefinition } from "./calls.ts";
+import { healthService } from "./health.ts";
+
+export interface GrpcServerOptions extends CallOptions {
+  readonly services: readonly RpcService[];
+  readonly health: Health;
+}
+
+export interface GrpcServer {
+  readonly host: string;
+  /** The port bound; 0 before `listen`. */
+  readonly port: number;
+  /** @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY`, `ERR_LISTEN_ADDRESS`. */
+  listen(): Promise<void>;
+  /** GOAWAY, then resolves when the last call has ended; calls still running when `signal` aborts are cut off. */
+  drain(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** A gRPC server with recovery, trace, log context, metrics, deadlines and `grpc.health.v1`. */
+export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
+  const { settings, services, health } = options;
+  const server = new Server({
+    "grpc.max_receive_message_length": settings.maxMessageBytes,
+    "grpc.max_concurrent_streams": settings.maxConcurrentStreams,
+    "grpc.so_reuseport": 0,
+  });
+  const core = new CallCore(options);
+  for (const service of [...services, healthService(health, services)])
+    server.addService(toServiceDefinition(service), core.implement(service));
+  let port = 0;
+  let drained: Promise<void> | undefined;
+  return {
+    host: settings.host,
+    get port() {
+      return port;
+    },
+    async listen() {
+      port = await bind(server, settings.host, settings.port);
+    },
+    drain({ signal }) {
+      return (drained ??= drain(server, signal));
+    },
+    async close() {
+      await (drained ??= drain(server, AbortSignal.abort()));
+    },
+  };
+}
+
+function bind(server: Server, host: string, port: number): Promise<number> {
+  const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound);
+      else {
+        const code = messageOf(error).includes("EADDRINUSE") ? "EADDRINUSE" : undefined;
+        reject(toListenError(Object.assign(error, { code }), { host, port, variable: "PLINTH_GRPC_PORT" }));
+      }
+    });
+  });
+}
+
+/** `tryShutdown` may never call back while a stream stays open, so the signal forces it. */
+function drain(server: Server, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const force = (): void => {
+      server.forceShutdown();
+      resolve();
+    };
+    if (signal.aborted) {
+      force();
+      return;
+    }
+    signal.addEventListener("abort", force, { once: true });
+    server.tryShutdown(() => {
+      signal.removeEventListener("abort", force);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,50 @@
+import { clock, defineModule, errorBus, health, logger, metrics, provider, token, tracing } from "@plinth/kernel";
+import { endpoints } from "@plinth/registry";
+import { opsHandler, opsModule, opsSettings } from "../ops/module.ts";
+import { connectRoutes } from "../rpc/connect.ts";
+import { rpcServices } from "../rpc/service.ts";
+import { createHttpServer, type HttpRoutes, type HttpServer } from "./server.ts";
+import { httpSettings } from "./settings.ts";
+
+export const httpServer = token("http.server").of<HttpServer>();
+
+/** Routes of the HTTP server; every module may add some. */
+export const httpRoutes = token("http.routes").listOf<HttpRoutes>();
+
+const provideHttpServer = provider({
+  provides: httpServer,
+  needs: {
+    settings: httpSettings,
+    opsSettings,
+    ops: opsHandler,
+    log: logger,
+    errors: errorBus,
+    metrics,
+    tracing,
+    clock,
+    routes: httpRoutes,
+    services: rpcServices,
+    health,
+  },
+  create: async ({ opsSettings: { port }, ops, health: state, routes, services, ...options }) => {
+    const server = await createHttpServer({
+      ...options,
+      routes: [...routes, connectRoutes(services)],
+      ops: port === undefined ? ops : undefined,
+    });
+    state.onState((next) => next === "draining" && server.announceDrain());
+    return server;
+  },
+  start: (server) => server.listen(),
+  drain: (server, { signal }) => server.drain({ signal }),
+  stop: (server) => server.close(),
+});
+
+const provideHttpEndpoint = provider({
+  provides: endpoints,
+  needs: { server: httpServer },
+  create: ({ server }) => ({ protocol: "http", host: server.host, port: () => server.port }),
+});
+
+/** An HTTP server on fastify with the common middleware, the ops endpoints, the unary methods of the RPC services, and a drain. */
+export const httpModule = defineModule("http", [opsModule, provideHttpServer, provideHttpEndpoint]);
