@@ -1,7 +1,7 @@
 // The load generator: a program of its own, pinned beside the origin, that prints one JSON report on standard output.
 //
 // It is ours and not wrk because it needs nothing installed, checks the status and length of every reply, and reads the
-// server's CPU account at the very edges of the window in which it counts. One core of it drives about 50 000 requests
+// server's CPU account at the very edges of the window in which it counts. One core of it drives about 100 000 requests
 // a second; where it saturates before the server does, CPU per request stays valid and throughput does not.
 import { cpuSecondsOf, listProcesses, treeOf } from "./cpu.ts";
 import { LoadConnection } from "./load-connection.ts";
