@@ -22,8 +22,8 @@ export const tracing = token("tracing").of<Tracing>();
 export const healthChecks = token("health.checks").listOf<HealthCheck>();
 /** Who is told of each error, beside the log and the metrics. */
 export const errorReporters = token("errors.reporters").listOf<ErrorReporter>();
-/** Where spans go; the first one is used. `@plinth/telemetry` adds one when an exporter is configured. */
-export const tracerProviders = token("tracing.providers").listOf<TracerProvider>();
+/** Where spans go; the first that is there is used. `@plinth/telemetry` adds one, or undefined when no exporter is configured. */
+export const tracerProviders = token("tracing.providers").listOf<TracerProvider | undefined>();
 
 export const logSettings = defineSettings(
   "log",
@@ -103,7 +103,7 @@ const provideTracing = provider({
   provides: tracing,
   needs: { providers: tracerProviders },
   ground: true,
-  create: ({ providers: [first] }) => createTracing({ provider: first }),
+  create: ({ providers }) => createTracing({ provider: providers.find((each) => each !== undefined) }),
 });
 
 const provideErrorBus = provider({

@@ -182,8 +182,9 @@ class KernelApp implements App {
   }
 
   #builtIns(): Module {
-    const { name, version = "0.0.0", logDestination } = this.#options;
-    const info = { name, version, instanceId: `${name}-${randomUUID()}`, logDestination };
+    const { name, version = "0.0.0", logDestination, config } = this.#options;
+    const environment = config?.environment ?? process.env;
+    const info = { name, version, instanceId: `${name}-${randomUUID()}`, logDestination, environment };
     return defineModule("app", [
       provider({ provides: appInfo, create: () => info }),
       provider({ provides: appEvents, create: () => this.#events }),

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { Environment } from "../config/load.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import type { AppEvents } from "./events.ts";
@@ -11,6 +12,8 @@ export interface AppInfo {
   /** Unique for each start of the process. */
   readonly instanceId: string;
   readonly logDestination: LogDestination | undefined;
+  /** The variables that the config was read from. */
+  readonly environment: Environment;
 }
 
 export interface AppControl {

@@ -1,0 +1,3 @@
+export { telemetry, telemetryModule } from "./module.ts";
+export { createTelemetry, type Telemetry, type TelemetryOptions } from "./provider.ts";
+export { telemetrySettings, type TelemetrySettings } from "./settings.ts";

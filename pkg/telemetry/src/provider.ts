@@ -1,0 +1,111 @@
+import { createNoopMeter, type Meter, type MeterProvider } from "@opentelemetry/api";
+import type { Logger, Metrics, TracerProvider } from "@plinth/kernel";
+import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace";
+import type { TelemetrySettings } from "./settings.ts";
+
+export interface TelemetryOptions {
+  readonly settings: TelemetrySettings & { readonly endpoint: string };
+  /** Resource attributes: what runs. */
+  readonly service: { readonly name: string; readonly version: string; readonly instanceId: string };
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** A tracer provider whose spans go to a collector, with an end. */
+export interface Telemetry extends TracerProvider {
+  /** Exports what is left, for at most the export's limit. Never rejects: a dead collector must not fail a stop. */
+  close(): Promise<void>;
+}
+
+/**
+ * The OpenTelemetry SDK with an OTLP/HTTP exporter. The queue is bounded; a dead, slow or hanging collector costs requests nothing.
+ * The SDK is loaded by this call, not before.
+ */
+export async function createTelemetry({ settings, service, log, metrics }: TelemetryOptions): Promise<Telemetry> {
+  const [sdk, { OTLPTraceExporter }, { resourceFromAttributes }] = await Promise.all([
+    import("@opentelemetry/sdk-trace"),
+    import("@opentelemetry/exporter-trace-otlp-http"),
+    import("@opentelemetry/resources"),
+  ]);
+  const spans = metrics.counter({
+    name: "telemetry_spans_total",
+    help: "Recorded spans, by what became of them.",
+    labels: ["outcome"],
+  });
+  const ratio = new sdk.TraceIdRatioBasedSampler(settings.sampleRatio);
+  const followOrDecide = settings.trustCallerSampling
+    ? {}
+    : { remoteParentSampled: ratio, remoteParentNotSampled: ratio };
+  const exporter = new OTLPTraceExporter({
+    url: `${settings.endpoint.replace(/\/+$/, "")}/v1/traces`,
+    timeoutMillis: settings.exportTimeoutMs,
+  });
+  const provider = new sdk.TracerProvider({
+    sampler: new sdk.ParentBasedSampler({ root: ratio, ...followOrDecide }),
+    resource: resourceFromAttributes({
+      "service.name": service.name,
+      "service.version": service.version,
+      "service.instance.id": service.instanceId,
+    }),
+    spanProcessors: [
+      new sdk.BatchSpanProcessor({
+        exporter: watched(exporter, log, (outcome, count) => spans.inc({ outcome }, count)),
+        maxQueueSize: settings.maxQueuedSpans,
+        maxExportBatchSize: Math.min(512, settings.maxQueuedSpans),
+        scheduledDelayMillis: settings.exportIntervalMs,
+        exportTimeoutMillis: settings.exportTimeoutMs,
+        selfObsMeterProvider: queueMeter((count) => spans.inc({ outcome: "dropped" }, count)),
+      }),
+    ],
+  });
+  return {
+    getTracer: (...args) => provider.getTracer(...args),
+    async close() {
+      const limit = Promise.withResolvers<void>();
+      const timer = setTimeout(limit.resolve, settings.exportTimeoutMs);
+      const flushed = provider
+        .shutdown()
+        .catch((error: unknown) => log.warn("the last spans were not exported", { error }));
+      await Promise.race([flushed, limit.promise]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Counts what is exported and lost, and says once when the collector goes away and once when it is back. */
+function watched(
+  exporter: SpanExporter,
+  log: Logger,
+  count: (outcome: "exported" | "failed", spans: number) => void,
+): SpanExporter {
+  let failing = false;
+  return {
+    export(spans: ReadableSpan[], done) {
+      exporter.export(spans, (result) => {
+        const failed = result.error !== undefined || result.code !== 0;
+        count(failed ? "failed" : "exported", spans.length);
+        if (failed !== failing) {
+          failing = failed;
+          if (failed)
+            log.warn("spans cannot be exported; they are dropped until the collector answers", { error: result.error });
+          else log.info("spans are exported again");
+        }
+        done(result);
+      });
+    },
+    shutdown: () => exporter.shutdown(),
+    forceFlush: async () => exporter.forceFlush?.(),
+  };
+}
+
+/** The SDK tells of spans dropped from its full queue only through a meter: this one listens to that and nothing else. */
+function queueMeter(onDropped: (count: number) => void): MeterProvider {
+  const meter: Meter = Object.assign(Object.create(createNoopMeter()) as Meter, {
+    createCounter: () => ({
+      add: (count: number, attributes?: Readonly<Record<string, unknown>>) => {
+        if (attributes?.["error.type"] === "queue_full") onDropped(count);
+      },
+    }),
+  });
+  return { getMeter: () => meter };
+}
