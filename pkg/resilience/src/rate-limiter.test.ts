@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { FakeClock } from "@plinth/kernel/testing";
+import { createRateLimiter } from "./rate-limiter.ts";
+
+/** A generator of repeatable numbers in [0, 1): mulberry32. */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d_2b_79_f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+describe("createRateLimiter", () => {
+  it("lets exactly the limit through at once, and says what is left", () => {
+    const limiter = createRateLimiter({ limit: 50, windowMs: 10_000, clock: new FakeClock() });
+    const verdicts = Array.from({ length: 60 }, () => limiter.take("alice"));
+    assert.equal(verdicts.filter(({ allowed }) => allowed).length, 50);
+    assert.deepEqual(verdicts[0], { allowed: true, remaining: 49, retryAfterMs: 0, resetMs: 200 });
+    assert.deepEqual(verdicts[49], { allowed: true, remaining: 0, retryAfterMs: 0, resetMs: 10_000 });
+    assert.deepEqual(verdicts[50], { allowed: false, remaining: 0, retryAfterMs: 200, resetMs: 10_000 });
+  });
+
+  it("refills one each window/limit, and refusals cost nothing", async () => {
+    const clock = new FakeClock();
+    const limiter = createRateLimiter({ limit: 50, windowMs: 10_000, clock });
+    for (let i = 0; i < 500; i++) limiter.take("alice");
+    await clock.advance(199);
+    assert.deepEqual(limiter.take("alice"), { allowed: false, remaining: 0, retryAfterMs: 1, resetMs: 9_801 });
+    await clock.advance(1);
+    assert.equal(limiter.take("alice").allowed, true);
+    assert.equal(limiter.take("alice").allowed, false);
+    await clock.advance(10_000);
+    assert.equal(Array.from({ length: 60 }, () => limiter.take("alice")).filter(({ allowed }) => allowed).length, 50);
+  });
+
+  it("keeps keys apart", () => {
+    const limiter = createRateLimiter({ limit: 1, windowMs: 1_000, clock: new FakeClock() });
+    assert.equal(limiter.take("a").allowed, true);
+    assert.equal(limiter.take("b").allowed, true);
+    assert.equal(limiter.take("a").allowed, false);
+  });
+
+  for (const [limit, windowMs] of [
+    [3, 1_000],
+    [7, 1_000],
+    [49, 9_973],
+    [1_000_000, 1_000],
+    [1, 86_400_000],
+  ] as const) {
+    it(`is exact for ${limit} per ${windowMs} ms, which do not divide evenly`, () => {
+      const limiter = createRateLimiter({ limit, windowMs, clock: new FakeClock() });
+      let allowed = 0;
+      for (let i = 0; i < limit + 10; i++) if (limiter.take("k").allowed) allowed++;
+      assert.equal(allowed, limit);
+    });
+  }
+
+  it("never lets more than limit + refill through in any stretch of time, and waiting as told is always enough", async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const random = seeded(seed);
+      const clock = new FakeClock();
+      const limit = 1 + Math.floor(random() * 20);
+      const windowMs = 100 + Math.floor(random() * 2_000);
+      const limiter = createRateLimiter({ limit, windowMs, clock });
+      const passedAtMs: number[] = [];
+      for (let step = 0; step < 300; step++) {
+        const verdict = limiter.take("k");
+        if (verdict.allowed) passedAtMs.push(clock.monotonicMs());
+        else if (random() < 0.1) {
+          await clock.advance(verdict.retryAfterMs);
+          assert.equal(limiter.take("k").allowed, true, `seed ${seed}: told to wait ${verdict.retryAfterMs} ms`);
+          passedAtMs.push(clock.monotonicMs());
+        }
+        if (random() < 0.3) await clock.advance(Math.floor(random() * windowMs * 0.2));
+      }
+      for (let from = 0; from < passedAtMs.length; from++) {
+        for (let to = from; to < passedAtMs.length; to++) {
+          const stretchMs = passedAtMs[to]! - passedAtMs[from]!;
+          assert.ok(to - from + 1 <= limit + (stretchMs * limit) / windowMs + 1e-9, `seed ${seed}`);
+        }
+      }
+    }
+  });
+
+  it("stays within maxKeys whatever number of keys comes, and keeps those in use", () => {
+    const clock = new FakeClock();
+    const limiter = createRateLimiter({ limit: 1, windowMs: 60_000, maxKeys: 1_000, clock });
+    limiter.take("busy");
+    for (let i = 0; i < 100_000; i++) {
+      limiter.take(`hostile-${i}`);
+      assert.ok(limiter.keys <= 1_000);
+    }
+    assert.ok(limiter.forgotten >= 98_000, `${limiter.forgotten}`);
+    limiter.take("recent");
+    for (let i = 0; i < 400; i++) limiter.take(`more-${i}`);
+    assert.equal(limiter.take("recent").allowed, false, "a key used among the last maxKeys / 2 is remembered");
+  });
+
+  it("forgets keys that are full again, without counting them as lost", async () => {
+    const clock = new FakeClock();
+    const limiter = createRateLimiter({ limit: 5, windowMs: 1_000, clock });
+    for (let i = 0; i < 1_000; i++) limiter.take(`k${i}`);
+    assert.equal(limiter.keys, 1_000);
+    await clock.advance(1_000);
+    limiter.take("x");
+    await clock.advance(1_000);
+    limiter.take("x");
+    assert.ok(limiter.keys <= 2, `${limiter.keys}`);
+    assert.equal(limiter.forgotten, 0);
+  });
+
+  it("remembers a used-up key for the whole window, whenever the table turns over", async () => {
+    const clock = new FakeClock();
+    const limiter = createRateLimiter({ limit: 2, windowMs: 1_000, clock });
+    await clock.advance(999);
+    limiter.take("k");
+    limiter.take("k");
+    for (let ms = 0; ms < 499; ms++) {
+      await clock.advance(1);
+      limiter.take("other");
+      assert.equal(limiter.take("k").allowed, false, `after ${ms + 1} ms`);
+    }
+    await clock.advance(1);
+    assert.equal(limiter.take("k").allowed, true);
+  });
+
+  for (const [option, value] of [
+    ["limit", 0],
+    ["limit", 1.5],
+    ["limit", Number.NaN],
+    ["windowMs", 0],
+    ["maxKeys", 1],
+  ] as const) {
+    it(`refuses ${option} ${value} and names it`, () => {
+      assert.throws(() => createRateLimiter({ limit: 1, windowMs: 1, [option]: value }), {
+        code: "ERR_OPTION_RANGE",
+        message: new RegExp(`^${option} `),
+      });
+    });
+  }
+});
