@@ -1,0 +1,161 @@
+// What a user gets: every package built, packed, installed in an empty project, imported, type-checked and looked over.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { existsSync, globSync, readFileSync, readdirSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, posix } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
+import { findImports } from "../../scripts/layers/imports.ts";
+
+const root = join(import.meta.dirname, "../..");
+const tools = join(root, "node_modules/.bin");
+// npm may have to fetch what the packages stand on.
+const installLimitMs = 240_000;
+
+interface Packed {
+  readonly name: string;
+  readonly folder: string;
+  /** What an importer writes: `@plinth/kernel`, `@plinth/kernel/testing`. */
+  readonly entryPoints: readonly string[];
+  readonly tarball: string;
+}
+
+const names = readdirSync(join(root, "pkg")).filter((name) => existsSync(join(root, "pkg", name, "src/index.ts")));
+
+/** Runs a program and returns what it printed; one that fails throws with that. */
+async function run(command: string, args: readonly string[], cwd: string): Promise<string> {
+  // A user has neither our export condition nor the variables of the npm and the test runner around this test.
+  const ours = /^(npm_(package|lifecycle|config_local_prefix)|NODE_(OPTIONS|TEST_CONTEXT|V8_COVERAGE)$)/;
+  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !ours.test(key)));
+  try {
+    const { stdout, stderr } = await promisify(execFile)(command, args, { cwd, env, maxBuffer: 64 * 2 ** 20 });
+    return stdout + stderr;
+  } catch (error) {
+    const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
+    throw new Error(`${command} ${args.join(" ")} failed:\n${stdout}${stderr}`, { cause: error });
+  }
+}
+
+async function pack(name: string, into: string): Promise<Packed> {
+  const folder = join(root, "pkg", name);
+  const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  const destination = join(into, name);
+  await mkdir(destination);
+  await run("npm", ["pack", "--silent", "--pack-destination", destination], folder);
+  const [file = ""] = readdirSync(destination);
+  const entryPoints = Object.keys(manifest.exports).map((subpath) => posix.join(manifest.name, subpath));
+  return { name: manifest.name, folder, entryPoints, tarball: join(destination, file) };
+}
+
+describe("the packed packages", () => {
+  let project: string;
+  const packages: Packed[] = [];
+
+  before(
+    async () => {
+      assert.ok(names.length > 0, "there is no package to pack");
+      project = await mkdtemp(join(tmpdir(), "plinth-pack-"));
+      await run(process.execPath, [join(root, "scripts/build.ts")], root);
+      const tarballs = join(project, "tarballs");
+      await mkdir(tarballs);
+      packages.push(...(await Promise.all(names.map((name) => pack(name, tarballs)))));
+      await writeFile(join(project, "package.json"), JSON.stringify({ type: "module", private: true }));
+      const nodeTypes = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).devDependencies["@types/node"];
+      const wanted = [...packages.map(({ tarball }) => tarball), `@types/node@${nodeTypes}`];
+      const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefer-offline"];
+      await run("npm", ["install", ...quiet, ...wanted], project);
+    },
+    { timeout: installLimitMs },
+  );
+  after(() => rm(project, { recursive: true, force: true }));
+
+  it("hold every package of pkg/", () => {
+    const installed = readdirSync(join(project, "node_modules/@plinth")).toSorted();
+    assert.deepEqual(installed, readdirSync(join(root, "pkg")).toSorted());
+  });
+
+  it("load under plain Node, every entry point", async () => {
+    for (const entryPoint of packages.flatMap(({ entryPoints }) => entryPoints)) {
+      const script = `console.log(Object.keys(await import(${JSON.stringify(entryPoint)})).length)`;
+      const exported = await run(process.execPath, ["--input-type=module", "--eval", script], project);
+      assert.ok(Number(exported) > 0, `${entryPoint} exports nothing`);
+    }
+  });
+
+  it("load the one copy of each other that the project has", () => {
+    const nested = globSync("node_modules/@plinth/*/node_modules/@plinth/*", { cwd: project });
+    assert.deepEqual(nested, []);
+  });
+
+  it("type-check in a strict project that checks our declarations too", async () => {
+    const entryPoints = packages.flatMap((packed) => packed.entryPoints);
+    const lines = entryPoints.map((name, index) => `import * as entry${index} from ${JSON.stringify(name)};`);
+    const uses = entryPoints.map((_, index) => `export type Entry${index} = keyof typeof entry${index};`);
+    await writeFile(join(project, "consumer.ts"), [...lines, ...uses].join("\n"));
+    const compilerOptions = {
+      target: "es2024",
+      lib: ["es2024", "esnext.disposable"],
+      module: "nodenext",
+      types: ["node"],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      noEmit: true,
+    };
+    await writeFile(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
+    const output = await run(join(tools, "tsc"), ["--pretty", "false"], project).catch((error: Error) => error.message);
+    // Faults inside other people's declarations are theirs.
+    const ours = output.split("\n").filter((line) => /^(consumer\.ts|node_modules\/@plinth\/)/.test(line));
+    assert.deepEqual(ours, []);
+  });
+
+  it("name only files that are there, by the endings they have", () => {
+    for (const { name } of packages) {
+      const installed = join(project, "node_modules", name);
+      const files = globSync("dist/**/*.{js,d.ts}", { cwd: installed });
+      assert.ok(files.length > 0, `${name} has no dist`);
+      for (const file of files) {
+        for (const { specifier = "", line } of findImports(readFileSync(join(installed, file), "utf8"))) {
+          if (!specifier.startsWith(".")) continue;
+          const there = specifier.endsWith(".js") && existsSync(join(installed, dirname(file), specifier));
+          assert.ok(there, `${name}/${file}:${line} imports "${specifier}"`);
+        }
+      }
+    }
+  });
+
+  it("hold code, declarations and their maps, and nothing else", () => {
+    for (const { name } of packages) {
+      const files = globSync("**/*.*", { cwd: join(project, "node_modules", name), exclude: ["node_modules/**"] });
+      const strange = files.filter(
+        (file) => !/^(package\.json|README\.md|LICENSE|dist\/.*\.(js|js\.map|d\.ts))$/.test(file),
+      );
+      assert.deepEqual(strange, [], name);
+      assert.deepEqual(
+        files.filter((file) => /\.test\./.test(file)),
+        [],
+        name,
+      );
+    }
+  });
+
+  it("pass publint and attw", { timeout: 120_000 }, async () => {
+    for (const { folder, tarball } of packages) {
+      await run(join(tools, "publint"), ["run", "--strict", tarball], folder);
+      await run(join(tools, "attw"), ["--profile", "esm-only", "--no-color", tarball], folder);
+    }
+  });
+
+  it("are built in the order of what they declare", () => {
+    for (const { name, folder } of packages) {
+      const { dependencies = {} } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+      const { references } = JSON.parse(readFileSync(join(folder, "tsconfig.build.json"), "utf8"));
+      const built = references.map(({ path }: { path: string }) => `@plinth/${posix.basename(posix.dirname(path))}`);
+      const declared = Object.keys(dependencies).filter((dependency) => dependency.startsWith("@plinth/"));
+      assert.deepEqual(built.toSorted(), declared.toSorted(), `${name}: tsconfig.build.json and package.json disagree`);
+    }
+  });
+});
