@@ -2,7 +2,7 @@ export { type FieldFault, RequestError, TransportError, type TransportErrorCode 
 export { grpcModule, grpcServer } from "./grpc/module.ts";
 export { createGrpcServer, type GrpcServer, type GrpcServerOptions } from "./grpc/server.ts";
 export { grpcSettings, type GrpcSettings } from "./grpc/settings.ts";
-export { httpModule, httpRoutes, httpServer } from "./http/module.ts";
+export { httpModule, httpModuleIn, httpRoutes, httpServer } from "./http/module.ts";
 export {
   createHttpServer,
   type HttpApp,
@@ -10,7 +10,7 @@ export {
   type HttpServer,
   type HttpServerOptions,
 } from "./http/server.ts";
-export { httpSettings, type HttpSettings } from "./http/settings.ts";
+export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
 export { listen, type ListenOptions, toListenError } from "./listen.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions, opsPaths } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";

@@ -1,44 +1,66 @@
-import { clock, defineModule, errorBus, health, logger, metrics, provider, token, tracing } from "@plinth/kernel";
+import {
+  clock,
+  defineModule,
+  errorBus,
+  health,
+  logger,
+  metrics,
+  provider,
+  type SettingsToken,
+  token,
+  tracing,
+} from "@plinth/kernel";
 import { endpoints } from "@plinth/registry";
 import { opsHandler, opsModule, opsSettings } from "../ops/module.ts";
 import { connectRoutes } from "../rpc/connect.ts";
 import { rpcServices } from "../rpc/service.ts";
 import { createHttpServer, type HttpRoutes, type HttpServer } from "./server.ts";
-import { httpSettings } from "./settings.ts";
+import { type HttpSettings, httpSettings } from "./settings.ts";
 
 export const httpServer = token("http.server").of<HttpServer>();
 
 /** Routes of the HTTP server; every module may add some. */
 export const httpRoutes = token("http.routes").listOf<HttpRoutes>();
 
-const provideHttpServer = provider({
-  provides: httpServer,
-  needs: {
-    settings: httpSettings,
-    opsSettings,
-    ops: opsHandler,
-    log: logger,
-    errors: errorBus,
-    metrics,
-    tracing,
-    clock,
-    routes: httpRoutes,
-    services: rpcServices,
-    health,
-  },
-  create: async ({ opsSettings: { port }, ops, health: state, routes, services, ...options }) => {
-    const server = await createHttpServer({
-      ...options,
-      routes: [...routes, connectRoutes(services)],
-      ops: port === undefined ? ops : undefined,
-    });
-    state.onState((next) => next === "draining" && server.announceDrain());
-    return server;
-  },
-  start: (server) => server.listen(),
-  drain: (server, { signal }) => server.drain({ signal }),
-  stop: (server) => server.close(),
-});
+/** What an {@link httpModuleIn} module serves on. */
+type HttpSection = SettingsToken<HttpSettings>;
+
+/**
+ * An HTTP server on fastify with the common middleware, the ops endpoints, the unary methods of the RPC services, and a drain.
+ * @param settings - Its section of the config, made by {@link httpSettingsIn}.
+ */
+export function httpModuleIn(settings: HttpSection) {
+  const provideHttpServer = provider({
+    provides: httpServer,
+    needs: {
+      settings,
+      opsSettings,
+      ops: opsHandler,
+      log: logger,
+      errors: errorBus,
+      metrics,
+      tracing,
+      clock,
+      routes: httpRoutes,
+      services: rpcServices,
+      health,
+    },
+    create: async ({ opsSettings: { port }, ops, health: state, routes, services, ...options }) => {
+      const server = await createHttpServer({
+        ...options,
+        routes: [...routes, connectRoutes(services)],
+        ops: port === undefined ? ops : undefined,
+        portVariable: `PLINTH_${settings.section.toUpperCase()}_PORT`,
+      });
+      state.onState((next) => next === "draining" && server.announceDrain());
+      return server;
+    },
+    start: (server) => server.listen(),
+    drain: (server, { signal }) => server.drain({ signal }),
+    stop: (server) => server.close(),
+  });
+  return defineModule("http", [opsModule, provideHttpServer, provideHttpEndpoint]);
+}
 
 const provideHttpEndpoint = provider({
   provides: endpoints,
@@ -46,5 +68,5 @@ const provideHttpEndpoint = provider({
   create: ({ server }) => ({ protocol: "http", host: server.host, port: () => server.port }),
 });
 
-/** An HTTP server on fastify with the common middleware, the ops endpoints, the unary methods of the RPC services, and a drain. */
-export const httpModule = defineModule("http", [opsModule, provideHttpServer, provideHttpEndpoint]);
+/** The usual HTTP server of a service, with its settings in the section `http`. */
+export const httpModule = httpModuleIn(httpSettings);

@@ -63,6 +63,8 @@ export interface HttpServerOptions {
   readonly tracing: Tracing;
   readonly clock: Clock;
   readonly routes: readonly HttpRoutes[];
+  /** The environment variable that moves the port, for the error of a busy one. Default `PLINTH_HTTP_PORT`. */
+  readonly portVariable?: string;
   /** Answers before everything else, unseen by metrics, traces and access log. Absent: it has a listener of its own. */
   readonly ops?: OpsHandler | undefined;
 }
@@ -118,7 +120,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   for (const routes of options.routes) await app.register(async (scope) => routes(scope));
   await app.ready();
   if (server === undefined) throw new Error("fastify made no server"); // serverFactory runs in the constructor
-  return new DrainingServer(app, server, core, settings);
+  return new DrainingServer(app, server, core, options);
 }
 
 /** What surrounds every request, whichever route it goes to. */
@@ -242,20 +244,20 @@ class DrainingServer implements HttpServer {
   readonly #app: HttpApp;
   readonly #server: Server;
   readonly #core: RequestCore;
-  readonly #settings: HttpSettings;
+  readonly #options: HttpServerOptions;
   #drained: Promise<void> | undefined;
 
-  constructor(app: HttpApp, server: Server, core: RequestCore, settings: HttpSettings) {
+  constructor(app: HttpApp, server: Server, core: RequestCore, options: HttpServerOptions) {
     this.#app = app;
     this.#server = server;
     this.#core = core;
-    this.#settings = settings;
-    this.host = settings.host;
+    this.#options = options;
+    this.host = options.settings.host;
   }
 
   async listen(): Promise<void> {
-    const { host, port } = this.#settings;
-    this.port = await listen(this.#server, { host, port, variable: "PLINTH_HTTP_PORT" });
+    const { settings, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
+    this.port = await listen(this.#server, { host: settings.host, port: settings.port, variable });
   }
 
   announceDrain(): void {

@@ -8,16 +8,10 @@ export const opsSettings = defineSettings(
   "ops",
   z.strictObject({
     host: z.string().min(1).default("127.0.0.1").meta({ description: "Address that the ops listener binds." }),
-    port: z
-      .number()
-      .int()
-      .min(0)
-      .max(65_535)
-      .optional()
-      .meta({
-        description:
-          "Port of a listener for /healthz, /ready and /metrics alone; 0 takes a free one. Absent: they are on the HTTP server.",
-      }),
+    port: z.number().int().min(0).max(65_535).optional().meta({
+      description:
+        "Port of a listener for /healthz, /ready and /metrics alone; 0 takes a free one. Absent: they are on the HTTP server.",
+    }),
   }),
 );
 
