@@ -45,8 +45,9 @@ describe("createBalancer", () => {
     const balancer = createBalancer();
     balancer.replace(members("a", "b", "c", "d"));
     for (let i = 0; i < 400; i++) balancer.pick();
-    for (const { member, inFlight } of balancer.seats)
+    for (const { member, inFlight } of balancer.seats) {
       assert.ok(Math.abs(inFlight - 100) <= 5, `${member.id}: ${inFlight}`);
+    }
   });
 
   it("gives another member than the one excepted, as long as there is one", () => {
