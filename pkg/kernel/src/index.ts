@@ -11,7 +11,7 @@ export {
   type ProviderDefinition,
   type ValueOf,
 } from "./app/provider.ts";
-export { type ProcessHost, runApps, type RunOptions } from "./app/run.ts";
+export { type ProcessHost, type Runnable, runApps, type RunOptions } from "./app/run.ts";
 export { lifecycleSettings } from "./app/settings.ts";
 export { type ListToken, type Token, token } from "./app/token.ts";
 export { type AppControl, appControl, appEvents, type AppInfo, appInfo, clock } from "./app/tokens.ts";

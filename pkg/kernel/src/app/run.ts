@@ -1,5 +1,14 @@
 import { messageOf } from "../errors/app-error.ts";
-import type { App } from "./app.ts";
+
+/** What {@link runApps} runs: an app, or something that stands for one, such as an app in a process of its own. */
+export interface Runnable {
+  readonly name: string;
+  /** Resolves, with the error, at the first fatal one. */
+  readonly failure: Promise<unknown>;
+  start(options: { readonly signal: AbortSignal }): Promise<void>;
+  stop(): Promise<void>;
+  fail(error: unknown, origin: "process"): void;
+}
 
 /** The part of `process` that running an app touches. */
 export interface ProcessHost {
@@ -22,27 +31,29 @@ type Reason =
   | { readonly kind: "failure"; readonly error: unknown };
 
 const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
+/** Ctrl-C under a wrapper such as npm arrives twice, from the terminal and forwarded; that is one key press. */
+const samePressMs = 100;
 /** After an orderly end, what still holds the process open gets this long. */
 const lingerMs = 2_000;
 
 /**
  * Runs apps in one process: starts them in order, waits for SIGTERM, SIGINT or a fatal error, stops them in reverse.
- * A signal during the start cancels it; a second signal ends the process at once.
+ * A signal during the start cancels it; a second signal, {@link samePressMs} or more after the first, ends the process at once.
  *
  * @returns The exit code: 0 after an orderly stop; 1 when a start or a stop failed, or after a fatal error
  *   (`app.fail`, an uncaught exception, an unhandled rejection). A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
  */
-export async function runApps(apps: readonly App[], options: RunOptions = {}): Promise<number> {
+export async function runApps(apps: readonly Runnable[], options: RunOptions = {}): Promise<number> {
   const host = options.host ?? process;
   const reason = Promise.withResolvers<Reason>();
   const cancelStart = new AbortController();
-  let asked = false;
+  let askedAtMs: number | undefined;
   const onSignal = (signal: StopSignal) => (): void => {
-    if (asked) {
-      host.exit(128 + signalNumbers[signal]);
+    if (askedAtMs !== undefined) {
+      if (performance.now() - askedAtMs >= samePressMs) host.exit(128 + signalNumbers[signal]);
       return;
     }
-    asked = true;
+    askedAtMs = performance.now();
     cancelStart.abort(new Error(`${signal} arrived`));
     reason.resolve({ kind: "signal", signal });
   };
@@ -61,7 +72,7 @@ export async function runApps(apps: readonly App[], options: RunOptions = {}): P
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
   for (const app of apps) void app.failure.then((error) => reason.resolve({ kind: "failure", error }));
 
-  const started: App[] = [];
+  const started: Runnable[] = [];
   let failures = 0;
   const tell = (text: string): void => {
     host.stderr.write(`${text}\n`);
