@@ -37,7 +37,8 @@ async function install(wanted) {
   }
   if (!matchesLockfile(root, wanted)) {
     removeStamp(root);
-    say("Installing the packages of package-lock.json, once; this can take a minute.");
+    const lockfile = relative(repository, join(root, "package-lock.json"));
+    say(`Installing the packages of ${lockfile}, once; this can take a minute.`);
     const startedAt = Date.now();
     await runNpm();
     say(`Packages installed in ${((Date.now() - startedAt) / 1_000).toFixed(1)} s.`);

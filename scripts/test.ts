@@ -1,0 +1,89 @@
+// Everything that must hold, stage by stage; each says how long it took, and one that fails fails the run.
+// usage: npm test [-- STAGE... | -- PATH...]   a stage by its name, or test files by their path
+import { join } from "node:path";
+import { ServerError, findServer } from "./servers/index.ts";
+import { runCommand } from "./testing/command.ts";
+import { runTests } from "./testing/run-tests.ts";
+
+interface Stage {
+  readonly name: string;
+  /** @returns What went wrong, or undefined. */
+  readonly run: () => Promise<string | undefined>;
+}
+
+const root = join(import.meta.dirname, "..");
+const tool = (name: string) => join(root, "node_modules/.bin", name);
+const script = (name: string) => join(import.meta.dirname, name);
+
+const testPatterns = ["pkg", "cmd", "examples", "scripts", "bench", "test"].map((folder) => `${folder}/**/*.test.ts`);
+
+const stages: readonly Stage[] = [
+  { name: "format", run: () => runCommand(tool("oxfmt"), ["--check"]) },
+  { name: "lint", run: () => runCommand(tool("oxlint"), []) },
+  { name: "types", run: () => runCommand(tool("tsc"), ["-p", "tsconfig.json"]) },
+  { name: "layers", run: () => runCommand(process.execPath, [script("check-layers.ts")]) },
+  { name: "knip", run: () => runCommand(tool("knip"), []) },
+  { name: "servers", run: findServers },
+  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testPatterns, coverage: true }) },
+  { name: "node24", run: testOnNode24 },
+];
+
+/** Before the tests, so that what a server lacks is said once and not by every test that needs it. */
+async function findServers(): Promise<string | undefined> {
+  try {
+    const { bin } = await findServer("consul");
+    console.log(`consul is ${bin}`);
+    return undefined;
+  } catch (error) {
+    if (error instanceof ServerError) return error.message;
+    throw error;
+  }
+}
+
+/** The packages promise Node 24; everything else here runs on the Node of the repository. */
+async function testOnNode24(): Promise<string | undefined> {
+  const folder = join(root, "test/node24");
+  const fault = await runCommand(process.execPath, [script("install.mjs"), folder]);
+  if (fault !== undefined) return fault;
+  const node = join(folder, "node_modules/.bin/node");
+  return runTests({ node, patterns: ["pkg/*/src/**/*.test.ts"], coverage: false });
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const paths = args.filter((arg) => /[/.*]/.test(arg));
+  if (paths.length > 0) return finish(await runStages([testsAt(paths)]));
+  const unknown = args.filter((arg) => !stages.some(({ name }) => name === arg));
+  if (unknown.length > 0) {
+    console.error(`no stage ${unknown.join(", ")}; there are ${stages.map(({ name }) => name).join(", ")}`);
+    process.exitCode = 2;
+    return;
+  }
+  finish(await runStages(stages.filter(({ name }) => args.length === 0 || args.includes(name))));
+}
+
+function testsAt(paths: readonly string[]): Stage {
+  const patterns = paths.map((path) => (/\.ts$|\*/.test(path) ? path : `${path.replace(/\/$/, "")}/**/*.test.ts`));
+  return { name: "tests", run: () => runTests({ node: process.execPath, patterns, coverage: false }) };
+}
+
+async function runStages(chosen: readonly Stage[]): Promise<string[]> {
+  const report: string[] = [];
+  for (const { name, run } of chosen) {
+    console.log(`\n── ${name}`);
+    const startedAt = performance.now();
+    const fault = await run();
+    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+    report.push(
+      `${fault === undefined ? "ok    " : "FAILED"} ${name.padEnd(8)} ${seconds.padStart(6)} s${fault === undefined ? "" : `  ${fault}`}`,
+    );
+    console.log(report.at(-1));
+  }
+  return report;
+}
+
+function finish(report: readonly string[]): void {
+  console.log(`\n── all stages\n${report.join("\n")}`);
+  if (report.some((line) => line.startsWith("FAILED"))) process.exitCode = 1;
+}
+
+await main(process.argv.slice(2));

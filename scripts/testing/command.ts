@@ -1,0 +1,40 @@
+// Runs one command of the test run in the repository's root, under a time limit.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+
+const root = join(import.meta.dirname, "../..");
+// From the first signal to SIGKILL.
+const graceMs = 10_000;
+
+export interface CommandOptions {
+  /** How long it may take. Default 120_000. */
+  readonly limitMs?: number;
+  /** What it is sent when it takes longer; SIGKILL follows 10 s later. Default `SIGTERM`. */
+  readonly signal?: NodeJS.Signals;
+}
+
+/** Runs it with our output. @returns what went wrong, or undefined. */
+export async function runCommand(
+  command: string,
+  args: readonly string[],
+  { limitMs = 120_000, signal = "SIGTERM" }: CommandOptions = {},
+): Promise<string | undefined> {
+  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill(signal);
+    setTimeout(() => child.kill("SIGKILL"), graceMs).unref();
+  }, limitMs);
+  try {
+    await once(child, "exit");
+  } catch (error) {
+    return `cannot run ${command}: ${error instanceof Error ? error.message : String(error)}`;
+  } finally {
+    clearTimeout(timer);
+  }
+  if (late) return `took more than ${limitMs / 1_000} s and was ended`;
+  if (child.signalCode !== null) return `was ended by ${child.signalCode}`;
+  return child.exitCode === 0 ? undefined : `exited with code ${child.exitCode}`;
+}

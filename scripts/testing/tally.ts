@@ -1,0 +1,30 @@
+// A reporter that writes one JSON object: how many tests there were and how they ended, and how long each file took.
+import type { TestEvent } from "node:test/reporters";
+
+export interface Tally {
+  readonly tests: number;
+  readonly passed: number;
+  readonly skipped: number;
+  readonly todo: number;
+  /** Files in which there is no test: the runner counts each as one that passed. */
+  readonly empty: readonly string[];
+  /** Each file, slowest first. */
+  readonly files: readonly { readonly file: string; readonly durationMs: number }[];
+}
+
+export default async function* tally(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+  const files: Tally["files"][number][] = [];
+  let counts = { tests: 0, passed: 0, skipped: 0, todo: 0 };
+  const empty: string[] = [];
+  for await (const event of source) {
+    if (event.type === "test:pass" && event.data.name === event.data.file) empty.push(event.data.name);
+    if (event.type !== "test:summary") continue;
+    const { file, duration_ms: durationMs, counts: counted } = event.data;
+    if (file === undefined) counts = counted;
+    else files.push({ file, durationMs });
+  }
+  const { tests, passed, skipped, todo } = counts;
+  files.sort((a, b) => b.durationMs - a.durationMs);
+  const result: Tally = { tests, passed, skipped, todo, empty, files };
+  yield JSON.stringify(result);
+}

@@ -1,0 +1,33 @@
+// Loaded into every test process: one that hangs, or that its tests left something open in, fails and names itself.
+import { writeSync } from "node:fs";
+import { relative } from "node:path";
+import { after } from "node:test";
+import { Worker, isMainThread } from "node:worker_threads";
+
+// How long one file of tests may take. Each test has a shorter limit of its own, from --test-timeout.
+const fileLimitMs = Number(process.env["PLINTH_TEST_FILE_LIMIT_MS"] ?? 240_000);
+// How long a process may live on when its last test has ended.
+const lingerLimitMs = 3_000;
+
+// The runner that starts the test processes loads this too, as do threads; only a test process is watched.
+if (process.env["NODE_TEST_CONTEXT"] === "child-v8" && isMainThread) {
+  const file = relative(process.cwd(), process.argv[1] ?? "a test process");
+  after(() => {
+    // It does not hold the process open, so it fires only where something else does.
+    setTimeout(() => {
+      const open = process.getActiveResourcesInfo().filter((name) => name !== "PipeWrap");
+      writeSync(
+        2,
+        `${file}: its tests have ended but these are still open: ${open.join(", ")}; close them in the test\n`,
+      );
+      process.exit(1);
+    }, lingerLimitMs).unref();
+  });
+  // A thread of its own still runs while the main one is stuck in a loop.
+  const message = `${file}: still running after ${fileLimitMs} ms, ended\n`;
+  const script = `setTimeout(() => {
+    require("node:fs").writeSync(2, ${JSON.stringify(message)});
+    process.kill(process.pid, "SIGKILL");
+  }, ${fileLimitMs});`;
+  new Worker(script, { eval: true, execArgv: [], env: {} }).unref();
+}
