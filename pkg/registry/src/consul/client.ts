@@ -1,0 +1,152 @@
+import { messageOf } from "@plinth/kernel";
+import { RegistryError } from "../errors.ts";
+import { ConsulHttp, type ConsulHttpOptions } from "./http.ts";
+
+export type ConsulStatus = "passing" | "warning" | "critical";
+
+/** What `PUT /v1/agent/service/register` takes; durations are text such as `15000ms`. */
+export interface ServiceDefinition {
+  readonly ID: string;
+  readonly Name: string;
+  readonly Address: string;
+  readonly Port: number;
+  readonly Tags: readonly string[];
+  readonly Meta: Readonly<Record<string, string>>;
+  readonly Weights: { readonly Passing: number; readonly Warning: number };
+  readonly Checks: readonly CheckDefinition[];
+}
+
+export interface CheckDefinition {
+  readonly CheckID: string;
+  readonly Name: string;
+  readonly Status: ConsulStatus;
+  readonly TTL?: string;
+  readonly HTTP?: string;
+  readonly TCP?: string;
+  readonly Interval?: string;
+  readonly Timeout?: string;
+  readonly DeregisterCriticalServiceAfter?: string;
+}
+
+export interface HealthQuery {
+  /** The index of the last answer; 0 asks for an answer at once. */
+  readonly index: number;
+  /** How long the agent may hold the query while nothing changes, in milliseconds; it adds up to a sixteenth. */
+  readonly waitMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HealthAnswer {
+  /** As they came: each is checked on its own, so that one bad entry costs no other. */
+  readonly entries: readonly unknown[];
+  /** `X-Consul-Index`; 0 when missing or not a number. */
+  readonly index: number;
+}
+
+export interface ConsulClientOptions extends ConsulHttpOptions {
+  /** Limit of a request that does not block, and of what a blocking one takes beyond its wait, in milliseconds. */
+  readonly requestTimeoutMs: number;
+}
+
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The few calls of Consul's HTTP API that a registry needs, each tried once. All throw {@link RegistryError}, see {@link ConsulHttp.send}.
+ * @see https://developer.hashicorp.com/consul/api-docs
+ */
+export class ConsulClient {
+  readonly #http: ConsulHttp;
+  readonly #requestTimeoutMs: number;
+
+  constructor(options: ConsulClientOptions) {
+    this.#http = new ConsulHttp(options);
+    this.#requestTimeoutMs = options.requestTimeoutMs;
+  }
+
+  /** Puts a service and its checks into the agent, in place of what has the same id. Checks that exist keep their status. */
+  async registerService(service: ServiceDefinition, { signal }: CallOptions = {}): Promise<void> {
+    await this.#http.send({
+      method: "PUT",
+      path: "/v1/agent/service/register",
+      query: { "replace-existing-checks": "true" },
+      body: service,
+      timeoutMs: this.#requestTimeoutMs,
+      signal,
+    });
+  }
+
+  /** Takes a service out of the agent; one that is not there is fine. */
+  async deregisterService(id: string, { signal }: CallOptions = {}): Promise<void> {
+    try {
+      await this.#http.send({
+        method: "PUT",
+        path: `/v1/agent/service/deregister/${encodeURIComponent(id)}`,
+        timeoutMs: this.#requestTimeoutMs,
+        signal,
+      });
+    } catch (error) {
+      if (error instanceof RegistryError && error.code === "ERR_REGISTRY_NOT_FOUND") return; // newer agents say so
+      throw error;
+    }
+  }
+
+  /** Sets a TTL check and starts its time anew. A check that the agent does not know is a 404, before Consul 1.11 a 500. */
+  async updateCheck(id: string, status: ConsulStatus, output: string, { signal }: CallOptions = {}): Promise<void> {
+    await this.#http.send({
+      method: "PUT",
+      path: `/v1/agent/check/update/${encodeURIComponent(id)}`,
+      body: { Status: status, Output: output },
+      timeoutMs: this.#requestTimeoutMs,
+      signal,
+    });
+  }
+
+  /** Passing instances of a service, from any server; blocks while the index is the newest. */
+  async passingInstances(service: string, { index, waitMs, signal }: HealthQuery): Promise<HealthAnswer> {
+    const { headers, text } = await this.#http.send({
+      method: "GET",
+      path: `/v1/health/service/${encodeURIComponent(service)}`,
+      query: {
+        passing: "true",
+        stale: "",
+        ...(index > 0 ? { index: String(index), wait: `${Math.ceil(waitMs)}ms` } : {}),
+      },
+      // The agent may hold it for wait + wait/16: giving up sooner would turn every quiet query into a failure.
+      timeoutMs: (index > 0 ? (waitMs * 17) / 16 : 0) + this.#requestTimeoutMs,
+      signal,
+    });
+    return { entries: parseArray(text, service), index: parseIndex(headers["x-consul-index"]) };
+  }
+
+  async close(): Promise<void> {
+    await this.#http.close();
+  }
+}
+
+function parseIndex(header: string | string[] | undefined): number {
+  return typeof header === "string" && /^\d{1,15}$/.test(header) ? Number(header) : 0;
+}
+
+function parseArray(text: string, service: string): readonly unknown[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw responseError(service, messageOf(cause), { cause });
+  }
+  if (!Array.isArray(parsed)) {
+    throw responseError(service, `a list was expected, not ${JSON.stringify(parsed).slice(0, 100)}`);
+  }
+  return parsed;
+}
+
+function responseError(service: string, why: string, options: { readonly cause?: unknown } = {}): RegistryError {
+  return new RegistryError(
+    "ERR_REGISTRY_RESPONSE",
+    "internal",
+    `the answer for ${service} cannot be read: ${why}; does something other than Consul answer there?`,
+    options,
+  );
+}

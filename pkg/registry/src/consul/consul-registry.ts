@@ -1,0 +1,207 @@
+import { type Clock, requireNumber, Secret, systemClock, withDefaults } from "@plinth/kernel";
+import { abortable } from "../abortable.ts";
+import { closedError, duplicateError } from "../errors.ts";
+import { singleSet } from "../feed.ts";
+import { requireServiceName, toInstance } from "../instance.ts";
+import type {
+  InstanceSet,
+  NewInstance,
+  RegisterOptions,
+  Registration,
+  Registry,
+  RegistryEvent,
+  RegistryListener,
+  RegistryStats,
+  RegistryView,
+  ResolveOptions,
+  WatchOptions,
+} from "../registry.ts";
+import { Subscriptions } from "../subscriptions.ts";
+import { parseConsulAddress } from "./address.ts";
+import { ConsulClient } from "./client.ts";
+import { parseEntries } from "./entry.ts";
+import { type CheckKind, probeOf } from "./probe.ts";
+import { KeptRegistration } from "./registration.ts";
+import { watchService } from "./watcher.ts";
+
+export interface ConsulRegistryOptions {
+  /** The local agent, as `host:port` or `http://host:port`. Default `http://127.0.0.1:8500`. */
+  readonly address?: string | undefined;
+  /** ACL token: `service:write` for what is registered, `service:read` and `node:read` for what is looked up. Default none. */
+  readonly token?: Secret | string | undefined;
+  /** An instance turns critical when no heartbeat came for so long, in milliseconds, 100 or more; they are sent three times as often. Default 15_000. */
+  readonly ttlMs?: number | undefined;
+  /** `http` or `tcp`: the agent also looks at the instance itself, and a killed process is gone after one interval. Default `ttl`: heartbeats alone. */
+  readonly check?: CheckKind | undefined;
+  /** How often the agent looks, in milliseconds, 100 or more. Default 1_000. */
+  readonly checkIntervalMs?: number | undefined;
+  /** Consul removes an entry without heartbeats after so long, in milliseconds, 60_000 (its own floor) or more. Default 60_000. */
+  readonly deregisterAfterMs?: number | undefined;
+  /** How long the agent may hold a watch while nothing changes, in milliseconds, 1 to 600_000; also how long a stalled agent goes unnoticed. Default 60_000. */
+  readonly waitMs?: number | undefined;
+  /** How long a service must stay empty before its last instances are dropped, in milliseconds, 0 or more; above the heartbeat of its instances. Default 6_000. */
+  readonly emptyConfirmMs?: number | undefined;
+  /** Ceiling for the requests of each watch, whatever the agent does, above 0. Default 2. */
+  readonly maxRequestsPerSecond?: number | undefined;
+  /** No failed watch waits longer than this before the next try, in milliseconds, above 0. Default 10_000. */
+  readonly maxBackoffMs?: number | undefined;
+  /** Limit of one request, and of what a watch takes beyond its wait, in milliseconds, above 0. Default 3_000. */
+  readonly requestTimeoutMs?: number | undefined;
+  /** Larger answers are refused, in bytes, 1 or more. Default 16 MiB: some 10_000 instances. */
+  readonly maxResponseBytes?: number | undefined;
+  /** Default: the system's clock. */
+  readonly clock?: Clock | undefined;
+  /** Source of jitter in [0, 1). Default `Math.random`. */
+  readonly random?: (() => number) | undefined;
+  /** Told what happens. Default: nobody. */
+  readonly onEvent?: RegistryListener | undefined;
+}
+
+type Resolved = {
+  readonly [K in Exclude<keyof ConsulRegistryOptions, "token">]-?: NonNullable<ConsulRegistryOptions[K]>;
+};
+
+export const consulDefaults: Resolved = Object.freeze({
+  address: "http://127.0.0.1:8500",
+  ttlMs: 15_000,
+  check: "ttl",
+  checkIntervalMs: 1_000,
+  deregisterAfterMs: 60_000,
+  waitMs: 60_000,
+  emptyConfirmMs: 6_000,
+  maxRequestsPerSecond: 2,
+  maxBackoffMs: 10_000,
+  requestTimeoutMs: 3_000,
+  maxResponseBytes: 16 * 1024 * 1024,
+  clock: systemClock,
+  random: Math.random,
+  onEvent: () => {},
+});
+
+const firstBackoffMs = 250;
+
+/**
+ * A registry on the local Consul agent. It keeps the last known instances through every failure, and its own entries
+ * through restarts of the agent. Opening it makes no request: an agent that is down is no error here.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE`; {@link RegistryError} `ERR_REGISTRY_ADDRESS`.
+ */
+export function createConsulRegistry(options: ConsulRegistryOptions = {}): Registry {
+  return new ConsulRegistry(options);
+}
+
+class ConsulRegistry implements Registry {
+  readonly #options: Resolved;
+  readonly #client: ConsulClient;
+  readonly #subscriptions: Subscriptions;
+  readonly #registrations = new Map<string, KeptRegistration>();
+  #closing: Promise<void> | undefined;
+
+  constructor({ token, ...given }: ConsulRegistryOptions) {
+    const options = withDefaults(consulDefaults, given);
+    requireRanges(options);
+    this.#options = options;
+    const { clock, random, onEvent, waitMs, emptyConfirmMs, maxRequestsPerSecond, maxBackoffMs } = options;
+    this.#client = new ConsulClient({
+      origin: parseConsulAddress(options.address),
+      token: typeof token === "string" ? new Secret(token) : token,
+      maxResponseBytes: options.maxResponseBytes,
+      requestTimeoutMs: options.requestTimeoutMs,
+      clock,
+    });
+    this.#subscriptions = new Subscriptions(clock, (feed) =>
+      watchService(feed, {
+        client: this.#client,
+        clock,
+        waitMs,
+        emptyConfirmMs,
+        maxRequestsPerSecond,
+        backoff: { baseDelayMs: Math.min(firstBackoffMs, maxBackoffMs), maxDelayMs: maxBackoffMs, random },
+        onEvent,
+      }),
+    );
+  }
+
+  async register(given: NewInstance, { signal, isReady, readyPath }: RegisterOptions = {}): Promise<Registration> {
+    signal?.throwIfAborted();
+    this.#requireOpen();
+    const instance = toInstance(given);
+    if (this.#registrations.has(instance.id)) throw duplicateError(instance);
+    const { clock, random, ttlMs, deregisterAfterMs, requestTimeoutMs } = this.#options;
+    const registration = new KeptRegistration(instance, {
+      client: this.#client,
+      clock,
+      random,
+      ttlMs,
+      deregisterAfterMs,
+      requestTimeoutMs,
+      probe: probeOf(instance, readyPath, this.#options),
+      isReady: isReady ?? (() => true),
+      onEvent: (event) => this.#observe(event),
+    });
+    this.#registrations.set(instance.id, registration);
+    try {
+      await abortable(registration.start(), signal);
+    } catch (error) {
+      registration.deregister().catch(() => undefined); // in the background; an event tells when it fails, and close waits for it
+      throw error;
+    }
+    return registration;
+  }
+
+  async resolve(service: string, { signal }: ResolveOptions = {}): Promise<InstanceSet> {
+    signal?.throwIfAborted();
+    this.#requireOpen();
+    requireServiceName(service);
+    const known = this.#subscriptions.current(service);
+    if (known) return known;
+    const { entries } = await this.#client.passingInstances(service, { index: 0, waitMs: 0, signal });
+    return singleSet(this.#options.clock, service, parseEntries(service, entries).instances);
+  }
+
+  watch(service: string, { signal }: WatchOptions = {}): AsyncIterable<InstanceSet> {
+    return this.#subscriptions.watch(service, signal);
+  }
+
+  follow(service: string): RegistryView {
+    return this.#subscriptions.follow(service);
+  }
+
+  stats(): RegistryStats {
+    return { registrations: [...this.#registrations.values()], services: this.#subscriptions.followed() };
+  }
+
+  close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    this.#closing ??= this.#close();
+    return abortable(this.#closing, signal);
+  }
+
+  async #close(): Promise<void> {
+    this.#subscriptions.close();
+    await Promise.allSettled([...this.#registrations.values()].map((registration) => registration.deregister()));
+    await this.#client.close();
+  }
+
+  #observe(event: RegistryEvent): void {
+    if (event.type === "registration" && event.state === "left") {
+      this.#registrations.delete(event.registration.instance.id);
+    }
+    this.#options.onEvent(event);
+  }
+
+  #requireOpen(): void {
+    if (this.#closing) throw closedError("the registry");
+  }
+}
+
+function requireRanges(options: Resolved): void {
+  requireNumber("ttlMs", options.ttlMs, { min: 100 });
+  requireNumber("checkIntervalMs", options.checkIntervalMs, { min: 100 });
+  requireNumber("deregisterAfterMs", options.deregisterAfterMs, { min: 60_000 });
+  requireNumber("waitMs", options.waitMs, { min: 1, max: 600_000 });
+  requireNumber("emptyConfirmMs", options.emptyConfirmMs, { min: 0 });
+  requireNumber("maxRequestsPerSecond", options.maxRequestsPerSecond, { min: Number.MIN_VALUE });
+  requireNumber("maxBackoffMs", options.maxBackoffMs, { min: Number.MIN_VALUE });
+  requireNumber("requestTimeoutMs", options.requestTimeoutMs, { min: Number.MIN_VALUE });
+  requireNumber("maxResponseBytes", options.maxResponseBytes, { min: 1 });
+}

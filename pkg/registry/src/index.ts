@@ -1,0 +1,28 @@
+export type {
+  FollowedService,
+  Instance,
+  InstanceSet,
+  NewInstance,
+  Ports,
+  RegisterOptions,
+  Registration,
+  RegistrationState,
+  Registry,
+  RegistryEvent,
+  RegistryListener,
+  RegistryStats,
+  RegistryView,
+  ResolveOptions,
+  WatchOptions,
+} from "./registry.ts";
+export { RegistryError, type RegistryErrorCode } from "./errors.ts";
+export { authorityOf } from "./instance.ts";
+
+export { createMemoryRegistry, type MemoryRegistryOptions } from "./memory/memory-registry.ts";
+export { createMemoryStore, type MemoryStore } from "./memory/memory-store.ts";
+export { type ConsulRegistryOptions, createConsulRegistry } from "./consul/consul-registry.ts";
+export type { CheckKind } from "./consul/probe.ts";
+
+export { type Endpoint, endpoints } from "./endpoints.ts";
+export { registry, type RegistryContext, registryModule, registryModuleOf } from "./module.ts";
+export { consulSettings, registrySettings } from "./settings.ts";

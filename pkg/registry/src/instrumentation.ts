@@ -1,0 +1,160 @@
+import type { AppError, ErrorBus, HealthCheck, Logger, Metrics } from "@plinth/kernel";
+import { RegistryError } from "./errors.ts";
+import type { Registry, RegistryEvent, RegistryListener } from "./registry.ts";
+
+export interface InstrumentationOptions {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly errors: ErrorBus;
+}
+
+/** A failure that goes on this long in tries is worth a report; one try more or less is everyday life. */
+const reportedAtFailure = 3;
+
+/** Turns what happens in a registry into log lines, metrics and, for failures that last, one error report each. */
+export function instrumentRegistry({ log, metrics, errors }: InstrumentationOptions): RegistryListener {
+  const watchErrors = metrics.counter({
+    name: "registry_watch_errors_total",
+    help: "Tries to read the instances of a service that failed.",
+    labels: ["service"],
+  });
+  const watchResets = metrics.counter({
+    name: "registry_watch_resets_total",
+    help: "Times that a watch began again because the registry's index went backwards.",
+    labels: ["service"],
+  });
+  const skipped = metrics.counter({
+    name: "registry_entries_skipped_total",
+    help: "Entries left out because they made no sense.",
+    labels: ["service"],
+  });
+  const changes = metrics.counter({
+    name: "registry_changes_total",
+    help: "Changes of the instances of a service.",
+    labels: ["service"],
+  });
+  const registrationErrors = metrics.counter({
+    name: "registry_registration_errors_total",
+    help: "Registrations and heartbeats that failed.",
+  });
+  const report = (error: AppError, attributes: Record<string, string | number>): void =>
+    void errors.report(error, { origin: "timer", severity: "warning", attributes });
+
+  return (event: RegistryEvent): void => {
+    switch (event.type) {
+      case "changed":
+        changes.inc({ service: event.set.service });
+        log.info("instances changed", {
+          peer: event.set.service,
+          instances: event.set.instances.length,
+          revision: event.set.revision,
+        });
+        return;
+      case "watch_failed":
+        watchErrors.inc({ service: event.service });
+        if (event.failures === 1) {
+          log.warn("watch failing; the last known instances stay", { peer: event.service, error: event.error });
+        }
+        if (isReportedAt(event.failures, event.error)) {
+          report(event.error, { peer: event.service, failures: event.failures });
+        }
+        return;
+      case "watch_recovered":
+        log.info("watch recovered", { peer: event.service, failedForMs: Math.round(event.failedForMs) });
+        return;
+      case "watch_reset":
+        watchResets.inc({ service: event.service });
+        return;
+      case "entry_skipped":
+        skipped.inc({ service: event.service });
+        log.warn("entry skipped", { peer: event.service, entry: event.id, problem: event.problem });
+        return;
+      case "registration_failed":
+        registrationErrors.inc({});
+        if (isReportedAt(event.failures, event.error)) {
+          report(event.error, { instance: event.registration.instance.id, failures: event.failures });
+        }
+        return;
+      case "registration": {
+        const { state, previous } = event;
+        const { instance, error } = event.registration;
+        if (state === "lost") log.warn("registration lost; registering again", { instance: instance.id, error });
+        else if (state === "registered" && previous === "lost") {
+          log.info("registered again", { instance: instance.id });
+        }
+        return;
+      }
+      case "deregistration_failed":
+        report(event.error, { instance: event.registration.instance.id });
+    }
+  };
+}
+
+/** Once for each outage: denied at the first try, since trying again does not help; else when it has lasted. */
+function isReportedAt(failures: number, { status }: AppError): boolean {
+  return failures === (status === "permission_denied" ? 1 : reportedAtFailure);
+}
+
+/** Gauges of what a registry knows, set at each scrape. */
+export function measureRegistry(registry: Registry, metrics: Metrics): void {
+  const seen = new Set<string>();
+  const now = (): Map<string, { readonly instances: number; readonly ageSeconds: number; readonly stale: boolean }> => {
+    const services = registry.stats().services.map(({ service, current, error }) => {
+      seen.add(service);
+      const { instances = [], ageMs = 0, stale = error !== undefined } = current ?? {};
+      return [service, { instances: instances.length, ageSeconds: ageMs / 1e3, stale }] as const;
+    });
+    return new Map(services);
+  };
+  const gauges = [
+    ["registry_instances", "Live instances of a followed service, as last known.", "instances"],
+    [
+      "registry_set_age_seconds",
+      "Time since the registry last confirmed the instances of a followed service.",
+      "ageSeconds",
+    ],
+    ["registry_set_stale", "1 while the instances of a followed service cannot be confirmed.", "stale"],
+  ] as const;
+  for (const [name, help, field] of gauges) {
+    metrics.gauge({
+      name,
+      help,
+      labels: ["service"],
+      collect: (gauge) => {
+        const services = now();
+        // a service that is followed no longer falls back to 0
+        for (const service of seen) gauge.set({ service }, Number(services.get(service)?.[field] ?? 0));
+      },
+    });
+  }
+  metrics.gauge({
+    name: "registry_registrations",
+    help: "Registrations of this app by state: pending, registered or lost.",
+    labels: ["state"],
+    collect: (gauge) => {
+      const { registrations } = registry.stats();
+      for (const state of ["pending", "registered", "lost"]) {
+        gauge.set({ state }, registrations.filter((registration) => registration.state === state).length);
+      }
+    },
+  });
+}
+
+/** Degrades the app, and never more: it goes on serving on what is known. */
+export function registryCheck(registry: Registry): HealthCheck {
+  return {
+    name: "registry",
+    critical: false,
+    run() {
+      const { registrations, services } = registry.stats();
+      const lost = registrations.find(({ state }) => state !== "registered");
+      if (lost) throw unconfirmed(`${lost.instance.id} is ${lost.state}`, lost.error);
+      const failing = services.find(({ error }) => error !== undefined);
+      if (failing) throw unconfirmed(`the instances of ${failing.service} cannot be confirmed`, failing.error);
+    },
+  };
+}
+
+function unconfirmed(message: string, cause: AppError | undefined): RegistryError {
+  return new RegistryError("ERR_REGISTRY_UNCONFIRMED", "unavailable", message, { cause });
+}

@@ -1,0 +1,91 @@
+import {
+  appInfo,
+  type Clock,
+  clock,
+  defineModule,
+  errorBus,
+  health,
+  healthChecks,
+  logger,
+  metrics,
+  provider,
+  token,
+} from "@plinth/kernel";
+import { createConsulRegistry } from "./consul/consul-registry.ts";
+import { endpoints } from "./endpoints.ts";
+import { instrumentRegistry, measureRegistry, registryCheck } from "./instrumentation.ts";
+import { createMemoryRegistry } from "./memory/memory-registry.ts";
+import type { Registry, RegistryListener } from "./registry.ts";
+import { SelfRegistration } from "./self-registration.ts";
+import { consulSettings, registrySettings } from "./settings.ts";
+
+export const registry = token("registry").of<Registry>();
+
+/** What a registry opened for an app is given. */
+export interface RegistryContext {
+  readonly clock: Clock;
+  /** Makes log lines, metrics and error reports of what happens. */
+  readonly onEvent: RegistryListener;
+}
+
+const selfRegistration = token("registry.self").of<SelfRegistration>();
+
+/** Joins when everything is up, leaves first when stopping; a failed or cancelled start takes it back as well. */
+const provideSelfRegistration = provider({
+  provides: selfRegistration,
+  needs: { registry, endpoints, info: appInfo, health, log: logger, errors: errorBus, settings: registrySettings },
+  create: (options) => new SelfRegistration(options),
+  join: (self, { signal }) => self.join({ signal }),
+  leave: (self, { signal }) => self.leave({ signal }),
+  stop: (self, { signal }) => self.leave({ signal }),
+});
+
+const provideRegistryCheck = provider({
+  provides: healthChecks,
+  needs: { registry },
+  create: ({ registry: own }) => registryCheck(own),
+});
+
+const provideRegistry = provider({
+  provides: registry,
+  needs: { settings: registrySettings, consul: consulSettings, clock, log: logger, metrics, errors: errorBus },
+  create: ({ settings, consul, clock: time, ...telemetry }) => {
+    const context = { clock: time, onEvent: instrumentRegistry(telemetry) };
+    const { driver = consul.addr === undefined ? "memory" : "consul" } = settings;
+    const own =
+      driver === "memory"
+        ? createMemoryRegistry(context)
+        : createConsulRegistry({ ...context, ...settings, ...consul, address: consul.addr });
+    measureRegistry(own, telemetry.metrics);
+    return own;
+  },
+  stop: (own, { signal }) => own.close({ signal }),
+});
+
+/** The registry that the settings name, with this app registered in it when it has endpoints. */
+export const registryModule = defineModule("registry", [
+  provideRegistry,
+  provideSelfRegistration,
+  provideRegistryCheck,
+]);
+
+/**
+ * The same with a registry of your making, opened for each app and closed with it.
+ *
+ * @example
+ * const store = createMemoryStore(); // several apps of one process find each other here
+ * const sharedRegistry = registryModuleOf((context) => createMemoryRegistry({ ...context, store }));
+ */
+export function registryModuleOf(open: (context: RegistryContext) => Registry): typeof registryModule {
+  const provideGivenRegistry = provider({
+    provides: registry,
+    needs: { clock, log: logger, metrics, errors: errorBus },
+    create: ({ clock: time, ...telemetry }) => {
+      const own = open({ clock: time, onEvent: instrumentRegistry(telemetry) });
+      measureRegistry(own, telemetry.metrics);
+      return own;
+    },
+    stop: (own, { signal }) => own.close({ signal }),
+  });
+  return defineModule("registry", [provideGivenRegistry, provideSelfRegistration, provideRegistryCheck]);
+}

@@ -1,0 +1,155 @@
+import type { AppError } from "@plinth/kernel";
+
+/** Finds the live instances of services, tells when they change, and makes this process one of them. */
+export interface Registry {
+  /**
+   * Makes `instance` findable, and keeps it so until it is deregistered: lost entries come back by themselves.
+   * Resolves after the first try; when the registry could not be reached the state is `pending` and trying goes on.
+   *
+   * @throws {@link RegistryError} `ERR_REGISTRY_INSTANCE`, `ERR_REGISTRY_DUPLICATE`, `ERR_REGISTRY_CHECK`, `ERR_REGISTRY_REJECTED`,
+   *   `ERR_REGISTRY_CLOSED`: what trying again cannot mend. The signal's reason when it aborts; then nothing stays behind.
+   */
+  register(instance: NewInstance, options?: RegisterOptions): Promise<Registration>;
+  /**
+   * The live instances now: from memory when the service is followed or watched, else by one read.
+   * @throws {@link RegistryError} when the registry cannot be read and nothing is known yet.
+   */
+  resolve(service: string, options?: ResolveOptions): Promise<InstanceSet>;
+  /**
+   * The set now and after each change: whole sets, the latest only. A slow reader skips what lies between.
+   * Ends when the signal aborts or the registry closes; never because the registry fails.
+   */
+  watch(service: string, options?: WatchOptions): AsyncIterable<InstanceSet>;
+  /** The same for the hot path: read {@link RegistryView.current} at each request, no I/O and no waiting. */
+  follow(service: string): RegistryView;
+  /** What is registered and followed through this object, for health, metrics and operators. */
+  stats(): RegistryStats;
+  /** Deregisters what is still registered here and ends all watches. Safe to call twice. */
+  close(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
+}
+
+/** Ports by protocol, 1 to 65535; at least one. */
+export interface Ports {
+  readonly http?: number;
+  readonly grpc?: number;
+}
+
+/** One running process of a service. */
+export interface Instance {
+  /** Letters, digits, `.`, `_` and `-`; at most 128 characters. */
+  readonly service: string;
+  /** Unique for each start of the process, so that what is known of a dead one never sticks to its successor. */
+  readonly id: string;
+  /** Name or IP address that others reach it at, without brackets or port. */
+  readonly host: string;
+  readonly ports: Ports;
+  readonly version?: string;
+  /** Failure domain, such as a rack or an availability zone. */
+  readonly zone?: string;
+  /** Share of the traffic relative to its peers, 1 to 65535. */
+  readonly weight: number;
+  readonly tags: readonly string[];
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** An instance as it is given: weight 1, no tags and no metadata unless said. */
+export type NewInstance = Pick<Instance, "service" | "id" | "host" | "ports"> & {
+  readonly [K in "version" | "zone" | "weight" | "tags" | "metadata"]?: Instance[K] | undefined;
+};
+
+export interface RegisterOptions {
+  /** Gives up the first try. It does not end a registration: {@link Registration.deregister} does. */
+  readonly signal?: AbortSignal | undefined;
+  /** Whether it should get traffic, asked again and again. False, throwing or overrunning: not found by others. Default: always. */
+  readonly isReady?: () => boolean | Promise<boolean>;
+  /** Path on the http port that answers 2xx when ready, for registries that look for themselves. Default none. */
+  readonly readyPath?: string | undefined;
+}
+
+/**
+ * - `pending`: not accepted so far, being tried
+ * - `registered`: accepted, and confirmed since
+ * - `lost`: was accepted, cannot be confirmed now, being tried again
+ * - `left`: deregistered, for good
+ */
+export type RegistrationState = "pending" | "registered" | "lost" | "left";
+
+export interface Registration {
+  readonly instance: Instance;
+  readonly state: RegistrationState;
+  /** Why it is pending or lost. */
+  readonly error: AppError | undefined;
+  /**
+   * Takes the instance out. The first call does it, later ones tell its outcome.
+   * @throws {@link RegistryError} when the registry could not be told; the entry then ends by itself when its heartbeats stop.
+   */
+  deregister(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
+}
+
+/** All live instances of one service at one moment; never changed once made. */
+export interface InstanceSet {
+  readonly service: string;
+  /** Ordered by id. The same array as long as the revision is the same. */
+  readonly instances: readonly Instance[];
+  /** 1 for the first set of a watch, one more at each change of the instances. */
+  readonly revision: number;
+  /** Milliseconds since the registry last confirmed this set; up to the length of a quiet watch even when all is well. */
+  readonly ageMs: number;
+  /** True while it cannot be confirmed: these are the last known instances, kept because they probably still work. */
+  readonly stale: boolean;
+}
+
+export interface ResolveOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface WatchOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A live view of one service, to be read synchronously. */
+export interface RegistryView {
+  readonly service: string;
+  /** The last known set; undefined until the registry has answered once. Compare `revision` to see whether it changed. */
+  readonly current: InstanceSet | undefined;
+  /** Resolves with the first set; rejects with `ERR_REGISTRY_CLOSED` when closed before. */
+  readonly ready: Promise<void>;
+  close(): void;
+}
+
+export interface RegistryStats {
+  readonly registrations: readonly Registration[];
+  readonly services: readonly FollowedService[];
+}
+
+export interface FollowedService {
+  readonly service: string;
+  readonly current: InstanceSet | undefined;
+  /** Why the watch fails now, if it does. */
+  readonly error: AppError | undefined;
+}
+
+/** What happened inside a registry, for logs and metrics. */
+export type RegistryEvent =
+  | {
+      readonly type: "registration";
+      readonly registration: Registration;
+      readonly state: RegistrationState;
+      readonly previous: RegistrationState;
+    }
+  | {
+      readonly type: "registration_failed";
+      readonly registration: Registration;
+      readonly error: AppError;
+      /** Failures in a row, 1 or more. */
+      readonly failures: number;
+    }
+  | { readonly type: "deregistration_failed"; readonly registration: Registration; readonly error: AppError }
+  | { readonly type: "changed"; readonly set: InstanceSet }
+  | { readonly type: "watch_failed"; readonly service: string; readonly error: AppError; readonly failures: number }
+  | { readonly type: "watch_recovered"; readonly service: string; readonly failedForMs: number }
+  | { readonly type: "watch_reset"; readonly service: string; readonly index: number; readonly previous: number }
+  | { readonly type: "entry_skipped"; readonly service: string; readonly id: string; readonly problem: string };
+
+/** Told of each event, synchronously; it must not throw. */
+export type RegistryListener = (event: RegistryEvent) => void;

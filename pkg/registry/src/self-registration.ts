@@ -1,0 +1,78 @@
+import type { AppInfo, ErrorBus, Health, Logger } from "@plinth/kernel";
+import { advertisedHost, type Endpoint, portsOf } from "./endpoints.ts";
+import type { Registration, Registry } from "./registry.ts";
+
+export interface SelfRegistrationOptions {
+  readonly registry: Registry;
+  readonly endpoints: readonly Endpoint[];
+  readonly info: AppInfo;
+  readonly health: Health;
+  readonly log: Logger;
+  readonly errors: ErrorBus;
+  readonly settings: {
+    readonly advertiseHost?: string | undefined;
+    readonly zone?: string | undefined;
+    readonly tags: readonly string[];
+    readonly weight: number;
+  };
+}
+
+/** Registers this app once it is up, and takes it out first when it stops. */
+export class SelfRegistration {
+  readonly #options: SelfRegistrationOptions;
+  #left: Promise<void> | undefined;
+
+  constructor(options: SelfRegistrationOptions) {
+    this.#options = options;
+  }
+
+  /** This app's own registration, once it has one. */
+  registration: Registration | undefined;
+
+  async join({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const { registry, endpoints, info, health, log, settings } = this.#options;
+    const [first] = endpoints;
+    if (!first) {
+      log.debug("no endpoints, so not registered");
+      return;
+    }
+    const { advertiseHost, zone, tags, weight } = settings;
+    const instance = {
+      service: info.name,
+      id: info.instanceId,
+      host: advertisedHost(endpoints, advertiseHost),
+      ports: portsOf(endpoints),
+      version: info.version,
+      zone,
+      tags,
+      weight,
+    };
+    this.registration = await registry.register(instance, {
+      signal,
+      isReady: async () => (await health.readiness()).ready,
+      readyPath: endpoints.find(({ protocol, readyPath }) => protocol === "http" && readyPath !== undefined)?.readyPath,
+    });
+    const { state, error } = this.registration;
+    const { host, ports, id } = this.registration.instance;
+    if (state === "registered") log.info("registered", { instance: id, host, ports });
+    else log.warn("not registered yet; trying again in the background", { instance: id, host, ports, error });
+  }
+
+  /** Never fails: an entry that cannot be taken out now ends when its heartbeats stop, and the app has more to stop. */
+  leave({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    return (this.#left ??= this.#leave(signal));
+  }
+
+  async #leave(signal: AbortSignal): Promise<void> {
+    const { log, errors } = this.#options;
+    const registration = this.registration;
+    if (!registration) return; // one whose join failed or was cancelled has been taken back by the registry
+    const attributes = { instance: registration.instance.id };
+    try {
+      await registration.deregister({ signal });
+      log.info("deregistered", attributes);
+    } catch (error) {
+      errors.report(error, { origin: "lifecycle", severity: "warning", attributes });
+    }
+  }
+}

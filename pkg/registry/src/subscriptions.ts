@@ -1,0 +1,115 @@
+import type { Clock } from "@plinth/kernel";
+import { closedError } from "./errors.ts";
+import { Feed } from "./feed.ts";
+import { requireServiceName } from "./instance.ts";
+import type { FollowedService, InstanceSet, RegistryView } from "./registry.ts";
+
+/** Starts to keep a feed current; returns how to end that. */
+export type FeedSource = (feed: Feed) => () => void;
+
+interface Entry {
+  readonly feed: Feed;
+  readonly stop: () => void;
+  readonly subscribers: Set<() => void>;
+}
+
+/** One source for each service however many follow or watch it: opened with the first, ended with the last. */
+export class Subscriptions {
+  readonly #clock: Clock;
+  readonly #source: FeedSource;
+  readonly #entries = new Map<string, Entry>();
+  #closed = false;
+
+  constructor(clock: Clock, source: FeedSource) {
+    this.#clock = clock;
+    this.#source = source;
+  }
+
+  /** What is known without asking. */
+  current(service: string): InstanceSet | undefined {
+    return this.#entries.get(service)?.feed.current;
+  }
+
+  follow(service: string): RegistryView {
+    const first = Promise.withResolvers<void>();
+    const closed = (): void => first.reject(closedError(`the view of ${service}`));
+    first.promise.catch(() => undefined); // nobody has to wait for it
+    const { feed, leave } = this.#join(service, closed);
+    const stopListening = feed.listen(() => first.resolve());
+    if (feed.current) first.resolve();
+    return {
+      service,
+      get current() {
+        return feed.current;
+      },
+      ready: first.promise,
+      close: () => {
+        stopListening();
+        leave();
+        closed();
+      },
+    };
+  }
+
+  async *watch(service: string, signal: AbortSignal | undefined): AsyncGenerator<InstanceSet, void, undefined> {
+    if (signal?.aborted) return;
+    const over = new AbortController();
+    let wake = (): void => {};
+    const end = (): void => {
+      over.abort();
+      wake();
+    };
+    const { feed, leave } = this.#join(service, end);
+    const stopListening = feed.listen(() => wake());
+    signal?.addEventListener("abort", end, { once: true });
+    try {
+      let seen: { readonly revision: number; readonly stale: boolean } = { revision: 0, stale: false };
+      while (!over.signal.aborted) {
+        const { current } = feed;
+        if (current && (current.revision !== seen.revision || current.stale !== seen.stale)) {
+          seen = current;
+          yield current;
+        } else {
+          const woken = Promise.withResolvers<void>();
+          wake = woken.resolve;
+          await woken.promise;
+        }
+      }
+    } finally {
+      signal?.removeEventListener("abort", end);
+      stopListening();
+      leave();
+    }
+  }
+
+  followed(): FollowedService[] {
+    return [...this.#entries.values()].map(({ feed: { service, current, error } }) => ({ service, current, error }));
+  }
+
+  /** Ends all watches and views; what they showed last stays readable. */
+  close(): void {
+    this.#closed = true;
+    for (const { subscribers } of this.#entries.values()) for (const end of subscribers) end();
+    for (const { stop } of this.#entries.values()) stop();
+    this.#entries.clear();
+  }
+
+  #join(service: string, end: () => void): { readonly feed: Feed; readonly leave: () => void } {
+    requireServiceName(service);
+    if (this.#closed) throw closedError("the registry");
+    let entry = this.#entries.get(service);
+    if (!entry) {
+      const feed = new Feed(service, this.#clock);
+      entry = { feed, stop: this.#source(feed), subscribers: new Set() };
+      this.#entries.set(service, entry);
+    }
+    const { feed, stop, subscribers } = entry;
+    subscribers.add(end);
+    const leave = (): void => {
+      if (!subscribers.delete(end) || subscribers.size > 0 || this.#entries.get(service)?.feed !== feed) return;
+      this.#entries.delete(service);
+      stop();
+    };
+    return { feed, leave };
+  }
+}

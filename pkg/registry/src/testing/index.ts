@@ -1,0 +1,2 @@
+export { registrySuite, type RegistryWorld } from "./suite.ts";
+export { waitForSet, type WaitForSetOptions } from "./wait-for-set.ts";

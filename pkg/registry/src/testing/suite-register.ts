@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import type { NewInstance } from "../registry.ts";
+import { type Define, idsOf } from "./suite-context.ts";
+import { waitForSet } from "./wait-for-set.ts";
+
+/** The half of the suite that is about being found. */
+export function registering(define: Define): void {
+  define("finds from one registry what another has registered, field by field", async ({ mine, other, instance }) => {
+    const full: NewInstance = instance("a-1", {
+      host: "10.1.2.3",
+      ports: { http: 3_000, grpc: 3_001 },
+      version: "1.2.3",
+      zone: "eu-1a",
+      weight: 7,
+      tags: ["blue", "spot"],
+      metadata: { team: "core", "build-id": "42" },
+    });
+    const registration = await mine.register(full);
+    assert.equal(registration.state, "registered");
+    assert.equal(registration.error, undefined);
+    const { instances, stale } = await other.resolve(full.service);
+    assert.deepEqual(instances, [full]);
+    assert.deepEqual(registration.instance, full);
+    assert.equal(stale, false);
+  });
+
+  define("fills in what an instance leaves out", async ({ mine, other, instance, service }) => {
+    await mine.register(instance("a-1", { ports: { grpc: 3_001 } }));
+    assert.deepEqual((await other.resolve(service)).instances, [
+      { service, id: "a-1", host: "127.0.0.1", ports: { grpc: 3_001 }, weight: 1, tags: [], metadata: {} },
+    ]);
+  });
+
+  define("no longer finds what was deregistered, and keeps the others", async ({ mine, other, instance, service }) => {
+    const first = await mine.register(instance("a-1"));
+    await mine.register(instance("a-2"));
+    assert.deepEqual(idsOf(await other.resolve(service)), ["a-1", "a-2"]);
+    await first.deregister();
+    await first.deregister();
+    assert.equal(first.state, "left");
+    assert.deepEqual(idsOf(await other.resolve(service)), ["a-2"]);
+    assert.deepEqual(
+      mine.stats().registrations.map(({ instance }) => instance.id),
+      ["a-2"],
+    );
+  });
+
+  define("finds an instance only while it says that it is ready", async ({ mine, other, instance, service }) => {
+    let answer: () => boolean | Promise<boolean> = () => false;
+    const registration = await mine.register(instance("a-1"), { isReady: () => answer() });
+    assert.equal(registration.state, "registered");
+    await mine.register(instance("a-2"));
+    assert.deepEqual(idsOf(await other.resolve(service)), ["a-2"]);
+    answer = () => true;
+    await waitForSet(other, service, (set) => idsOf(set).includes("a-1"));
+    answer = () => Promise.reject(new Error("the database is gone"));
+    await waitForSet(other, service, (set) => !idsOf(set).includes("a-1"));
+    answer = async () => true;
+    await waitForSet(other, service, (set) => idsOf(set).includes("a-1"));
+  });
+
+  define("refuses an id that is registered already", async ({ mine, instance }) => {
+    const first = await mine.register(instance("a-1"));
+    await assert.rejects(mine.register(instance("a-1")), { code: "ERR_REGISTRY_DUPLICATE", message: /^a-1 / });
+    await first.deregister();
+    await mine.register(instance("a-1"));
+  });
+
+  const wrong: readonly (readonly [field: string, more: Partial<NewInstance>])[] = [
+    ["service", { service: "no spaces" }],
+    ["id", { id: "../admin" }],
+    ["host", { host: "0.0.0.0" }],
+    ["host", { host: "http://127.0.0.1" }],
+    ["host", { host: "[::1]" }],
+    ["ports", { ports: {} }],
+    ["ports.http", { ports: { http: 0 } }],
+    ["ports.grpc", { ports: { grpc: 65_536 } }],
+    ["weight", { weight: 0 }],
+    ["weight", { weight: 1.5 }],
+    ["version", { version: "" }],
+    ["zone", { zone: "z".repeat(513) }],
+    ["tags", { tags: [""] }],
+    ["metadata", { metadata: { "plinth-zone": "ours" } }],
+    ["metadata", { metadata: { "a b": "c" } }],
+    ["metadata.a", { metadata: { a: "x".repeat(513) } }],
+    ["metadata", { metadata: Object.fromEntries(Array.from({ length: 61 }, (_, at) => [`k${at}`, ""])) }],
+  ];
+  define("refuses an instance that others could not use, naming the field", async ({ mine, instance }) => {
+    for (const [field, more] of wrong) {
+      await assert.rejects(
+        mine.register(instance("a-1", more)),
+        (error: { readonly code?: unknown; readonly message?: unknown }) =>
+          error.code === "ERR_REGISTRY_INSTANCE" && String(error.message).startsWith(`${field} of an instance must be`),
+        `${field}: ${JSON.stringify(more).slice(0, 80)}`,
+      );
+    }
+    assert.deepEqual(mine.stats().registrations, []);
+  });
+
+  define("leaves nothing behind when registering is given up", async ({ mine, other, instance, service }) => {
+    const early = AbortSignal.abort(new Error("given up before"));
+    await assert.rejects(mine.register(instance("a-1"), { signal: early }), { message: "given up before" });
+    const late = new AbortController();
+    const isReady = (): Promise<boolean> => {
+      late.abort(new Error("given up meanwhile"));
+      return Promise.resolve(true);
+    };
+    await assert.rejects(mine.register(instance("a-2"), { signal: late.signal, isReady }), {
+      message: "given up meanwhile",
+    });
+    await mine.close();
+    assert.deepEqual(idsOf(await other.resolve(service)), []);
+  });
+
+  define("takes out its own instances, and no others, when closed", async ({ mine, other, instance, service }) => {
+    const registration = await mine.register(instance("a-1"));
+    await other.register(instance("a-2"));
+    await mine.close();
+    await mine.close();
+    assert.equal(registration.state, "left");
+    assert.deepEqual(idsOf(await other.resolve(service)), ["a-2"]);
+    await assert.rejects(mine.register(instance("a-3")), { code: "ERR_REGISTRY_CLOSED" });
+  });
+}
