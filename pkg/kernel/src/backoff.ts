@@ -30,5 +30,7 @@ export function backoffDelayMs(attempt: number, options: BackoffOptions = {}): n
   requireWhole("attempt", attempt, { min: 1 });
   requireNumber("baseDelayMs", baseDelayMs, { min: Number.MIN_VALUE });
   requireNumber("maxDelayMs", maxDelayMs, { min: 0 });
-  return Math.floor(random() * Math.min(maxDelayMs, baseDelayMs * 2 ** (attempt - 1)));
+  // never infinite: nothing could wait so long, and a jitter of 0 would make it NaN
+  const ceilingMs = Math.min(maxDelayMs, baseDelayMs * 2 ** (attempt - 1), Number.MAX_SAFE_INTEGER);
+  return Math.floor(random() * ceilingMs);
 }

@@ -5,7 +5,7 @@ export interface Clock {
   /** Milliseconds since some fixed moment, never going back. For durations and limits. */
   monotonicMs(): number;
   /**
-   * Runs `task` once, `delayMs` milliseconds from now, unless cancelled.
+   * Runs `task` once, `delayMs` milliseconds from now, unless cancelled. `Infinity` never runs it.
    * @param options.keepAlive - Whether the process waits for it. Default true.
    */
   schedule(delayMs: number, task: () => void, options?: { readonly keepAlive?: boolean }): Scheduled;
@@ -20,11 +20,19 @@ export const systemClock: Clock = Object.freeze({
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
   schedule(delayMs: number, task: () => void, options: { readonly keepAlive?: boolean } = {}): Scheduled {
-    const timer = setTimeout(task, delayMs);
-    if (options.keepAlive === false) timer.unref();
+    const wait = (leftMs: number): NodeJS.Timeout => {
+      // what is longer than a timer can be is waited for in turns
+      const next = leftMs > maxTimerMs ? () => void (timer = wait(leftMs - maxTimerMs)) : task;
+      const started = setTimeout(next, Math.min(leftMs, maxTimerMs));
+      return options.keepAlive === false ? started.unref() : started;
+    };
+    let timer = wait(delayMs);
     return { cancel: () => clearTimeout(timer) };
   },
 });
+
+/** The longest wait of `setTimeout`; a longer one it would cut to 1 ms. */
+const maxTimerMs = 2 ** 31 - 1;
 
 /**
  * Resolves after `delayMs` milliseconds of `clock`.
@@ -38,11 +46,13 @@ export function sleep(
   const { signal } = options;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the reason is the aborting side's
       reject(signal.reason);
       return;
     }
     const onAbort = (): void => {
       scheduled.cancel();
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the reason is the aborting side's
       reject(signal?.reason);
     };
     const scheduled = clock.schedule(delayMs, () => {

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { isStatus, type Status } from "./status.ts";
 
 export interface AppErrorOptions {
@@ -25,7 +26,7 @@ export class AppError<Code extends string = string> extends Error {
   readonly retryable: boolean;
 
   constructor(code: Code, status: Status, message: string, options: AppErrorOptions = {}) {
-    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.status = status;
     this.metadata = Object.freeze({ ...options.metadata });
@@ -33,9 +34,21 @@ export class AppError<Code extends string = string> extends Error {
     Object.defineProperty(this, brand, { value: true });
   }
 
-  /** True for an `AppError` of any copy of this package. */
+  /** True for an `AppError` of any copy of this package. Never throws, whatever traps and getters the value has. */
   static is(value: unknown): value is AppError {
-    return typeof value === "object" && value !== null && brand in value && "status" in value && isStatus(value.status);
+    try {
+      return (
+        typeof value === "object" &&
+        value !== null &&
+        brand in value &&
+        "code" in value &&
+        typeof value.code === "string" &&
+        "status" in value &&
+        isStatus(value.status)
+      );
+    } catch {
+      return false; // what cannot be looked at is none of ours
+    }
   }
 
   /**
@@ -45,27 +58,52 @@ export class AppError<Code extends string = string> extends Error {
   static from(thrown: unknown): AppError {
     if (AppError.is(thrown)) return thrown;
     const name = nameOf(thrown);
-    if (name === "TimeoutError")
-      return new AppError("ERR_DEADLINE_EXCEEDED", "deadline_exceeded", "the time allowed has passed", {
-        cause: thrown,
-      });
-    if (name === "AbortError")
-      return new AppError("ERR_CANCELLED", "cancelled", "the work was cancelled", { cause: thrown });
-    return new AppError("ERR_INTERNAL", "internal", messageOf(thrown), { cause: thrown });
+    const cause = { cause: thrown };
+    if (name === "AbortError") return new AppError("ERR_CANCELLED", "cancelled", "the work was cancelled", cause);
+    if (name === "TimeoutError") {
+      return new AppError("ERR_DEADLINE_EXCEEDED", "deadline_exceeded", "the time allowed has passed", cause);
+    }
+    return new AppError("ERR_INTERNAL", "internal", messageOf(thrown), cause);
   }
 }
 
 /** Codes that {@link AppError.from} gives to what was not an `AppError`. */
 export type WrappedErrorCode = "ERR_CANCELLED" | "ERR_DEADLINE_EXCEEDED" | "ERR_INTERNAL";
 
-/** The text of anything thrown; never throws itself, whatever getters the value has. */
+/** The text of anything thrown; never empty, and never throws itself, whatever traps and getters the value has. */
 export function messageOf(thrown: unknown): string {
   try {
-    if (thrown instanceof Error) return String(thrown.message);
-    if (typeof thrown === "object" && thrown !== null && "message" in thrown) return String(thrown.message);
-    return String(thrown);
-  } catch (error) {
-    return `a thrown value that cannot be read (${error instanceof Error ? error.name : typeof error})`;
+    if ((typeof thrown !== "object" && typeof thrown !== "function") || thrown === null) return String(thrown) || '""';
+    if (!("message" in thrown)) return inspect(thrown, { depth: 1, breakLength: Infinity }).slice(0, maxInspected);
+    return String(thrown.message) || standInFor(thrown);
+  } catch {
+    return "a thrown value that cannot be read";
+  }
+}
+
+const maxInspected = 1_000;
+
+/** For an error without a message, as a refused connection to a name with two addresses is: its errors, or code and name. */
+function standInFor(thrown: object): string {
+  const { name, code, errors }: { name?: unknown; code?: unknown; errors?: unknown } = thrown;
+  const inner = Array.isArray(errors)
+    ? errors.slice(0, 3).map((error: unknown) => (error instanceof Error ? error.message : ""))
+    : [];
+  return (
+    inner.filter(Boolean).join("; ") ||
+    [name, code].filter(Boolean).map(String).join(" ") ||
+    "an error without a message"
+  );
+}
+
+/** Also for errors of another realm or another copy of this package, which look like one. */
+export function isError(value: unknown): value is Error {
+  try {
+    if (value instanceof Error) return true;
+    if (typeof value !== "object" || value === null || !("stack" in value) || !("message" in value)) return false;
+    return typeof value.stack === "string" && typeof value.message === "string";
+  } catch {
+    return false; // a proxy whose traps throw
   }
 }
 
