@@ -21,8 +21,16 @@ export interface ServerProcess {
   stop(): Promise<void>;
 }
 
-/** Starts `server` with `args`; it does not keep this process alive. */
-export async function startServerProcess(server: Server, args: readonly string[]): Promise<ServerProcess> {
+/**
+ * Starts `server` with `args`; it does not keep this process alive.
+ *
+ * @param dataFolder - Its files; removed with it when this process ends without having stopped it.
+ */
+export async function startServerProcess(
+  server: Server,
+  args: readonly string[],
+  dataFolder: string,
+): Promise<ServerProcess> {
   const child = spawn(server.bin, args, { env: { ...process.env, ...server.env }, stdio: ["ignore", "pipe", "pipe"] });
   await once(child, "spawn");
   const pid = child.pid;
@@ -34,7 +42,7 @@ export async function startServerProcess(server: Server, args: readonly string[]
   }
   child.unref();
   const gone = once(child, "exit");
-  const guard = startGuard(pid);
+  const guard = startGuard(pid, dataFolder);
   void gone.then(() => guard.kill("SIGKILL"));
   const exited = () => child.exitCode !== null || child.signalCode !== null;
   const kill = async (signal: NodeJS.Signals) => {
@@ -59,10 +67,10 @@ async function waitFor(child: ChildProcess, gone: Promise<unknown>): Promise<voi
   await gone;
 }
 
-/** A shell whose stdin closes when this process ends, in whatever way, and which then kills `pid`. */
-function startGuard(pid: number): ChildProcess {
-  const script = 'read -r line; kill -9 "$1"';
-  const guard = spawn("/bin/sh", ["-c", script, "guard", String(pid)], {
+/** A shell whose stdin closes when this process ends, in whatever way, and which then kills `pid` and removes its files. */
+function startGuard(pid: number, dataFolder: string): ChildProcess {
+  const script = 'read -r line; kill -9 "$1"; rm -rf "$2"';
+  const guard = spawn("/bin/sh", ["-c", script, "guard", String(pid), dataFolder], {
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],
   });

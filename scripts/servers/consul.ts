@@ -46,33 +46,28 @@ export interface ConsulAgent extends AsyncDisposable {
 export async function startConsul({ host = "127.0.0.1", args = [] }: ConsulOptions = {}): Promise<ConsulAgent> {
   const server = await findServer("consul");
   const dataFolder = await mkdtemp(join(tmpdir(), "plinth-consul-"));
-  const run = async (ports: Ports) =>
-    startAgent(server, [...agentArguments(host, ports, dataFolder), ...args], host, ports);
-  let running: ServerProcess;
-  let ports = await choosePorts(host);
-  try {
-    running = await run(ports);
-  } catch (error) {
-    // Another process may have taken a port since it was found free: once more, on others.
-    if (!(error instanceof ServerError) || !error.message.includes("address already in use")) throw error;
-    ports = await choosePorts(host);
-    running = await run(ports);
-  }
+  const run = (at: Ports) => startAgent(server, host, at, dataFolder, args);
+  const started = await startOnFreePorts(host, run).catch(async (error: unknown) => {
+    await rm(dataFolder, { recursive: true, force: true });
+    throw error;
+  });
+  const { ports } = started;
+  let { agent } = started;
   const stop = async () => {
-    await running.stop();
+    await agent.stop();
     await rm(dataFolder, { recursive: true, force: true });
   };
   return {
     address: `http://${host}:${ports.http}`,
     get pid() {
-      return running.pid;
+      return agent.pid;
     },
-    output: () => running.output(),
-    kill: (signal) => running.kill(signal),
+    output: () => agent.output(),
+    kill: (signal) => agent.kill(signal),
     async restart({ wipe = false } = {}) {
-      await running.stop();
+      await agent.stop();
       if (wipe) await rm(dataFolder, { recursive: true, force: true });
-      running = await run(ports);
+      agent = await run(ports);
     },
     stop,
     [Symbol.asyncDispose]: stop,
@@ -83,6 +78,23 @@ interface Ports {
   readonly http: number;
   readonly server: number;
   readonly serf: number;
+}
+
+interface Started {
+  readonly agent: ServerProcess;
+  readonly ports: Ports;
+}
+
+/** Another process may take a port after it was found free: then once more, on others. */
+async function startOnFreePorts(host: string, run: (ports: Ports) => Promise<ServerProcess>): Promise<Started> {
+  const ports = await choosePorts(host);
+  try {
+    return { agent: await run(ports), ports };
+  } catch (error) {
+    if (!(error instanceof ServerError && error.message.includes("address already in use"))) throw error;
+    const others = await choosePorts(host);
+    return { agent: await run(others), ports: others };
+  }
 }
 
 async function choosePorts(host: string): Promise<Ports> {
@@ -111,8 +123,15 @@ function agentArguments(host: string, ports: Ports, dataFolder: string): string[
   ];
 }
 
-async function startAgent(server: Server, args: string[], host: string, ports: Ports): Promise<ServerProcess> {
-  const agent = await startServerProcess(server, args);
+async function startAgent(
+  server: Server,
+  host: string,
+  ports: Ports,
+  dataFolder: string,
+  more: readonly string[],
+): Promise<ServerProcess> {
+  const args = [...agentArguments(host, ports, dataFolder), ...more];
+  const agent = await startServerProcess(server, args, dataFolder);
   const address = `http://${host}:${ports.http}`;
   const deadline = performance.now() + readyLimitMs;
   while (!(await isReady(address))) {

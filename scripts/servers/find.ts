@@ -1,6 +1,6 @@
 // Finds a real server program for tests and benches: a variable, then PATH, then Debian's package unpacked into .cache/.
 import { execFile } from "node:child_process";
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { withLock } from "../lock.mjs";
@@ -125,7 +125,7 @@ async function fetchOnce(name: ServerName, folder: string, onProgress: (line: st
 function isProgram(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile();
   } catch {
     return false;
   }
