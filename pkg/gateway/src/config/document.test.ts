@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import type { GatewayConfigError } from "../errors.ts";
+import { keySetUrlProblem, parseGatewayDocument, readGatewayDocument } from "./document.ts";
+import { gatewayJsonSchema, schemaFile } from "./schema-file.ts";
+import type { GatewayDocument } from "./schema.ts";
+
+function withFile<T>(text: string, use: (file: string) => T): T {
+  const folder = mkdtempSync(join(tmpdir(), "plinth-gateway-"));
+  try {
+    const file = join(folder, "gateway.yaml");
+    writeFileSync(file, text);
+    return use(file);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** The faults of a YAML document, as `key @line: problem`. */
+function faultsOf(text: string): string[] {
+  return withFile(text, (file) => {
+    try {
+      readGatewayDocument(file);
+    } catch (error) {
+      const { code, faults } = error as GatewayConfigError;
+      assert.equal(code, "ERR_GATEWAY_CONFIG");
+      return faults.map(({ key, problem, source }) => `${key} @${source.split(":").at(-1)}: ${problem}`);
+    }
+    return [];
+  });
+}
+
+const minimal: GatewayDocument["routes"][number] = { name: "a", match: { path: "/a" }, service: "s", anonymous: true };
+
+describe("readGatewayDocument", () => {
+  it("fills in the defaults", () => {
+    const document = withFile(
+      "routes: [{ name: a, match: { path: /a }, service: s, anonymous: true }]",
+      readGatewayDocument,
+    );
+    assert.deepEqual(JSON.parse(JSON.stringify(document)), {
+      jwt: {},
+      rateLimits: {},
+      routes: [{ ...minimal, timeoutMs: 30_000, maxBodyBytes: 10_485_760 }],
+    });
+  });
+
+  it("reports every fault at once, each with its line and the nearest known name", () => {
+    const faults = faultsOf(
+      [
+        "rateLimit: {}", // 1
+        "jwt:", // 2
+        "  dev:", // 3
+        "    issuer: plinth-dev", // 4
+        "    audiences: [plinth]", // 5
+        "    algorithms: [HS256]", // 6
+        "    jwks: http://10.0.0.1/jwks.json", // 7
+        "routes:", // 8
+        "  - name: one", // 9
+        "    match: { path: /a, method: [GET] }", // 10
+        "    service: s", // 11
+        "    anonymous: true", // 12
+        "  - name: two", // 13
+        "    match: { path: /b }", // 14
+        "    service: s", // 15
+        "  - name: two", // 16
+        "    match: { path: [/c/:x, /c/:y] }", // 17
+        "    service: s", // 18
+        "    auth: {}", // 19
+        "    anonymous: true", // 20
+        "    rateLimit: shard", // 21
+        "  - name: three", // 22
+        "    match: { path: /b }", // 23
+        "    service: s", // 24
+        "    anonymous: true", // 25
+        "    rewrite: { prefix: /x }", // 26
+      ].join("\n"),
+    );
+    assert.deepEqual(
+      faults.toSorted(),
+      [
+        'jwt.dev.algorithms.0 @6: Invalid option: expected one of "ES256"|"ES384"|"ES512"|"RS256"|"RS384"|"RS512"|"PS256"|"PS384"|"PS512"|"EdDSA"|"Ed25519", got "HS256"',
+        'rateLimit @1: unknown key; did you mean "rateLimits"?',
+        "routes.1 @13: needs `auth`, or `anonymous: true` for everybody",
+        "routes.2.anonymous @20: has `auth` as well; keep the one that is meant",
+        "routes.2.match.path @17: /c/:y: stands in the same route twice",
+        'routes.2.name @16: route 2 has the name "two" already',
+        'routes.2.rateLimit @21: there is no "shard" under rateLimits',
+        "routes.3.match.path @23: /b: route 2 takes the same requests; give them different hosts, paths or methods",
+        'routes.3.rewrite @26: "/b" does not end in /**, so there is no prefix to rewrite',
+        'routes.0.match.method @10: unknown key; did you mean "methods"?',
+      ].toSorted(),
+    );
+  });
+
+  it("looks into the alternative that is meant", () => {
+    assert.deepEqual(
+      faultsOf(
+        "routes: [{ name: a, match: { path: /a }, service: s, anonymous: true, rateLimit: { limit: 5, windowMS: 1 } }]",
+      ),
+      [
+        "routes.0.rateLimit.windowMs @1: expected number, got nothing",
+        'routes.0.rateLimit.windowMS @1: unknown key; did you mean "windowMs"?',
+      ],
+    );
+    assert.deepEqual(faultsOf("routes: [{ name: a, match: { path: 5 }, service: s, anonymous: true }]"), [
+      "routes.0.match.path @1: expected string or array, got 5",
+    ]);
+  });
+
+  it("reports a file that is absent, no YAML, or no mapping", () => {
+    assert.throws(() => readGatewayDocument("/nonexistent/gateway.yaml"), {
+      code: "ERR_GATEWAY_CONFIG",
+      message: /cannot be read/,
+    });
+    assert.match(faultsOf("routes: [").join(), /@1/);
+    assert.match(faultsOf("- a").join(), /mapping/);
+    assert.match(faultsOf("__proto__: { routes: [] }").join(), /never allowed/);
+  });
+
+  const refused: [string, GatewayDocument["routes"][number], RegExp][] = [
+    ["a path that no request can have", { ...minimal, match: { path: "/a%2fb" } }, /no request can match/],
+    ["a token without an issuer", { ...minimal, anonymous: undefined, auth: {} }, /no issuer under `jwt`/],
+    ["an upper-case host", { ...minimal, match: { path: "/a", host: "Example.org" } }, /lower-case host/],
+    ["no method", { ...minimal, match: { path: "/a", methods: [] } }, /methods/],
+    ["a scope with a space", { ...minimal, anonymous: undefined, auth: { scopes: ["a b"] } }, /without spaces/],
+    ["a limit of nothing", { ...minimal, rateLimit: { limit: 0, windowMs: 1 } }, /limit/],
+  ];
+  for (const [what, route, problem] of refused) {
+    it(`refuses ${what}`, () => {
+      assert.throws(() => parseGatewayDocument({ routes: [route] }), {
+        code: "ERR_GATEWAY_CONFIG",
+        message: problem,
+      });
+    });
+  }
+
+  it("refuses two providers of one issuer", () => {
+    const provider = { issuer: "i", audiences: ["a"], jwks: "https://x/jwks" };
+    assert.throws(
+      () => parseGatewayDocument({ jwt: { a: provider, b: provider }, routes: [] }),
+      /provider a has the same issuer/,
+    );
+  });
+});
+
+describe("keySetUrlProblem", () => {
+  for (const url of [
+    "https://issuer.example/jwks",
+    "http://127.0.0.1:8082/jwks",
+    "http://localhost/x",
+    "http://[::1]:1/x",
+    "http://127.9.9.9/",
+  ]) {
+    it(`takes ${url}`, () => assert.equal(keySetUrlProblem(url), undefined));
+  }
+  for (const url of [
+    "http://issuer.example/jwks",
+    "http://10.0.0.1/",
+    "file:///etc/keys",
+    "http://127.0.0.1.evil.example/",
+    "http://169.254.169.254/",
+    "https://u:p@x/",
+    "nonsense",
+  ]) {
+    it(`refuses ${url}`, () => assert.equal(typeof keySetUrlProblem(url), "string"));
+  }
+});
+
+describe("gateway.schema.json", () => {
+  it("is what schema.ts says; run src/config/schema-file.ts after a change", () => {
+    assert.deepEqual(JSON.parse(readFileSync(schemaFile, "utf8")), JSON.parse(JSON.stringify(gatewayJsonSchema())));
+  });
+});

@@ -1,0 +1,130 @@
+import { type ConfigFault, ConfigError, didYouMean, readConfigFile } from "@plinth/kernel";
+import { GatewayConfigError } from "../errors.ts";
+import { parsePattern } from "../router/pattern.ts";
+import { createRouteTable, type Matcher, type RouteEntry } from "../router/route-table.ts";
+import { faultAt, type Places, schemaFaults } from "./faults.ts";
+import { type GatewayDocument, gatewayDocument, type ParsedDocument, type RouteConfig } from "./schema.ts";
+
+/**
+ * Reads a gateway's document from a YAML or JSON file.
+ * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault and its line.
+ */
+export function readGatewayDocument(file: string): ParsedDocument {
+  try {
+    const { data, places } = readConfigFile(file);
+    return parseDocument(data, { name: file, places });
+  } catch (error) {
+    if (error instanceof ConfigError) throw new GatewayConfigError(error.faults, error);
+    throw error;
+  }
+}
+
+/**
+ * Checks a document written in code and fills in its defaults.
+ * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault.
+ */
+export function parseGatewayDocument(document: GatewayDocument): ParsedDocument {
+  return parseDocument(document, { name: "code", places: new Map() });
+}
+
+function parseDocument(document: unknown, places: Places): ParsedDocument {
+  const result = gatewayDocument.safeParse(document);
+  const faults = result.success ? [] : schemaFaults(result.error, document, gatewayDocument, places);
+  faults.push(...meaningFaults(document, places));
+  if (faults.length > 0 || !result.success) throw new GatewayConfigError(faults);
+  return result.data;
+}
+
+/** What a schema cannot say. Looks at the parts that fit the schema, so that one report holds both kinds of fault. */
+function meaningFaults(document: unknown, places: Places): ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const fault = (path: readonly PropertyKey[], problem: string): void =>
+    void faults.push(faultAt(path, problem, places));
+  const { jwt, routes } = gatewayDocument.shape;
+  const providers = partsOf(document, "jwt");
+
+  const issuers = new Map<string, string>();
+  for (const [name, given] of providers) {
+    const parsed = jwt.def.innerType.def.valueType.safeParse(given);
+    if (!parsed.success) continue;
+    const { issuer, jwks } = parsed.data;
+    const twin = issuers.get(issuer);
+    if (twin !== undefined) {
+      fault(["jwt", name, "issuer"], `provider ${twin} has the same issuer; one of them would never be asked`);
+    }
+    issuers.set(issuer, name);
+    const problem = keySetUrlProblem(jwks);
+    if (problem !== undefined) fault(["jwt", name, "jwks"], problem);
+  }
+  const limitNames = partsOf(document, "rateLimits").map(([name]) => name);
+  const names = new Map<string, number>();
+  const entries: RouteEntry<number>[] = [];
+  for (const [key, given] of partsOf(document, "routes")) {
+    const index = Number(key);
+    const at = (...path: PropertyKey[]): PropertyKey[] => ["routes", index, ...path];
+    const parsed = routes.element.safeParse(given);
+    if (!parsed.success) continue;
+    const route = parsed.data;
+    const twin = names.get(route.name);
+    if (twin !== undefined) fault(at("name"), `route ${twin + 1} has the name ${JSON.stringify(route.name)} already`);
+    names.set(route.name, index);
+    if (route.auth && route.anonymous) fault(at("anonymous"), "has `auth` as well; keep the one that is meant");
+    if (!route.auth && !route.anonymous) fault(at(), "needs `auth`, or `anonymous: true` for everybody");
+    if (route.auth && providers.length === 0) fault(at("auth"), "needs a token, but there is no issuer under `jwt`");
+    if (typeof route.rateLimit === "string" && !limitNames.includes(route.rateLimit)) {
+      fault(
+        at("rateLimit"),
+        `there is no ${JSON.stringify(route.rateLimit)} under rateLimits${didYouMean(route.rateLimit, limitNames)}`,
+      );
+    }
+    const matchers = matchersOf(route, (problem, path) => fault(at(...path), problem));
+    entries.push(...matchers.map((matcher) => ({ ...matcher, route: index })));
+  }
+  for (const { first, second } of createRouteTable(entries).conflicts) {
+    const problem =
+      first === second.route
+        ? "stands in the same route twice"
+        : `route ${first + 1} takes the same requests; give them different hosts, paths or methods`;
+    fault(["routes", second.route, "match", "path"], `${second.pattern.text}: ${problem}`);
+  }
+  return faults;
+}
+
+/** Which requests a route is for, one for each of its patterns. */
+export function matchersOf(
+  route: RouteConfig,
+  onProblem: (problem: string, path: readonly PropertyKey[]) => void,
+): Matcher[] {
+  const { path, methods, host } = route.match;
+  const several = typeof path !== "string";
+  return (several ? path : [path]).flatMap((text, index) => {
+    const at = several ? ["match", "path", index] : ["match", "path"];
+    const pattern = parsePattern(text);
+    if (typeof pattern === "string") {
+      onProblem(`${JSON.stringify(text)}: ${pattern}`, at);
+      return [];
+    }
+    if (route.rewrite && !pattern.isPrefix) {
+      onProblem(`${JSON.stringify(text)} does not end in /**, so there is no prefix to rewrite`, ["rewrite"]);
+    }
+    return [{ pattern, methods, host }];
+  });
+}
+
+/** Key sets come over https, or over http from this machine only. */
+export function keySetUrlProblem(text: string): string | undefined {
+  if (!URL.canParse(text)) return `expected a URL, got ${JSON.stringify(text)}`;
+  const { protocol, hostname, username, password } = new URL(text);
+  if (username !== "" || password !== "") return "a URL with a user name or password is not taken";
+  if (protocol === "https:") return undefined;
+  const isLoopback = hostname === "localhost" || hostname === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(hostname);
+  return protocol === "http:" && isLoopback
+    ? undefined
+    : "expected https; http is for loopback addresses only, since whoever sits between could give keys of their own";
+}
+
+function partsOf(document: unknown, key: string): [string, unknown][] {
+  if (typeof document !== "object" || document === null) return [];
+  const parts: unknown = Reflect.get(document, key);
+  return typeof parts === "object" && parts !== null ? Object.entries(parts) : [];
+}

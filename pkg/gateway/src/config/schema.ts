@@ -1,0 +1,154 @@
+import { z } from "zod";
+
+const name = z
+  .string()
+  .regex(
+    /^[a-z][a-z0-9-]{0,62}$/,
+    "expected lower-case letters, digits and hyphens, beginning with a letter, at most 63",
+  )
+  .meta({ description: "Lower-case letters, digits and hyphens. It stands in logs, metrics and spans." });
+
+const path = z.string().regex(/^\//, "expected a path that begins with /").meta({
+  description: "`/notes` exactly, `/notes/:id` with one segment free, `/hello/**` for a path and all below it.",
+});
+
+const rateLimit = z
+  .strictObject({
+    limit: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .meta({ description: "How many may go at once, and are refilled in each window." }),
+    windowMs: z
+      .int()
+      .min(1)
+      .max(86_400_000)
+      .meta({ description: "Time in which a used-up limit is full again, in ms." }),
+    by: z.enum(["subject", "address"]).default("subject").meta({
+      description:
+        "Whose requests count together: `subject` of the token, or client `address` (IPv6 by /64). Without a token `subject` is the address.",
+    }),
+    maxKeys: z
+      .int()
+      .min(2)
+      .max(10_000_000)
+      .default(100_000)
+      .meta({ description: "Callers remembered; past that the longest unseen are forgotten." }),
+  })
+  .meta({ description: "A limit of its own for each caller, refilled evenly (GCRA)." });
+
+const provider = z
+  .strictObject({
+    issuer: z.string().min(1).meta({ description: "The token's `iss`, exactly." }),
+    audiences: z.array(z.string().min(1)).min(1).meta({ description: "The token's `aud` must hold one of these." }),
+    algorithms: z
+      .array(
+        z.enum(["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"]),
+      )
+      .min(1)
+      .default(["ES256", "RS256"])
+      .meta({ description: "Signatures accepted. Public-key ones only." }),
+    jwks: z
+      .url({ protocol: /^https?$/ })
+      .meta({ description: "URL of the key set: https, or http on a loopback address." }),
+    clockSkewMs: z
+      .int()
+      .min(0)
+      .max(300_000)
+      .default(30_000)
+      .meta({ description: "How far the issuer's clock may be off, in ms." }),
+    refreshMs: z
+      .int()
+      .min(1_000)
+      .max(86_400_000)
+      .default(600_000)
+      .meta({ description: "How often the key set is fetched anew, at most, in ms." }),
+    keepMs: z
+      .int()
+      .min(0)
+      .max(604_800_000)
+      .default(86_400_000)
+      .meta({ description: "How long keys are used that cannot be fetched anew, in ms." }),
+  })
+  .meta({ description: "An issuer of JSON Web Tokens." });
+
+const match = z.strictObject({
+  path: z.union([path, z.array(path).min(1)]).meta({ description: "One pattern or several." }),
+  methods: z
+    .array(z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]))
+    .min(1)
+    .optional()
+    .meta({ description: "Methods it takes; GET includes HEAD. Default: all but TRACE and CONNECT." }),
+  host: z
+    .string()
+    .regex(/^[a-z0-9.-]+$/, "expected a lower-case host name without port")
+    .optional()
+    .meta({ description: "Host it is for, without port. Default: any that no other route names." }),
+});
+
+const route = z
+  .strictObject({
+    name,
+    match,
+    service: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "expected a service name: letters, digits and any of . _ -")
+      .meta({ description: "Name of the service in the registry." }),
+    auth: z
+      .strictObject({
+        scopes: z
+          .array(
+            z.string().regex(/^[\u0021\u0023-\u005B\u005D-\u007E]+$/, "expected a scope without spaces and quotes"),
+          )
+          .default([])
+          .meta({
+            description: "Scopes of which the token must have all. None: any valid token will do.",
+          }),
+        forwardToken: z
+          .boolean()
+          .default(false)
+          .meta({ description: "Whether the service gets the token too. Default: only what was read from it." }),
+      })
+      .optional()
+      .meta({ description: "A valid token is needed." }),
+    anonymous: z
+      .literal(true)
+      .optional()
+      .meta({ description: "Anybody may call it. Every route has either this or `auth`." }),
+    rateLimit: z
+      .union([name, rateLimit])
+      .optional()
+      .meta({ description: "A limit for this route, or the name of one under `rateLimits` that it shares." }),
+    timeoutMs: z.int().min(0).max(86_400_000).default(30_000).meta({
+      description: "Longest time from request head to the end of the reply, in ms. 0: no such limit, for streams.",
+    }),
+    maxBodyBytes: z
+      .int()
+      .min(0)
+      .max(Number.MAX_SAFE_INTEGER)
+      .default(10_485_760)
+      .meta({ description: "Largest request body, in bytes." }),
+    rewrite: z
+      .strictObject({
+        prefix: path.meta({ description: "What stands in place of the part of the path before `/**`." }),
+      })
+      .optional()
+      .meta({ description: "Changes the path for the service. Only for patterns that end in `/**`." }),
+  })
+  .meta({ description: "Which requests go to which service, and on what terms." });
+
+/** The gateway's document. `gateway.schema.json` is made from it. */
+export const gatewayDocument = z.strictObject({
+  $schema: z.string().optional().meta({ description: "For editors; not read." }),
+  jwt: z.record(name, provider).default({}).meta({ description: "Issuers of tokens by name." }),
+  rateLimits: z.record(name, rateLimit).default({}).meta({ description: "Limits that routes share, by name." }),
+  routes: z.array(route).meta({ description: "Order does not matter: the more exact pattern wins." }),
+});
+
+/** What a user writes. */
+export type GatewayDocument = z.input<typeof gatewayDocument>;
+/** The same with every default filled in. */
+export type ParsedDocument = z.output<typeof gatewayDocument>;
+export type RouteConfig = ParsedDocument["routes"][number];
+export type RateLimitConfig = ParsedDocument["rateLimits"][string];
+export type JwtProviderConfig = ParsedDocument["jwt"][string];

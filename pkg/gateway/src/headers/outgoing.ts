@@ -1,0 +1,80 @@
+import type { RequestHead } from "./request-head.ts";
+
+/** What the gateway says about a caller it has authenticated. */
+export interface Identity {
+  readonly issuer: string;
+  /** The token's `sub`. */
+  readonly subject: string;
+  readonly scopes: readonly string[];
+}
+
+/** An identity as header values, made once for each token. */
+export interface IdentityHeaders {
+  readonly subject: string;
+  readonly scopes: string;
+  readonly issuer: string;
+}
+
+/** What the gateway adds to a request that it forwards. */
+export interface Additions {
+  /** Address of the client's socket. */
+  readonly clientAddress: string;
+  /** Value of Via: this gateway after whoever was there before. */
+  readonly via: string;
+  readonly requestId: string;
+  readonly traceparent: string;
+  /** Milliseconds left of the route's time; undefined when it has no limit. */
+  readonly timeoutMs: number | undefined;
+  /** Undefined on anonymous routes. */
+  readonly identity: IdentityHeaders | undefined;
+  /** Authorization to pass on; undefined to keep it from the service. */
+  readonly authorization: string | undefined;
+}
+
+/** Appends what services get from the gateway, and only from it: the client's copies are gone from `head.headers`. */
+export function addForwardingHeaders(head: RequestHead, additions: Additions): string[] {
+  const { headers, host } = head;
+  const { identity, authorization, timeoutMs } = additions;
+  if (head.hasLength) headers.push("content-length", `${head.bodyLength}`);
+  if (authorization !== undefined) headers.push("authorization", authorization);
+  headers.push(
+    "host",
+    host,
+    "x-forwarded-for",
+    additions.clientAddress,
+    "x-forwarded-proto",
+    "http",
+    "x-forwarded-host",
+    host,
+    "via",
+    additions.via,
+    "x-request-id",
+    additions.requestId,
+    "traceparent",
+    additions.traceparent,
+  );
+  if (timeoutMs !== undefined) headers.push("plinth-timeout-ms", `${timeoutMs}`);
+  if (identity) {
+    headers.push(
+      "plinth-subject",
+      identity.subject,
+      "plinth-scopes",
+      identity.scopes,
+      "plinth-issuer",
+      identity.issuer,
+    );
+  }
+  return headers;
+}
+
+/**
+ * An identity as header values. What a header cannot hold, and `%`, is escaped as in a URL: `decodeURIComponent` gives the
+ * value back. Ordinary names stay as they are.
+ */
+export function toIdentityHeaders({ issuer, subject, scopes }: Identity): IdentityHeaders {
+  return { issuer: headerText(issuer), subject: headerText(subject), scopes: scopes.map(headerText).join(" ") };
+}
+
+function headerText(text: string): string {
+  return text.isWellFormed() ? text.replaceAll(/[^!-~]|%/gu, encodeURIComponent) : headerText(text.toWellFormed());
+}

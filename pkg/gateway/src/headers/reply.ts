@@ -1,0 +1,21 @@
+import { connectionTokens, isForClient } from "./names.ts";
+
+/** Headers of a service's reply by lower-case name; several lines of one name are a list. */
+export type ReplyHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
+/** The headers of a service's reply that reach the client, name and value by turns: those of its connection do not. */
+export function toClientHeaders(headers: ReplyHeaders): string[] {
+  const { connection } = headers;
+  const tokens =
+    connection === undefined
+      ? []
+      : connectionTokens(typeof connection === "string" ? connection : connection.join(","));
+  const result: string[] = [];
+  for (const name in headers) {
+    if (!isForClient(name) || (tokens.length > 0 && tokens.includes(name))) continue;
+    const value = headers[name];
+    if (typeof value === "string") result.push(name, value);
+    else if (value !== undefined) for (const line of value) result.push(name, line);
+  }
+  return result;
+}

@@ -1,0 +1,205 @@
+import { STATUS_CODES } from "node:http";
+
+/** Why the gateway answered by itself, or cut an answer off. */
+export interface ReasonEntry {
+  /** HTTP status of the reply; what the access log shows when there was no reply to give. */
+  readonly status: number;
+  /** Fixed text for the client, unless the cause has a more exact fixed text. Nothing internal. */
+  readonly detail: string;
+  /** For the operator: what happened and where to look. */
+  readonly help: string;
+  /** Whether the connection must end after the reply, because what follows on it cannot be trusted or will not be read. */
+  readonly closes?: true;
+  /** Whether trying the same again later may help. */
+  readonly retryable?: true;
+}
+
+const entry = (
+  status: number,
+  detail: string,
+  help: string,
+  more: Pick<ReasonEntry, "closes" | "retryable"> = {},
+): ReasonEntry => Object.freeze({ status, detail, help, ...more });
+
+/**
+ * Every reason there is: the same word in reply, access log, metric and span. Words are stable; texts may change.
+ * `docs/reasons.md` is made from this table.
+ */
+export const reasons = Object.freeze({
+  malformed_request: entry(
+    400,
+    "the request is not well-formed HTTP/1.1",
+    "The bytes or headers of the request break the protocol. Look for a broken client, or somebody probing.",
+    { closes: true },
+  ),
+  invalid_host: entry(
+    400,
+    "there must be exactly one valid Host",
+    "Host is missing, repeated, empty or malformed, or differs from an absolute target.",
+    { closes: true },
+  ),
+  invalid_target: entry(
+    400,
+    "the path cannot be read in one way only",
+    "The path holds an escaped slash, a malformed escape or something else that servers read differently.",
+  ),
+  duplicate_authorization: entry(
+    400,
+    "there must be at most one Authorization header",
+    "More than one Authorization header arrived; taking any one of them would be a guess.",
+  ),
+  target_too_long: entry(414, "the request target is too long", "The request target has more than 8192 characters.", {
+    closes: true,
+  }),
+  headers_too_large: entry(
+    431,
+    "the request header fields are too large or too many",
+    "The request head is larger than `gateway.maxHeaderBytes`, or has more lines than `gateway.maxHeaderLines`.",
+    { closes: true },
+  ),
+  body_too_large: entry(413, "the request body is too large", "The body is larger than the route's `maxBodyBytes`.", {
+    closes: true,
+  }),
+  request_timeout: entry(
+    408,
+    "the request took too long to arrive",
+    "Head or body did not arrive within `gateway.headersTimeoutMs` or `gateway.requestTimeoutMs`.",
+    { closes: true },
+  ),
+  expectation_failed: entry(417, "the expectation cannot be met", "Expect holds something other than 100-continue."),
+  coding_unsupported: entry(
+    501,
+    "the transfer coding is not supported",
+    "Transfer-Encoding holds something other than the one word chunked.",
+    { closes: true },
+  ),
+  upgrade_unsupported: entry(
+    501,
+    "protocol upgrades are not supported",
+    "The client asked to change the protocol, for instance to WebSocket.",
+  ),
+  loop_detected: entry(
+    508,
+    "the request has come through this gateway before",
+    "Via names this process: a route leads back to the gateway.",
+  ),
+  route_not_found: entry(404, "there is no route for this path", "No route matches host and path."),
+  method_not_allowed: entry(
+    405,
+    "the method is not allowed for this path",
+    "Routes match the path, but none takes the method.",
+  ),
+  token_missing: entry(401, "a bearer token is required", "The route needs a token and none came."),
+  token_invalid: entry(
+    401,
+    "the bearer token is not valid",
+    "The token is malformed, not signed by a known key, or has a claim that is not accepted; the access log's `auth` field tells which.",
+  ),
+  token_expired: entry(401, "the bearer token has expired", "The token's `exp` is more than the clock skew ago."),
+  scope_missing: entry(
+    403,
+    "the token lacks a scope that is needed",
+    "The token is valid but has not all of the route's scopes.",
+  ),
+  keys_unavailable: entry(
+    503,
+    "tokens cannot be checked right now",
+    "No key set could be fetched from the issuer yet; see the log for why.",
+    { retryable: true },
+  ),
+  rate_limited: entry(429, "too many requests", "The caller has used up the route's rate limit.", { retryable: true }),
+  no_instance: entry(
+    503,
+    "the service is not available",
+    "The registry knows no instance of the service that speaks HTTP.",
+    { retryable: true },
+  ),
+  instances_busy: entry(
+    503,
+    "the service is too busy",
+    "Every connection that the gateway may open to the instance is in use.",
+    { retryable: true },
+  ),
+  upstream_unreachable: entry(
+    502,
+    "the service could not be reached",
+    "Connecting to the instance failed, on another try as well if there was one.",
+    { retryable: true },
+  ),
+  upstream_connect_timeout: entry(
+    504,
+    "the service could not be reached in time",
+    "The instance did not accept a connection within `gateway.upstream.connectTimeoutMs`.",
+    { retryable: true },
+  ),
+  upstream_timeout: entry(
+    504,
+    "the service did not answer in time",
+    "The instance sent no reply head within `gateway.upstream.headersTimeoutMs`.",
+    { retryable: true },
+  ),
+  upstream_reset: entry(
+    502,
+    "the service broke off the connection",
+    "The instance closed or reset the connection before it replied.",
+    { retryable: true },
+  ),
+  upstream_invalid: entry(
+    502,
+    "the service sent an invalid reply",
+    "What the instance sent is no valid HTTP/1.1 reply.",
+    { retryable: true },
+  ),
+  deadline_exceeded: entry(
+    504,
+    "the request took longer than allowed",
+    "The route's `timeoutMs` passed before the instance replied.",
+    { retryable: true },
+  ),
+  reply_cut_off: entry(
+    502,
+    "the service broke off its reply",
+    "The instance failed in the middle of a reply; the client's connection was reset so that it cannot take it for complete.",
+  ),
+  reply_stalled: entry(
+    504,
+    "the service stopped sending",
+    "The instance sent nothing for `gateway.upstream.bodyGapMs` in the middle of a reply, or `timeoutMs` passed; the client's connection was reset.",
+  ),
+  client_gone: entry(
+    499,
+    "the client has gone",
+    "The client closed its connection before the reply was complete. Nobody saw this status.",
+  ),
+  gateway_stopped: entry(
+    503,
+    "the gateway is stopping",
+    "The request was still unanswered at the end of the drain and was cut off.",
+  ),
+  gateway_error: entry(
+    500,
+    "the gateway failed at this",
+    "A fault in the gateway itself; the error bus and the log have it.",
+  ),
+} satisfies Record<string, ReasonEntry>);
+
+export type Reason = keyof typeof reasons;
+
+export function reasonOf(reason: Reason): ReasonEntry {
+  return reasons[reason];
+}
+
+/** The body of a reply that the gateway makes itself: problem+json, with the reason's fixed text. @see https://www.rfc-editor.org/rfc/rfc9457 */
+export function problemBody(reason: Reason, traceId: string | undefined, detail?: string): string {
+  const { status, detail: usual, retryable } = reasonOf(reason);
+  return JSON.stringify({
+    type: "about:blank",
+    title: STATUS_CODES[status] ?? "Error",
+    status,
+    code: `ERR_GATEWAY_${reason.toUpperCase()}`,
+    reason,
+    detail: detail ?? usual,
+    ...(retryable ? { retryable } : {}),
+    ...(traceId === undefined ? {} : { traceId }),
+  });
+}
