@@ -15,10 +15,14 @@ export interface SettingsToken<T = unknown, Section extends string = string> {
 export type SettingsSchema<Output = unknown> = StandardSchemaV1<unknown, Output> & JsonSchemaSource;
 interface JsonSchemaSource {
   readonly "~standard": {
-    readonly jsonSchema?:
-      | { readonly input: (options: { target: "draft-2020-12" }) => Record<string, unknown> }
-      | undefined;
+    readonly jsonSchema?: { readonly input: (options: JsonSchemaOptions) => Record<string, unknown> } | undefined;
   };
+}
+
+interface JsonSchemaOptions {
+  readonly target: "draft-2020-12";
+  /** Read by the library that the schema is of. */
+  readonly libraryOptions?: Record<string, unknown>;
 }
 
 type AnySettingsSchema<Output> = StandardSchemaV1<never, Output> | StandardSchemaV1<object | undefined, Output>;
@@ -38,6 +42,6 @@ export function defineSettings<const Section extends string, Output>(
   return Object.freeze<SettingsToken<Output, Section>>({
     kind: "settings",
     section,
-    schema: schema as SettingsSchema<Output>,
+    schema,
   });
 }
