@@ -1,0 +1,124 @@
+import { type Clock, messageOf, Secret, systemClock } from "@plinth/kernel";
+import { Kysely } from "kysely";
+import { DatabaseError } from "./errors.ts";
+import { runMigrations } from "./migrations.ts";
+import { createObserver, type Observer, type ObserverOptions } from "./observer.ts";
+import { checkedLimits, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
+import { addressOf, type ServerAddress } from "./postgres/address.ts";
+import { Connection, type ConnectionOptions } from "./postgres/connection.ts";
+import { PoolDialect } from "./postgres/dialect.ts";
+import { Pool } from "./postgres/pool.ts";
+import { ensureSchema } from "./postgres/schema.ts";
+
+/** What all views of one database share. */
+type Seams = "log" | "metrics" | "tracing";
+
+export class DatabaseCore {
+  readonly options: DatabaseOptions;
+  readonly limits: DatabaseLimits;
+  readonly server: ServerAddress;
+  readonly pool: Pool;
+  readonly dialect: PoolDialect;
+  readonly #clock: Clock;
+  readonly #connection: ConnectionOptions & { readonly schema: string };
+  readonly #pings: Pool;
+
+  constructor(options: DatabaseOptions) {
+    this.options = options;
+    this.limits = checkedLimits(options);
+    this.#clock = options.clock ?? systemClock;
+    const url = options.url instanceof Secret ? options.url.reveal() : options.url;
+    this.server = addressOf(url);
+    const { schema, applicationName = `plinth:${schema}` } = options;
+    this.#connection = { ...this.limits, url, schema, applicationName, clock: this.#clock };
+
+    const observer = this.#observer(options);
+    this.pool = this.#openPool(this.limits.maxConnections, {}, observer);
+    observer.watch(() => this.pool.stats());
+    this.dialect = new PoolDialect(this.pool, observer);
+    this.#pings = this.#openPool(1, {});
+  }
+
+  async connect(signal: AbortSignal | undefined): Promise<void> {
+    const { createSchema = true, migrateOnConnect = true } = this.options;
+    await this.#firstConnection(createSchema, signal);
+    if (migrateOnConnect) await this.migrate(signal);
+  }
+
+  async #firstConnection(createSchema: boolean, signal: AbortSignal | undefined): Promise<void> {
+    const signals = signal ? [signal] : [];
+    try {
+      await ensureSchema({ ...this.#connection, create: createSchema }, signals);
+      this.pool.release(await this.pool.acquire(signals));
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error;
+      const { host, port, database } = this.server;
+      const why = error.cause === undefined ? "" : `: ${messageOf(error.cause)}`;
+      throw new DatabaseError(
+        error.code,
+        "failed_precondition",
+        `database ${database} at ${host}:${port}: ${error.message}${why}`,
+        { cause: error, sqlState: error.sqlState },
+      );
+    }
+  }
+
+  async migrate(signal: AbortSignal | undefined): Promise<readonly string[]> {
+    // Apart from the pool: one connection that may wait for the lock, and for large changes, for as long as `signal` allows.
+    const unlimited = { statementTimeoutMs: 0, idleInTransactionTimeoutMs: 0 };
+    const { log, tracing, schema, migrations = [] } = this.options;
+    if (migrations.length === 0) return [];
+    const observer = this.#observer({ log, tracing });
+    const pool = this.#openPool(1, unlimited, observer);
+    try {
+      const kysely = new Kysely<unknown>({ dialect: new PoolDialect(pool, observer) });
+      const applied = await runMigrations(kysely, schema, migrations, signal);
+      if (applied.length > 0) log?.info("migrations applied", { schema, migrations: applied });
+      return applied;
+    } finally {
+      await pool.close(AbortSignal.abort());
+    }
+  }
+
+  async ping(signal: AbortSignal | undefined): Promise<void> {
+    const signals = signal ? [signal] : [];
+    const connection = await this.#pings.acquire(signals);
+    try {
+      await connection.execute({ text: "select 1", values: [], operation: "SELECT", undone: true, signals });
+    } finally {
+      this.#pings.release(connection);
+    }
+  }
+
+  async close(signal: AbortSignal | undefined): Promise<void> {
+    await Promise.all([this.pool.close(signal), this.#pings.close(signal)]);
+  }
+
+  #observer({ log, metrics, tracing }: Pick<ObserverOptions, Seams>): Observer {
+    const { slowQueryMs } = this.limits;
+    const { schema } = this.options;
+    return createObserver({ clock: this.#clock, slowQueryMs, server: this.server, schema, log, metrics, tracing });
+  }
+
+  #openPool(maxConnections: number, changes: Partial<ConnectionOptions>, observer?: Observer): Pool {
+    const options = { ...this.#connection, ...changes };
+    return new Pool({
+      maxConnections,
+      acquireTimeoutMs: this.limits.acquireTimeoutMs,
+      idleTimeoutMs: this.limits.idleTimeoutMs,
+      clock: this.#clock,
+      open: (signal) => Connection.open(options, [signal]),
+      onAcquire: (waitedMs) => observer?.acquired(waitedMs),
+      onFault: (error) => this.#report(error),
+    });
+  }
+
+  #report(cause: Error): void {
+    const { schema, errors, log } = this.options;
+    const error = new DatabaseError("ERR_DATABASE_CONNECTION_LOST", "unavailable", "an idle connection was lost", {
+      cause,
+    });
+    if (errors) errors.report(error, { origin: "process", severity: "warning", attributes: { schema } });
+    else log?.warn("database connection lost", { schema, error });
+  }
+}

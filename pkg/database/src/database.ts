@@ -1,0 +1,118 @@
+import { Kysely, type RawBuilder } from "kysely";
+import { DatabaseCore } from "./core.ts";
+import type { DatabaseOptions } from "./options.ts";
+import type { PoolStats } from "./postgres/pool.ts";
+import {
+  type NoTables,
+  type Queries,
+  queriesOf,
+  type QueryOptions,
+  type QueryRows,
+  runStatement,
+  withSignal,
+} from "./queries.ts";
+
+export interface TransactionOptions {
+  /** Default: the server's, which is `read committed`. */
+  readonly isolation?: "read committed" | "repeatable read" | "serializable";
+  /** Default false. */
+  readonly readOnly?: boolean;
+  /** Cancels what runs in the transaction, and so rolls it back. */
+  readonly signal?: AbortSignal;
+}
+
+/** One service's database: a pool of connections on which every unqualified name is in the service's own schema. */
+export interface Database<Tables = NoTables> extends Queries<Tables> {
+  readonly schema: string;
+  /**
+   * The same database, seen as having these tables. Nothing is checked: it says what the migrations have made.
+   * @example const notes = db.withTables<NotesTables>();
+   */
+  withTables<T>(): Database<T>;
+  /**
+   * Commits what `fn` did when it resolves, rolls it back when it throws. Await every query inside.
+   * @throws what `fn` throws; {@link DatabaseError} `ERR_DATABASE_CONFLICT` when it should be run again.
+   */
+  transaction<T>(fn: (tx: Queries<Tables>) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /**
+   * Creates the schema where it is absent, opens and checks a first connection, applies pending migrations.
+   * @throws {@link DatabaseError} with host, port and database in its message; `ERR_DATABASE_MIGRATION`.
+   */
+  connect(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /**
+   * Applies the migrations that were not applied yet, under a lock; {@link connect} does so by itself unless told not to.
+   * @returns The names of those applied now.
+   * @throws {@link DatabaseError} `ERR_DATABASE_MIGRATION`, naming the one that failed; nothing of this run stays then.
+   */
+  migrate(options?: { readonly signal?: AbortSignal }): Promise<readonly string[]>;
+  /**
+   * Asks the server for a sign of life, on a connection of its own: an exhausted pool does not delay it.
+   * @throws {@link DatabaseError}
+   */
+  ping(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  stats(): PoolStats;
+  /** Refuses new queries, lets running ones end until `signal` aborts, then cuts them. Safe to call twice. */
+  close(options?: { readonly signal?: AbortSignal }): Promise<void>;
+}
+
+/**
+ * A pool for one service. Connections are opened when they are needed; {@link Database.connect} opens the first.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` or `ERR_OPTION_TYPE`, beginning with the option's name.
+ * @example
+ * const db = openDatabase<NotesTables>({ url: "postgres://127.0.0.1/app", schema: "notes" });
+ * await db.connect();
+ */
+export function openDatabase<Tables = NoTables>(options: DatabaseOptions): Database<Tables> {
+  return new PooledDatabase<Tables>(new DatabaseCore(options));
+}
+
+class PooledDatabase<Tables> implements Database<Tables> {
+  readonly schema: string;
+  readonly kysely: Kysely<Tables>;
+  readonly #core: DatabaseCore;
+
+  constructor(core: DatabaseCore) {
+    this.#core = core;
+    this.schema = core.options.schema;
+    this.kysely = new Kysely<Tables>({ dialect: core.dialect });
+  }
+
+  withTables<T>(): Database<T> {
+    return new PooledDatabase<T>(this.#core);
+  }
+
+  query<Row>(statement: RawBuilder<Row>, options?: QueryOptions): Promise<QueryRows<Row>> {
+    return runStatement(this.kysely, statement, options);
+  }
+
+  transaction<T>(
+    fn: (tx: Queries<Tables>) => Promise<T>,
+    { isolation, readOnly, signal }: TransactionOptions = {},
+  ): Promise<T> {
+    let builder = this.kysely.transaction();
+    if (isolation) builder = builder.setIsolationLevel(isolation);
+    if (readOnly) builder = builder.setAccessMode("read only");
+    return withSignal(signal, () => builder.execute((tx) => fn(queriesOf(tx))));
+  }
+
+  connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#core.connect(signal);
+  }
+
+  migrate({ signal }: { readonly signal?: AbortSignal } = {}): Promise<readonly string[]> {
+    return this.#core.migrate(signal);
+  }
+
+  ping({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#core.ping(signal);
+  }
+
+  stats(): PoolStats {
+    return this.#core.pool.stats();
+  }
+
+  close({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#core.close(signal);
+  }
+}

@@ -1,0 +1,62 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { errorCodeOf, readIfThere } from "./files.ts";
+
+/** The server process of one data folder, as its `postmaster.pid` tells. */
+export interface Postmaster {
+  readonly pid: number;
+  readonly port: number;
+  /** Whether it takes connections; else it is starting or stopping. */
+  readonly ready: boolean;
+}
+
+/**
+ * The server that runs on a data folder, if one does. A file left behind by a killed server is none,
+ * also when its number is some other process' by now.
+ *
+ * @see Lines of the file: https://doxygen.postgresql.org/pidfile_8h.html
+ */
+export async function findPostmaster(dataDir: string): Promise<Postmaster | undefined> {
+  const lines = (await readIfThere(join(dataDir, "postmaster.pid")))?.split("\n");
+  if (!lines) return undefined;
+  const [pid, port] = [Number(lines[0]), Number(lines[3])];
+  if (!Number.isInteger(pid) || !(await isServerOf(pid, dataDir))) return undefined;
+  return { pid, port, ready: lines[7]?.trim() === "ready" };
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCodeOf(error) === "EPERM";
+  }
+}
+
+/** Signals a process that may end at any moment by itself. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (errorCodeOf(error) !== "ESRCH") throw error;
+  }
+}
+
+async function isServerOf(pid: number, dataDir: string): Promise<boolean> {
+  if (!isAlive(pid)) return false;
+  const command = await commandOf(pid);
+  return command.includes("postgres") && command.includes(dataDir);
+}
+
+/** Empty for a process that has ended, also one whose parent has not taken note yet. */
+async function commandOf(pid: number): Promise<string> {
+  try {
+    if (process.platform === "linux") return (await readFile(`/proc/${pid}/cmdline`, "utf8")).replaceAll("\0", " ");
+    const { stdout } = await promisify(execFile)("ps", ["-o", "command=", "-p", String(pid)]);
+    return stdout;
+  } catch {
+    return ""; // it ended between the two looks; ps says so by failing
+  }
+}

@@ -1,0 +1,25 @@
+export { type Database, openDatabase, type TransactionOptions } from "./database.ts";
+export { DatabaseError, type DatabaseErrorCode, type ServerFacts } from "./errors.ts";
+export type { Migration } from "./migrations.ts";
+export {
+  database,
+  databaseModule,
+  type DatabaseServer,
+  databaseServer,
+  migrations,
+  provideMigrations,
+} from "./module.ts";
+export { databaseDefaults, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
+export type { PoolStats } from "./postgres/pool.ts";
+export type { NoTables, Queries, QueryOptions, QueryRows } from "./queries.ts";
+export { schemaNameFor } from "./schema-name.ts";
+export { databaseSettings } from "./settings.ts";
+export {
+  type ColumnType,
+  type Generated,
+  type Insertable,
+  type Kysely,
+  type Selectable,
+  sql,
+  type Updateable,
+} from "kysely";

@@ -1,0 +1,206 @@
+import { currentContext } from "@plinth/kernel";
+import {
+  type CompiledQuery,
+  type DatabaseConnection,
+  type DatabaseIntrospector,
+  type Dialect,
+  type DialectAdapter,
+  type Driver,
+  type Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryCompiler,
+  type QueryResult,
+  type TransactionSettings,
+} from "kysely";
+import { DatabaseError } from "../errors.ts";
+import type { Observer } from "../observer.ts";
+import type { Connection, StatementResult } from "./connection.ts";
+import type { Pool } from "./pool.ts";
+
+/** kysely on our pool: its compiler and introspection, our connections. Many `Kysely` objects may share one pool. */
+export class PoolDialect implements Dialect {
+  readonly #pool: Pool;
+  readonly #observer: Observer;
+
+  constructor(pool: Pool, observer: Observer) {
+    this.#pool = pool;
+    this.#observer = observer;
+  }
+
+  createDriver(): Driver {
+    return new PoolDriver(this.#pool, this.#observer);
+  }
+
+  createQueryCompiler(): QueryCompiler {
+    return new PostgresQueryCompiler();
+  }
+
+  createAdapter(): DialectAdapter {
+    return new PostgresAdapter();
+  }
+
+  createIntrospector(db: Kysely<unknown>): DatabaseIntrospector {
+    return new PostgresIntrospector(db);
+  }
+}
+
+class PoolDriver implements Driver {
+  readonly #pool: Pool;
+  readonly #observer: Observer;
+
+  constructor(pool: Pool, observer: Observer) {
+    this.#pool = pool;
+    this.#observer = observer;
+  }
+
+  async init(): Promise<void> {}
+
+  async acquireConnection(): Promise<DatabaseConnection> {
+    const connection = await this.#pool.acquire(signalsOf(undefined));
+    return new Lease(connection, this.#pool, this.#observer);
+  }
+
+  async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
+    await leaseOf(connection).begin(settings);
+  }
+
+  async commitTransaction(connection: DatabaseConnection): Promise<void> {
+    await leaseOf(connection).commit();
+  }
+
+  async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    await leaseOf(connection).rollback();
+  }
+
+  async savepoint(connection: DatabaseConnection, name: string): Promise<void> {
+    await leaseOf(connection).savepoint("savepoint", name);
+  }
+
+  async rollbackToSavepoint(connection: DatabaseConnection, name: string): Promise<void> {
+    await leaseOf(connection).savepoint("rollback to savepoint", name);
+  }
+
+  async releaseSavepoint(connection: DatabaseConnection, name: string): Promise<void> {
+    await leaseOf(connection).savepoint("release savepoint", name);
+  }
+
+  async releaseConnection(connection: DatabaseConnection): Promise<void> {
+    leaseOf(connection).release();
+  }
+
+  /** The pool belongs to the database that opened it, not to one view of it. */
+  async destroy(): Promise<void> {}
+}
+
+/** A connection for as long as its user has it; afterwards it refuses, since somebody else has the connection then. */
+class Lease implements DatabaseConnection {
+  readonly #connection: Connection;
+  readonly #pool: Pool;
+  readonly #observer: Observer;
+  #inTransaction = false;
+  #released = false;
+  /** Set when a statement changed the session itself: the next user must not inherit that. */
+  #changed = false;
+
+  constructor(connection: Connection, pool: Pool, observer: Observer) {
+    this.#connection = connection;
+    this.#pool = pool;
+    this.#observer = observer;
+  }
+
+  async executeQuery<R>(
+    { sql, parameters }: CompiledQuery,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<QueryResult<R>> {
+    if (changesSession.test(sql)) this.#changed = true;
+    const { command, rowCount, rows } = await this.#execute<R>(sql, parameters, signalsOf(options?.signal));
+    return writes.has(command) ? { rows, numAffectedRows: BigInt(rowCount) } : { rows };
+  }
+
+  // oxlint-disable-next-line require-yield -- kysely's interface asks for a generator, and this one has nothing to give yet.
+  async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
+    throw new DatabaseError(
+      "ERR_DATABASE_UNSUPPORTED",
+      "unimplemented",
+      "results are not streamed; read them in pages with limit and a key",
+    );
+  }
+
+  async begin({ isolationLevel, accessMode }: TransactionSettings): Promise<void> {
+    const mode = [isolationLevel && `isolation level ${isolationLevel}`, accessMode].filter(Boolean).join(" ");
+    await this.#execute(`begin ${mode}`.trim(), [], signalsOf(undefined));
+    this.#inTransaction = true;
+  }
+
+  async commit(): Promise<void> {
+    const signals = signalsOf(undefined);
+    const aborted = signals.find((signal) => signal.aborted);
+    // Not while it runs: a commit that is cut half-way leaves a doubt that is worth more than the time it takes.
+    if (aborted) await this.#execute("commit", [], [aborted]);
+    this.#inTransaction = false;
+    const { command } = await this.#execute("commit", [], []);
+    if (command === "COMMIT") return;
+    throw new DatabaseError(
+      "ERR_DATABASE_ROLLED_BACK",
+      "internal",
+      "the transaction was rolled back, not committed: a statement in it had failed and the failure was caught; let it leave the callback",
+    );
+  }
+
+  /** Never fails: where the server cannot be asked to, releasing cuts the connection, and the server undoes it then. */
+  async rollback(): Promise<void> {
+    this.#inTransaction = false;
+    try {
+      await this.#execute("rollback", [], []);
+    } catch (error) {
+      this.#connection.destroy(error instanceof Error ? error : undefined);
+    }
+  }
+
+  async savepoint(command: string, name: string): Promise<void> {
+    await this.#execute(`${command} "${name.replaceAll('"', '""')}"`, [], signalsOf(undefined));
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    if (this.#changed) this.#connection.destroy();
+    this.#pool.release(this.#connection);
+  }
+
+  #execute<Row>(
+    text: string,
+    values: readonly unknown[],
+    signals: readonly AbortSignal[],
+  ): Promise<StatementResult<Row>> {
+    if (this.#released) {
+      throw new DatabaseError(
+        "ERR_DATABASE_CLOSED",
+        "internal",
+        "a query was made on a connection or transaction that has ended; await every query inside the callback",
+      );
+    }
+    const undone = this.#inTransaction;
+    return this.#observer.observe(text, ({ operation }) =>
+      this.#connection.execute<Row>({ text, values, operation, undone, signals }),
+    );
+  }
+}
+
+const writes: ReadonlySet<string> = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
+/** What outlives its transaction. `set local` and `set transaction` do not. */
+const changesSession =
+  /^\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|listen\b|load\b|prepare\b)/i;
+
+function leaseOf(connection: DatabaseConnection): Lease {
+  if (connection instanceof Lease) return connection;
+  throw new TypeError("this connection is not one of this driver");
+}
+
+/** What cancels a statement: the request it is made for, and the signal given with it. */
+function signalsOf(given: AbortSignal | undefined): readonly AbortSignal[] {
+  const own = currentContext()?.signal;
+  return [own, given].filter((signal) => signal !== undefined);
+}

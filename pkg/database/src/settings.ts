@@ -1,0 +1,63 @@
+import { defineSettings, secretString } from "@plinth/kernel";
+import { z } from "zod";
+import { databaseDefaults } from "./options.ts";
+import { schemaPattern } from "./schema-name.ts";
+
+const timer = (min: number, description: string): z.ZodNumber =>
+  z.int().min(min).max(2_147_483_647).meta({ description });
+
+/** One service's database. Variables: `PLINTH_DATABASE_URL`, `PLINTH_DATABASE_MAX_CONNECTIONS`, … */
+export const databaseSettings = defineSettings(
+  "database",
+  z
+    .strictObject({
+      url: secretString("postgres://user:password@host:5432/database. Wins over `embedded`.").optional(),
+      schema: z
+        .string()
+        .regex(schemaPattern)
+        .optional()
+        .meta({ description: "The service's own schema. Default: the app's name with _ for each hyphen." }),
+      createSchema: z.boolean().default(true).meta({ description: "Create the schema at start where it is absent." }),
+      migrateOnStart: z.boolean().default(true).meta({ description: "Apply pending migrations at start." }),
+      embedded: z
+        .boolean()
+        .default(false)
+        .meta({ description: "Without a url: start a PostgreSQL of its own, for development." }),
+      embeddedDataDir: z
+        .string()
+        .min(1)
+        .default(".cache/postgres")
+        .meta({ description: "Where the embedded PostgreSQL keeps its data, from the working directory." }),
+      maxConnections: z
+        .int()
+        .min(1)
+        .max(1_000)
+        .default(databaseDefaults.maxConnections)
+        .meta({ description: "Most connections open at once; the health check has one beside them." }),
+      acquireTimeoutMs: timer(1, "How long a query waits for a free connection, in ms.").default(
+        databaseDefaults.acquireTimeoutMs,
+      ),
+      connectTimeoutMs: timer(1, "How long opening a connection may take, in ms.").default(
+        databaseDefaults.connectTimeoutMs,
+      ),
+      idleTimeoutMs: timer(1, "A connection unused for so long is closed, in ms.").default(
+        databaseDefaults.idleTimeoutMs,
+      ),
+      statementTimeoutMs: timer(0, "The server ends a longer statement, in ms; 0 leaves the server's limit.").default(
+        databaseDefaults.statementTimeoutMs,
+      ),
+      idleInTransactionTimeoutMs: timer(
+        0,
+        "The server ends a transaction that does nothing for so long, in ms; 0 leaves the server's limit.",
+      ).default(databaseDefaults.idleInTransactionTimeoutMs),
+      slowQueryMs: z
+        .number()
+        .min(0)
+        .default(databaseDefaults.slowQueryMs)
+        .meta({ description: "A statement that takes as long is logged, without values, in ms." }),
+    })
+    .refine(({ url, embedded }) => url !== undefined || embedded, {
+      path: ["url"],
+      message: "expected the URL of a PostgreSQL, or `embedded: true` for development",
+    }),
+);
