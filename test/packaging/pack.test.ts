@@ -109,8 +109,9 @@ describe("the packed packages", () => {
     const output = await run(join(tools, "tsc"), ["--pretty", "false", "--listFiles"], project).catch(
       (error: Error) => error.message,
     );
-    for (const { name } of packages)
+    for (const { name } of packages) {
       assert.match(output, new RegExp(`/node_modules/${name}/dist/index\\.d\\.ts$`, "m"));
+    }
     // Faults inside other people's declarations are theirs.
     const ours = output.split("\n").filter((line) => /^(consumer\.ts|node_modules\/@plinth\/)/.test(line));
     assert.deepEqual(ours, []);
