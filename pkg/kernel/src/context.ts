@@ -11,11 +11,16 @@ export interface RequestContext {
   readonly deadlineAtMs?: number;
 }
 
-const storage = new AsyncLocalStorage<RequestContext>();
+const storage = new AsyncLocalStorage<RequestContext | undefined>();
 
 /** Runs `fn`, and all that it starts, inside `context`. */
 export function runInContext<T>(context: RequestContext, fn: () => T): T {
   return storage.run(context, fn);
+}
+
+/** Runs `fn` as no part of any request: for work that several requests share, or that outlives the one which caused it. */
+export function runOutsideContext<T>(fn: () => T): T {
+  return storage.run(undefined, fn);
 }
 
 /** The context of the request being served, if any. */

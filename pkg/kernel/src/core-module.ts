@@ -137,7 +137,7 @@ function logReport(
   log: Logger,
   { error, origin, handled, severity, traceId, spanId, requestId, attributes }: ErrorReport,
 ): void {
-  const ids = traceId === undefined ? {} : { trace_id: traceId, span_id: spanId, request_id: requestId };
+  const ids = { trace_id: traceId, span_id: spanId, request_id: requestId };
   const write =
     severity === "fatal" ? log.fatal.bind(log) : severity === "warning" ? log.warn.bind(log) : log.error.bind(log);
   write(error.message, { ...ids, origin, handled, ...attributes, error });

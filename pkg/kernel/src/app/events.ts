@@ -1,4 +1,5 @@
 import type { ErrorOrigin } from "../errors/error-bus.ts";
+import { Listeners } from "../listeners.ts";
 import type { HookName } from "./provider.ts";
 
 export type AppState = "created" | "starting" | "ready" | "draining" | "stopping" | "stopped" | "failed";
@@ -19,14 +20,17 @@ export type AppEvent =
 
 export interface AppEvents {
   readonly state: AppState;
-  /** Calls `listener` with all events so far, then with each new one. Returns how to end that. */
+  /**
+   * Calls `listener` with all events so far, then with each new one. Returns how to end that.
+   * A listener that throws is an uncaught exception of the process; the app and the other listeners go on.
+   */
   subscribe(listener: (event: AppEvent) => void): () => void;
 }
 
 /** Events with a memory: whoever comes late hears all of it. */
 export class EventLog implements AppEvents {
   readonly #events: AppEvent[] = [];
-  readonly #listeners = new Set<(event: AppEvent) => void>();
+  readonly #listeners = new Listeners<AppEvent>();
   #state: AppState = "created";
 
   get state(): AppState {
@@ -36,12 +40,11 @@ export class EventLog implements AppEvents {
   emit(event: AppEvent): void {
     if (event.type === "state") this.#state = event.state;
     this.#events.push(event);
-    for (const listener of this.#listeners) listener(event);
+    this.#listeners.tell(event);
   }
 
   subscribe(listener: (event: AppEvent) => void): () => void {
     for (const event of this.#events) listener(event);
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 }

@@ -1,6 +1,8 @@
-import { currentContext } from "../context.ts";
 import type { Clock } from "../clock.ts";
-import { AppError, messageOf } from "./app-error.ts";
+import { currentContext } from "../context.ts";
+import { AppError } from "./app-error.ts";
+import { requireNumber, requireWhole, withDefaults } from "./option-error.ts";
+import { ReporterQueue } from "./reporter-queue.ts";
 
 export type ErrorOrigin = "request" | "rpc" | "job" | "timer" | "process" | "lifecycle" | "stream";
 
@@ -27,7 +29,7 @@ export interface ErrorReport {
   readonly attributes: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** Takes reports, apart from the request that made them. One that throws or rejects is counted, and hides nothing from the others. */
+/** Takes reports one at a time, apart from the request that made them. One that throws, rejects or hangs takes nothing from the others. */
 export interface ErrorReporter {
   readonly name: string;
   report(report: ErrorReport): void | Promise<void>;
@@ -39,104 +41,109 @@ export interface ErrorBus {
   report(error: unknown, context: ErrorContext): AppError;
   subscribe(reporter: ErrorReporter): void;
   stats(): ErrorBusStats;
-  /** Resolves when everything reported so far has been taken by every reporter. */
+  /** Resolves when every reporter has taken what was reported, or the flush limit has passed: then the rest is dropped and counted. */
   flush(): Promise<void>;
 }
 
 export interface ErrorBusStats {
   readonly reported: number;
-  /** Reports lost because the queue was full. */
+  /** Reports that a reporter did not get, because its queue was full or a flush ran out of time. */
   readonly dropped: number;
-  /** Times that a reporter threw or rejected. */
+  /** Times that a reporter threw, rejected or took too long. */
   readonly reporterFailures: number;
 }
 
 export interface ErrorBusOptions {
   readonly clock: Clock;
-  /** Reports waiting for the reporters, 1 or more; when full the oldest that is not fatal is dropped. Default 1_000. */
+  /** Reports waiting for one reporter, 1 or more; when full the oldest that is not fatal is dropped. Default 1_000. */
   readonly maxQueued?: number;
+  /** What a reporter may take for one report, in milliseconds, above 0; then it gets the next one. Default 5_000. */
+  readonly reportTimeoutMs?: number;
+  /** What a flush may take, in milliseconds, above 0. Default 3_000. */
+  readonly flushTimeoutMs?: number;
 }
 
+const defaults: Required<Omit<ErrorBusOptions, "clock">> = Object.freeze({
+  maxQueued: 1_000,
+  reportTimeoutMs: 5_000,
+  flushTimeoutMs: 3_000,
+});
+
+/** @throws {@link OptionError} `ERR_OPTION_RANGE` when an option is out of range. */
 export function createErrorBus(options: ErrorBusOptions): ErrorBus {
-  return new InProcessErrorBus(options.clock, options.maxQueued ?? 1_000);
+  return new InProcessErrorBus(options);
 }
 
 class InProcessErrorBus implements ErrorBus {
-  readonly #clock: Clock;
-  readonly #maxQueued: number;
-  readonly #reporters: ErrorReporter[] = [];
+  readonly #options: Required<ErrorBusOptions>;
+  readonly #queues: ReporterQueue[] = [];
   readonly #seen = new WeakSet<object>();
-  #queue: ErrorReport[] = [];
-  #delivery: Promise<void> | undefined;
   #reported = 0;
-  #dropped = 0;
-  #reporterFailures = 0;
 
-  constructor(clock: Clock, maxQueued: number) {
-    this.#clock = clock;
-    this.#maxQueued = maxQueued;
+  constructor(options: ErrorBusOptions) {
+    this.#options = { clock: options.clock, ...withDefaults(defaults, options) };
+    requireWhole("maxQueued", this.#options.maxQueued, { min: 1 });
+    requireNumber("reportTimeoutMs", this.#options.reportTimeoutMs, { min: 1 });
+    requireNumber("flushTimeoutMs", this.#options.flushTimeoutMs, { min: 1 });
   }
 
   report(thrown: unknown, { origin, handled = true, severity = "error", attributes = {} }: ErrorContext): AppError {
     const error = AppError.from(thrown);
-    const identity = typeof thrown === "object" && thrown !== null ? thrown : error;
-    if (this.#seen.has(identity)) return error;
-    this.#seen.add(identity).add(error);
+    // a layer may have wrapped it on the way, and another may report what was inside
+    const identities = [thrown, error, error.code === "ERR_INTERNAL" ? error.cause : undefined].filter(isObject);
+    const isKnown = identities.some((identity) => this.#seen.has(identity));
+    for (const identity of identities) this.#seen.add(identity);
+    if (isKnown) return error;
     const context = currentContext();
-    this.#enqueue({
+    this.#reported++;
+    const report: ErrorReport = {
       error,
       origin,
       handled,
       severity,
-      time: this.#clock.now(),
+      time: this.#options.clock.now(),
       traceId: context?.span?.traceId,
       spanId: context?.span?.spanId,
       requestId: context?.requestId,
       attributes,
-    });
+    };
+    for (const queue of this.#queues) queue.push(report);
     return error;
   }
 
   subscribe(reporter: ErrorReporter): void {
-    this.#reporters.push(reporter);
+    this.#queues.push(new ReporterQueue(reporter, this.#options));
   }
 
   stats(): ErrorBusStats {
-    return { reported: this.#reported, dropped: this.#dropped, reporterFailures: this.#reporterFailures };
+    return {
+      reported: this.#reported,
+      dropped: sum(this.#queues.map(({ dropped }) => dropped)),
+      reporterFailures: sum(this.#queues.map(({ failures }) => failures)),
+    };
   }
 
   async flush(): Promise<void> {
-    while (this.#delivery) await this.#delivery;
+    const late = Promise.withResolvers<void>();
+    const timer = this.#options.clock.schedule(this.#options.flushTimeoutMs, () => {
+      for (const queue of this.#queues) queue.clear();
+      late.resolve();
+    });
+    await Promise.race([this.#idle(), late.promise]);
+    timer.cancel();
   }
 
-  #enqueue(report: ErrorReport): void {
-    this.#reported++;
-    if (this.#queue.length >= this.#maxQueued) {
-      const oldest = this.#queue.findIndex(({ severity }) => severity !== "fatal");
-      this.#queue.splice(Math.max(0, oldest), 1);
-      this.#dropped++;
-    }
-    this.#queue.push(report);
-    this.#delivery ??= this.#deliver();
+  /** Over and over, since one reporter may report something to the others. */
+  async #idle(): Promise<void> {
+    const deliveries = (): Promise<void>[] => this.#queues.flatMap(({ delivery }) => delivery ?? []);
+    for (let waiting = deliveries(); waiting.length > 0; waiting = deliveries()) await Promise.all(waiting);
   }
+}
 
-  async #deliver(): Promise<void> {
-    await new Promise(setImmediate); // out of the request that reports
-    while (this.#queue.length > 0) {
-      const batch = this.#queue;
-      this.#queue = [];
-      for (const report of batch) await Promise.all(this.#reporters.map((reporter) => this.#give(reporter, report)));
-    }
-    this.#delivery = undefined;
-  }
+function isObject(value: unknown): value is object {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
+}
 
-  async #give(reporter: ErrorReporter, report: ErrorReport): Promise<void> {
-    try {
-      await reporter.report(report);
-    } catch (error) {
-      this.#reporterFailures++;
-      // Not through the bus: a reporter's failure must not come back to it.
-      process.stderr.write(`error reporter ${reporter.name} failed: ${messageOf(error)}\n`);
-    }
-  }
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }

@@ -1,11 +1,14 @@
 import type { Clock } from "../clock.ts";
+import { runOutsideContext } from "../context.ts";
+import { requireNumber } from "../errors/option-error.ts";
+import { Listeners } from "../listeners.ts";
 
 /** Something readiness depends on. It throws or rejects when it is not well. */
 export interface HealthCheck {
   readonly name: string;
   /** A failing critical check makes the app not ready; another only degrades it. Default true. */
   readonly critical?: boolean;
-  /** After this many milliseconds it counts as failed. Default 1_000. */
+  /** After this many milliseconds, 1 or more, it counts as failed. Default 1_000. */
   readonly timeoutMs?: number;
   run(context: { readonly signal: AbortSignal }): void | Promise<void>;
 }
@@ -30,6 +33,7 @@ export interface ReadinessReport {
 export interface Health {
   readonly state: AppHealth;
   setState(state: AppHealth): void;
+  /** @throws {@link OptionError} `ERR_OPTION_RANGE` when its time limit is out of range. */
   register(check: HealthCheck): void;
   /** The verdict of the last {@link HealthOptions.cacheMs}; any number of callers start one round of checks. */
   readiness(): Promise<ReadinessReport>;
@@ -48,14 +52,17 @@ export interface HealthOptions {
 /** Liveness never looks outside; readiness is the app's state and its checks. */
 export function createHealth({ clock, cacheMs = 1_000, onFailure = () => {} }: HealthOptions): Health {
   const checks: HealthCheck[] = [];
-  const listeners = new Set<(state: AppHealth) => void>();
+  const listeners = new Listeners<AppHealth>();
   let state: AppHealth = "starting";
   let round: { settledAtMs: number | undefined; readonly results: Promise<readonly CheckResult[]> } | undefined;
 
   function startRound(): NonNullable<typeof round> {
     const started: NonNullable<typeof round> = {
       settledAtMs: undefined,
-      results: Promise.all(checks.map(runCheck)).finally(() => (started.settledAtMs = clock.monotonicMs())),
+      // of no request: it serves all who ask, so it must not end with the first one's deadline
+      results: runOutsideContext(() => Promise.all(checks.map(runCheck))).finally(
+        () => (started.settledAtMs = clock.monotonicMs()),
+      ),
     };
     return started;
   }
@@ -64,13 +71,14 @@ export function createHealth({ clock, cacheMs = 1_000, onFailure = () => {} }: H
     const { name, critical = true, timeoutMs = 1_000 } = check;
     const startedAtMs = clock.monotonicMs();
     const controller = new AbortController();
+    let isLate = false;
     const late = Promise.withResolvers<"timed out">();
     const timer = clock.schedule(timeoutMs, () => late.resolve("timed out"), { keepAlive: false });
     const failed = critical ? "fail" : "warn";
     const work = (async () => check.run({ signal: controller.signal }))().then(
       () => undefined,
       (cause: unknown) => {
-        onFailure(name, cause);
+        if (!isLate) onFailure(name, cause);
         return "failed" as const;
       },
     );
@@ -79,12 +87,16 @@ export function createHealth({ clock, cacheMs = 1_000, onFailure = () => {} }: H
     const durationMs = Math.round(clock.monotonicMs() - startedAtMs);
     if (output === undefined) return { name, status: "pass", durationMs };
     if (output === "timed out") {
+      isLate = true;
       const reason = new Error(`health check ${name} took longer than ${timeoutMs} ms`);
       controller.abort(reason);
       onFailure(name, reason);
     }
     return { name, status: failed, durationMs, output };
   }
+
+  const isReady = (): boolean => state === "ready";
+  const notReady = (): ReadinessReport => ({ ready: false, status: "fail", state, checks: [] });
 
   return {
     get state() {
@@ -93,27 +105,28 @@ export function createHealth({ clock, cacheMs = 1_000, onFailure = () => {} }: H
     setState(next) {
       if (next === state) return;
       state = next;
-      for (const listener of listeners) listener(next);
+      listeners.tell(next);
     },
     register(check) {
+      requireNumber(`timeoutMs of health check ${check.name}`, check.timeoutMs ?? 1_000, { min: 1 });
       checks.push(check);
       round = undefined;
     },
     async readiness() {
-      if (state !== "ready") return { ready: false, status: "fail", state, checks: [] };
+      if (!isReady()) return notReady();
       const isStale = round?.settledAtMs !== undefined && clock.monotonicMs() - round.settledAtMs >= cacheMs;
       if (round === undefined || isStale) round = startRound();
       const results = await round.results;
+      if (!isReady()) return notReady(); // the app began to drain meanwhile
       const status = results.some((result) => result.status === "fail")
         ? "fail"
         : results.some((result) => result.status === "warn")
           ? "warn"
           : "pass";
-      return { ready: status !== "fail" && state === "ready", status, state, checks: results };
+      return { ready: status !== "fail", status, state, checks: results };
     },
     onState(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
+      return listeners.add(listener);
     },
   };
 }
