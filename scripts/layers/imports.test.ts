@@ -36,6 +36,11 @@ describe("findImports", () => {
     ["a computed import", "import(path); import(`./${name}.ts`)", ["1 ?", "1 ?"]],
     ["the type of a module", `type A = typeof import("a");`, ["1t a"]],
     ["require", `const a = require("a"); import b = require("b"); a.require("no")`, ["1 a", "1 b"]],
+    [
+      "a require made by hand",
+      `createRequire(import.meta.url).resolve("a"); createRequire(import.meta.url)("b"); require.resolve("c"); createRequire(x)`,
+      ["1 a", "1 b", "1 c"],
+    ],
     ["resolve", `import.meta.resolve("a"); import.meta.url`, ["1 a"]],
     ["a worker", `new Worker(new URL("./a.ts", import.meta.url)); new URL("./b.html", import.meta.url)`, ["1 ./a.ts"]],
     ["comments", `// import "a"\n/* import "b" */ /** export * from "c" */ import "d"`, ["2 d"]],

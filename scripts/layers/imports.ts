@@ -55,7 +55,9 @@ function importAt(tokens: readonly Token[], index: number): Found | undefined {
     case "export":
       return exportAt(tokens, index);
     case "require":
-      return next?.value === "(" ? callAt(tokens, index, false) : undefined;
+      return next?.value === "(" ? callAt(tokens, index, false) : requireAt(tokens, index + 1);
+    case "createRequire":
+      return requireAt(tokens, index + madeFrom.length + 1);
     case "new":
       return urlAt(tokens, index);
     default:
@@ -76,6 +78,16 @@ function callAt(tokens: readonly Token[], index: number, typeOnly: boolean): Fou
   if (argument.kind === "name" && after?.value === ":") return undefined;
   if (argument.kind === "text" && (after?.value === ")" || after?.value === ",")) return site(argument, typeOnly);
   return { specifier: undefined, typeOnly, start: argument.start, end: argument.end };
+}
+
+const madeFrom = ["(", "import", ".", "meta", ".", "url", ")"];
+
+/** What follows a require function at `at`: `createRequire(import.meta.url)("…")`, `require.resolve("…")`. */
+function requireAt(tokens: readonly Token[], at: number): Found | undefined {
+  const resolves = tokens[at]?.value === "." && tokens[at + 1]?.value === "resolve";
+  const open = resolves ? at + 2 : at;
+  const argument = tokens[open + 1];
+  return tokens[open]?.value === "(" && argument?.kind === "text" ? site(argument, false) : undefined;
 }
 
 /** `import.meta.resolve("…")`. */
