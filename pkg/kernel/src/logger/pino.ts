@@ -1,7 +1,10 @@
 import { type DestinationStream, pino } from "pino";
 import { currentContext } from "../context.ts";
+import { messageOf } from "../errors/app-error.ts";
 import type { LogFields, Logger, LogLevel } from "./logger.ts";
-import { serializeError } from "./serialize-error.ts";
+import { safeFields } from "./safe-fields.ts";
+import { cut } from "./serialize-error.ts";
+import { standardOutput } from "./standard-output.ts";
 
 /** Where lines go. */
 export interface LogDestination {
@@ -21,21 +24,17 @@ export interface LoggerOptions {
   readonly destination?: LogDestination;
 }
 
-const hidden = ["authorization", "cookie", "password", "token", "secret"];
-
 /** A logger on pino. Standard output is written in the background; `flush` before leaving. */
 export async function createLogger(options: LoggerOptions = {}): Promise<Logger> {
-  const { fields = {}, level = "info", format = "json" } = options;
-  const destination = options.destination ?? (format === "pretty" ? await prettyDestination() : standardOutput());
+  const { fields = {}, level = "info", format = "json", destination: plain = standardOutput() } = options;
+  const destination = format === "pretty" ? await prettified(plain) : plain;
   const root = pino(
     {
       level,
-      base: fields,
+      base: safeFields(fields),
       messageKey: "message",
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      serializers: { error: (error: unknown) => serializeError(error) },
-      redact: { paths: hidden.flatMap((name) => [name, `*.${name}`]), censor: "***" },
       mixin: requestFields,
     },
     destination as DestinationStream,
@@ -43,23 +42,20 @@ export async function createLogger(options: LoggerOptions = {}): Promise<Logger>
   return new PinoLogger(root, destination);
 }
 
-let shared: LogDestination | undefined;
-
-/** One buffer for standard output, whatever number of apps write to it: their lines never mix. */
-function standardOutput(): LogDestination {
-  shared ??= pino.destination({ dest: 1, sync: false });
-  return shared;
-}
-
-async function prettyDestination(): Promise<LogDestination> {
-  const { default: pretty } = await import("pino-pretty");
-  return pretty({
-    sync: true,
+/** Loaded only where it is wanted: in a terminal. */
+async function prettified(destination: LogDestination): Promise<LogDestination> {
+  const { prettyFactory } = await import("pino-pretty");
+  const toText = prettyFactory({
     ignore: "pid,hostname",
     messageKey: "message",
     translateTime: "HH:MM:ss.l",
     errorLikeObjectKeys: ["error"],
   });
+  return {
+    write: (line) => destination.write(toText(line)),
+    flush: (done) => (destination.flush ? destination.flush(done) : done()),
+    flushSync: () => destination.flushSync?.(),
+  };
 }
 
 function requestFields(): object {
@@ -78,22 +74,22 @@ class PinoLogger implements Logger {
   }
 
   trace(message: string, fields?: LogFields): void {
-    this.#pino.trace(fields, message);
+    this.#write("trace", message, fields);
   }
   debug(message: string, fields?: LogFields): void {
-    this.#pino.debug(fields, message);
+    this.#write("debug", message, fields);
   }
   info(message: string, fields?: LogFields): void {
-    this.#pino.info(fields, message);
+    this.#write("info", message, fields);
   }
   warn(message: string, fields?: LogFields): void {
-    this.#pino.warn(fields, message);
+    this.#write("warn", message, fields);
   }
   error(message: string, fields?: LogFields): void {
-    this.#pino.error(fields, message);
+    this.#write("error", message, fields);
   }
   fatal(message: string, fields?: LogFields): void {
-    this.#pino.fatal(fields, message);
+    this.#write("fatal", message, fields);
   }
 
   isEnabled(level: LogLevel): boolean {
@@ -101,7 +97,7 @@ class PinoLogger implements Logger {
   }
 
   child(fields: LogFields): Logger {
-    return new PinoLogger(this.#pino.child(fields), this.#destination);
+    return new PinoLogger(this.#pino.child(safeFields(fields)), this.#destination);
   }
 
   flush(): Promise<void> {
@@ -109,6 +105,16 @@ class PinoLogger implements Logger {
     if (this.#destination.flush) this.#destination.flush((error) => (error ? reject(error) : resolve()));
     else resolve();
     return promise;
+  }
+
+  #write(level: LogLevel, message: string, fields: LogFields = {}): void {
+    if (!this.#pino.isLevelEnabled(level)) return;
+    try {
+      this.#pino[level](safeFields(fields), cut(message));
+    } catch (error) {
+      // Only a destination can throw here. A line is not worth the work that it tells of.
+      process.stderr.write(`a log line was not written: ${messageOf(error)}: ${message}\n`);
+    }
   }
 
   flushSync(): void {
