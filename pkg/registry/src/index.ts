@@ -13,6 +13,7 @@ export type {
   RegistryStats,
   RegistryView,
   ResolveOptions,
+  SkippedEntry,
   WatchOptions,
 } from "./registry.ts";
 export { RegistryError, type RegistryErrorCode } from "./errors.ts";

@@ -10,6 +10,7 @@ export interface InstrumentationOptions {
 
 /** A failure that goes on this long in tries is worth a report; one try more or less is everyday life. */
 const reportedAtFailure = 3;
+const maxLoggedEntries = 3;
 
 /** Turns what happens in a registry into log lines, metrics and, for failures that last, one error report each. */
 export function instrumentRegistry({ log, metrics, errors }: InstrumentationOptions): RegistryListener {
@@ -65,9 +66,13 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
       case "watch_reset":
         watchResets.inc({ service: event.service });
         return;
-      case "entry_skipped":
-        skipped.inc({ service: event.service });
-        log.warn("entry skipped", { peer: event.service, entry: event.id, problem: event.problem });
+      case "entries_skipped":
+        skipped.inc({ service: event.service }, event.skipped.length);
+        log.warn("entries skipped", {
+          peer: event.service,
+          count: event.skipped.length,
+          entries: event.skipped.slice(0, maxLoggedEntries),
+        });
         return;
       case "registration_failed":
         registrationErrors.inc({});

@@ -149,7 +149,13 @@ export type RegistryEvent =
   | { readonly type: "watch_failed"; readonly service: string; readonly error: AppError; readonly failures: number }
   | { readonly type: "watch_recovered"; readonly service: string; readonly failedForMs: number }
   | { readonly type: "watch_reset"; readonly service: string; readonly index: number; readonly previous: number }
-  | { readonly type: "entry_skipped"; readonly service: string; readonly id: string; readonly problem: string };
+  /** Entries that made no sense, each told once as long as it stays. */
+  | { readonly type: "entries_skipped"; readonly service: string; readonly skipped: readonly SkippedEntry[] };
+
+export interface SkippedEntry {
+  readonly id: string;
+  readonly problem: string;
+}
 
 /** Told of each event, synchronously; it must not throw. */
 export type RegistryListener = (event: RegistryEvent) => void;

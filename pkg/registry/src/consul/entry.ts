@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { frozenInstance, isHost, isPort } from "../instance.ts";
-import type { Instance } from "../registry.ts";
+import type { Instance, SkippedEntry } from "../registry.ts";
 import type { ServiceDefinition } from "./client.ts";
 
 const metaPrefix = "plinth-";
@@ -23,11 +23,6 @@ const entrySchema = z.object({
     Weights: z.object({ Passing: z.number().int().min(1).max(65_535) }).nullish(),
   }),
 });
-
-export interface SkippedEntry {
-  readonly id: string;
-  readonly problem: string;
-}
 
 /**
  * The instances in an answer. An entry that makes no sense is skipped alone.

@@ -76,9 +76,8 @@ class Watcher {
       onEvent({ type: "watch_recovered", service, failedForMs: clock.monotonicMs() - this.#failingSinceMs });
       this.#failures = 0;
     }
-    for (const { id, problem } of skipped) {
-      if (!this.#skipped.has(id)) onEvent({ type: "entry_skipped", service, id, problem });
-    }
+    const newlySkipped = skipped.filter(({ id }) => !this.#skipped.has(id));
+    if (newlySkipped.length > 0) onEvent({ type: "entries_skipped", service, skipped: newlySkipped });
     this.#skipped = new Set(skipped.map(({ id }) => id));
     if (this.#isDoubtful(instances.length)) {
       this.#feed.doubt();

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import type { NewInstance, Registry } from "../registry.ts";
+import type { InstanceSet, NewInstance, Registry } from "../registry.ts";
+import { waitForSet } from "./wait-for-set.ts";
 
 /** Two registries on one world, closed after the test. */
 export interface SuiteContext {
@@ -23,4 +24,9 @@ export async function nextOf<T>(iterator: AsyncIterator<T>): Promise<T> {
   const result = await iterator.next();
   assert.ok(!result.done, "the watch has ended");
   return result.value;
+}
+
+/** Waits until `registry` finds just these instances, confirmed: registries on a network tell each other in a moment, not at once. */
+export async function finds(registry: Registry, service: string, ids: readonly string[]): Promise<InstanceSet> {
+  return waitForSet(registry, service, (set) => !set.stale && idsOf(set).join() === ids.join());
 }

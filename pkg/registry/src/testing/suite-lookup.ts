@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { type Define, idsOf, nextOf } from "./suite-context.ts";
-import { waitForSet } from "./wait-for-set.ts";
+import { type Define, finds, idsOf, nextOf } from "./suite-context.ts";
 
 /** The half of the suite that is about finding. */
 export function lookingUp(define: Define): void {
@@ -31,7 +30,7 @@ export function lookingUp(define: Define): void {
     const watch = mine.watch(service)[Symbol.asyncIterator]();
     await nextOf(watch);
     await other.register(instance("b-1", { service: `${service}-b` }));
-    await waitForSet(mine, `${service}-b`, (set) => idsOf(set).length === 1);
+    await finds(mine, `${service}-b`, ["b-1"]);
     await other.register(instance("a-1"));
     const next = await nextOf(watch);
     assert.deepEqual([idsOf(next), next.revision], [["a-1"], 2]);
@@ -42,13 +41,13 @@ export function lookingUp(define: Define): void {
     await nextOf(watch);
     const ids = ["a-1", "a-2", "a-3"];
     for (const id of ids) await other.register(instance(id));
-    await waitForSet(mine, service, (set) => idsOf(set).length === 3);
+    await finds(mine, service, ids);
     assert.deepEqual(idsOf(await nextOf(watch)), ids);
   });
 
   define("sees the empty set after the last instance has gone", async ({ mine, other, instance, service }) => {
     const registration = await other.register(instance("a-1"));
-    await waitForSet(mine, service, (set) => idsOf(set).length === 1);
+    await finds(mine, service, ["a-1"]);
     const watch = mine.watch(service)[Symbol.asyncIterator]();
     await nextOf(watch);
     await registration.deregister();
@@ -85,6 +84,7 @@ export function lookingUp(define: Define): void {
 
   define("shows a followed service without waiting", async ({ mine, other, instance, service }) => {
     await other.register(instance("a-1"));
+    await finds(mine, service, ["a-1"]);
     const view = mine.follow(service);
     await view.ready;
     const before = view.current;
@@ -92,7 +92,7 @@ export function lookingUp(define: Define): void {
     assert.deepEqual(idsOf(before), ["a-1"]);
     assert.equal(await mine.resolve(service), view.current);
     await other.register(instance("a-2"));
-    const set = await waitForSet(mine, service, (set) => idsOf(set).length === 2);
+    const set = await finds(mine, service, ["a-1", "a-2"]);
     assert.equal(view.current?.instances, set.instances);
     assert.deepEqual(idsOf(before), ["a-1"], "a set that was handed out does not change");
     view.close();
@@ -107,7 +107,7 @@ export function lookingUp(define: Define): void {
       await second.ready;
       first.close();
       await other.register(instance("a-1"));
-      await waitForSet(mine, service, (set) => idsOf(set).length === 1);
+      await finds(mine, service, ["a-1"]);
       assert.deepEqual(idsOf(second.current ?? { instances: [] }), ["a-1"]);
       second.close();
       assert.deepEqual(mine.stats().services, []);

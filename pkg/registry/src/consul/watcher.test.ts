@@ -1,0 +1,362 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Secret } from "@plinth/kernel";
+import type { InstanceSet, Registry, RegistryEvent } from "../registry.ts";
+import {
+  ScriptedAgent,
+  type ScriptedAnswer,
+  scriptedEntry,
+  type ScriptedRequest,
+  waitForSet,
+} from "../testing/index.ts";
+import { type ConsulRegistryOptions, createConsulRegistry } from "./consul-registry.ts";
+
+const limits = { timeout: 20_000 };
+
+/** Answers in turn; then `last` for ever. */
+function inTurn(answers: readonly ScriptedAnswer[], last: ScriptedAnswer = "hang"): () => ScriptedAnswer {
+  const left = [...answers];
+  return () => left.shift() ?? last;
+}
+
+function ids({ instances }: InstanceSet): string[] {
+  return instances.map(({ id }) => id);
+}
+
+const isHealth = ({ path }: ScriptedRequest): boolean => path === "/v1/health/service/notes";
+const indexOf = ({ query }: ScriptedRequest): string | null => query.get("index");
+
+interface Watched extends AsyncDisposable {
+  readonly agent: ScriptedAgent;
+  readonly own: Registry;
+  readonly events: RegistryEvent[];
+}
+
+async function watched(script: () => ScriptedAnswer, options: ConsulRegistryOptions = {}): Promise<Watched> {
+  const agent = await ScriptedAgent.start(script);
+  const events: RegistryEvent[] = [];
+  const own = createConsulRegistry({
+    address: agent.address,
+    maxRequestsPerSecond: 1_000,
+    maxBackoffMs: 5,
+    emptyConfirmMs: 100,
+    onEvent: (event) => events.push(event),
+    ...options,
+  });
+  return {
+    agent,
+    own,
+    events,
+    async [Symbol.asyncDispose]() {
+      await own.close();
+      await agent[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe("the watch of a service in Consul", limits, () => {
+  it("asks at once, then blocks on the index it was given", async () => {
+    const body = [scriptedEntry("a-1")];
+    await using test = await watched(inTurn([{ index: 7, body }]), { waitMs: 30_000, token: new Secret("t0ken") });
+    const view = test.own.follow("notes");
+    await view.ready;
+    const second = await test.agent.received(isHealth, 2);
+    const [first] = test.agent.requests;
+    assert.deepEqual(Object.fromEntries(first!.query), { passing: "true", stale: "" });
+    assert.deepEqual(Object.fromEntries(second.query), { passing: "true", stale: "", index: "7", wait: "30000ms" });
+    assert.deepEqual([first!.headers["x-consul-token"], second.headers["x-consul-token"]], ["t0ken", "t0ken"]);
+  });
+
+  it("begins again at 0 when the index goes backwards", async () => {
+    await using test = await watched(
+      inTurn([
+        { index: 90, body: [scriptedEntry("a-1")] },
+        { index: 5, body: [scriptedEntry("a-2")] },
+        { index: 6, body: [scriptedEntry("a-3")] },
+      ]),
+    );
+    const view = test.own.follow("notes");
+    const fourth = await test.agent.received(isHealth, 4);
+    assert.deepEqual(test.agent.requests.map(indexOf), [null, "90", null, "6"]);
+    assert.equal(fourth.query.get("wait"), "60000ms");
+    assert.deepEqual(ids(view.current!), ["a-3"]);
+    assert.deepEqual(
+      test.events.filter(({ type }) => type === "watch_reset"),
+      [{ type: "watch_reset", service: "notes", index: 5, previous: 90 }],
+    );
+  });
+
+  for (const [what, index] of [
+    ["0", 0],
+    ["missing", undefined],
+    ["no number", "abc"],
+    ["negative", -1],
+  ] as const) {
+    it(`goes on when the index is ${what}, neither blocking for ever nor in a hot loop`, async () => {
+      await using test = await watched(inTurn([], { index, body: [scriptedEntry("a-1")] }), {
+        maxRequestsPerSecond: 50,
+      });
+      const view = test.own.follow("notes");
+      const [first, last] = [await test.agent.received(isHealth, 1), await test.agent.received(isHealth, 12)];
+      assert.deepEqual(test.agent.requests.slice(0, 4).map(indexOf), [null, "1", null, "1"]);
+      assert.ok(
+        last.atMs - first.atMs >= 190,
+        `12 requests in ${last.atMs - first.atMs} ms; 2 at once and 50 a second were allowed`,
+      );
+      assert.deepEqual([ids(view.current!), view.current!.revision], [["a-1"], 1]);
+    });
+  }
+
+  it("asks no more often than allowed, whatever changes how fast", async () => {
+    let version = 0;
+    const script = (): ScriptedAnswer => ({
+      index: ++version,
+      body: [scriptedEntry("a-1", { Tags: [`v${version}`] })],
+    });
+    await using test = await watched(script, { maxRequestsPerSecond: 20 });
+    const view = test.own.follow("notes");
+    const [first, last] = [await test.agent.received(isHealth, 1), await test.agent.received(isHealth, 12)];
+    assert.ok(
+      last.atMs - first.atMs >= 490,
+      `12 requests in ${last.atMs - first.atMs} ms; 2 at once and 20 a second were allowed`,
+    );
+    assert.ok(view.current!.revision >= 11);
+  });
+
+  it("trusts the content, not the index: the same instances are no change", async () => {
+    const [a, b] = [scriptedEntry("a-1", { Meta: { x: "1", y: "2" } }), scriptedEntry("a-2")];
+    const turned = scriptedEntry("a-1", { Meta: { y: "2", x: "1" } });
+    await using test = await watched(
+      inTurn([
+        { index: 1, body: [a, b] },
+        { index: 2, body: [b, turned] },
+        { index: 3, body: [a, b] },
+      ]),
+    );
+    const view = test.own.follow("notes");
+    await view.ready;
+    const before = view.current!;
+    await test.agent.received(isHealth, 4);
+    assert.equal(view.current!.instances, before.instances);
+    assert.equal(view.current!.revision, 1);
+    assert.equal(test.events.filter(({ type }) => type === "changed").length, 1);
+  });
+
+  const failures: readonly (readonly [what: string, answer: ScriptedAnswer, code: string])[] = [
+    ["500 without a leader", { status: 500, body: "No cluster leader" }, "ERR_REGISTRY_UNAVAILABLE"],
+    ["429", { status: 429, body: "too many connections" }, "ERR_REGISTRY_UNAVAILABLE"],
+    ["400", { status: 400, body: "bad" }, "ERR_REGISTRY_REJECTED"],
+    ["403", { status: 403, body: "Permission denied" }, "ERR_REGISTRY_DENIED"],
+    ["404", { status: 404 }, "ERR_REGISTRY_NOT_FOUND"],
+    ["a cut connection", "cut", "ERR_REGISTRY_UNAVAILABLE"],
+    ["text that is no JSON", { index: 9, body: "<html>" }, "ERR_REGISTRY_RESPONSE"],
+    ["JSON that is no list", { index: 9, body: { error: "x" } }, "ERR_REGISTRY_RESPONSE"],
+    ["more than it will read", { index: 9, body: "x".repeat(3_000) }, "ERR_REGISTRY_RESPONSE_SIZE"],
+    ["no answer", "hang", "ERR_REGISTRY_TIMEOUT"],
+  ];
+  for (const [what, answer, code] of failures) {
+    it(`keeps the last set, flagged stale, on ${what}, and begins again at 0`, async () => {
+      const body = [scriptedEntry("a-1")];
+      await using test = await watched(inTurn([{ index: 7, body }, answer], { index: 8, body }), {
+        maxResponseBytes: 2_000,
+        waitMs: 16,
+        requestTimeoutMs: 100,
+        maxRequestsPerSecond: 20,
+      });
+      const sets: InstanceSet[] = [];
+      for await (const set of test.own.watch("notes")) {
+        sets.push(set);
+        if (set.stale) assert.equal(test.own.stats().services[0]!.error?.code, code);
+        if (sets.length === 3) break;
+      }
+      assert.deepEqual(
+        sets.map((set) => [ids(set), set.stale, set.revision]),
+        [
+          [["a-1"], false, 1],
+          [["a-1"], true, 1],
+          [["a-1"], false, 1],
+        ],
+      );
+      assert.deepEqual(
+        test.agent.requests.slice(0, 4).map(indexOf),
+        [null, "7", null, "8"].slice(0, test.agent.requests.length),
+      );
+      const [failed, recovered] = test.events.filter(({ type }) => type.startsWith("watch_"));
+      assert.ok(failed?.type === "watch_failed" && failed.error.code === code && failed.failures === 1);
+      assert.equal(recovered?.type, "watch_recovered");
+    });
+  }
+
+  it("gives a quiet query all the time that the agent may hold it", async () => {
+    // waits 320 ms, and the agent may add a sixteenth
+    const late = async (): Promise<ScriptedAnswer> => {
+      const answer = Promise.withResolvers<ScriptedAnswer>();
+      setTimeout(() => answer.resolve({ index: 7, body: [] }), 340);
+      return answer.promise;
+    };
+    await using test = await watched(inTurn([]), { waitMs: 320, requestTimeoutMs: 250 });
+    test.agent.play((request) => (indexOf(request) === null ? { index: 7, body: [] } : late()));
+    test.own.follow("notes");
+    await test.agent.received(isHealth, 4);
+    assert.deepEqual(
+      test.events.filter(({ type }) => type === "watch_failed"),
+      [],
+    );
+  });
+
+  it("backs off while it fails", async () => {
+    await using test = await watched(inTurn([], { status: 500 }), { maxBackoffMs: 40, random: () => 0.999 });
+    test.own.follow("notes");
+    const [second, eighth] = [await test.agent.received(isHealth, 2), await test.agent.received(isHealth, 8)];
+    assert.ok(eighth.atMs - second.atMs >= 6 * 38, `6 pauses of 39 ms took ${eighth.atMs - second.atMs} ms`);
+  });
+
+  it("skips a malformed entry alone, and tells of it once", async () => {
+    const bad = [
+      null,
+      "text",
+      { Service: { ID: "no-node" } },
+      scriptedEntry("no-port", { Port: 0 }),
+      scriptedEntry("bad-port", { Meta: { "plinth-grpc-port": "http" } }),
+      scriptedEntry("bad-host", { Address: "a b" }),
+      scriptedEntry("bad-tags", { Tags: [1] }),
+      scriptedEntry(""),
+    ];
+    const answer = (index: number): ScriptedAnswer => ({
+      index,
+      body: [...bad, scriptedEntry("a-1"), scriptedEntry("a-2")],
+    });
+    await using test = await watched(inTurn([answer(1), answer(2)]));
+    const view = test.own.follow("notes");
+    await test.agent.received(isHealth, 3);
+    assert.deepEqual(ids(view.current!), ["a-1", "a-2"]);
+    const told = test.events.filter((event) => event.type === "entries_skipped");
+    assert.equal(told.length, 1);
+    assert.deepEqual(
+      told[0]!.skipped.map(({ id }) => id),
+      ["(no id)", "(no id)", "no-node", "no-port", "bad-port", "bad-host", "bad-tags", ""],
+    );
+    assert.match(told[0]!.skipped[3]!.problem, /^Service\.Port: 0 /);
+  });
+
+  it("doubts an empty answer until a second one, some time later, says the same", async () => {
+    const full = { index: 5, body: [scriptedEntry("a-1")] };
+    await using test = await watched(inTurn([full, { index: 6, body: [] }], { index: 6, body: [] }), {
+      emptyConfirmMs: 80,
+      maxRequestsPerSecond: 100,
+    });
+    const sets: InstanceSet[] = [];
+    for await (const set of test.own.watch("notes")) {
+      sets.push(set);
+      if (set.instances.length === 0) break;
+    }
+    assert.deepEqual(
+      sets.map((set) => [ids(set), set.stale]),
+      [
+        [["a-1"], false],
+        [["a-1"], true],
+        [[], false],
+      ],
+    );
+    const [, , emptied] = test.agent.requests;
+    assert.ok(performance.now() - emptied!.atMs >= 60, "dropped before the time to confirm had passed");
+    assert.ok(
+      Number.parseInt(emptied!.query.get("wait") ?? "", 10) <= 80,
+      "the confirming read waits no longer than needed",
+    );
+  });
+
+  it("never shows the empty set when the instances come back meanwhile, or the agent fails", async () => {
+    const full = { index: 5, body: [scriptedEntry("a-1")] };
+    const empty = { index: 6, body: [] };
+    await using test = await watched(
+      inTurn([full, empty, "cut", empty, "cut", empty, { index: 7, body: [scriptedEntry("a-2")] }]),
+      {
+        emptyConfirmMs: 10_000,
+      },
+    );
+    const seen: string[] = [];
+    await waitForSet(test.own, "notes", (set) => {
+      seen.push(ids(set).join());
+      return ids(set).join() === "a-2";
+    });
+    assert.deepEqual([...new Set(seen)], ["a-1", "a-2"]);
+  });
+
+  it("takes an empty answer at once when nothing was known", async () => {
+    await using test = await watched(inTurn([{ index: 5, body: [] }]), { emptyConfirmMs: 60_000 });
+    const view = test.own.follow("notes");
+    await view.ready;
+    assert.deepEqual([view.current!.instances, view.current!.stale], [[], false]);
+  });
+
+  it("asks once however many watch, follow and resolve", async () => {
+    await using test = await watched(inTurn([{ index: 5, body: [scriptedEntry("a-1")] }]));
+    const views = Array.from({ length: 50 }, () => test.own.follow("notes"));
+    await Promise.all(views.map(({ ready }) => ready));
+    const sets = await Promise.all(
+      Array.from({ length: 50 }, () => waitForSet(test.own, "notes", ({ instances }) => instances.length === 1)),
+    );
+    for (let at = 0; at < 50; at++) assert.equal(await test.own.resolve("notes"), sets[at]);
+    await test.agent.received(isHealth, 2);
+    assert.equal(test.agent.requests.length, 2);
+  });
+
+  it("lets go of the agent at once when the last one leaves", async () => {
+    await using test = await watched(inTurn([{ index: 5, body: [] }]));
+    const [first, last] = [test.own.follow("notes"), test.own.follow("notes")];
+    const blocked = await test.agent.received(isHealth, 2);
+    first.close();
+    assert.equal(test.own.stats().services.length, 1);
+    const endedAtMs = performance.now();
+    last.close();
+    await blocked.closed;
+    assert.ok(performance.now() - endedAtMs < 1_000);
+    assert.deepEqual(test.own.stats().services, []);
+    assert.deepEqual(
+      test.events.filter(({ type }) => type === "watch_failed"),
+      [],
+    );
+  });
+
+  it("resolves what nobody follows by one read, and fails when there is no answer", async () => {
+    await using test = await watched(
+      inTurn([{ index: 5, body: [scriptedEntry("a-1")] }], { status: 500, body: "No cluster leader" }),
+    );
+    assert.deepEqual(ids(await test.own.resolve("notes")), ["a-1"]);
+    await assert.rejects(test.own.resolve("notes"), {
+      code: "ERR_REGISTRY_UNAVAILABLE",
+      retryable: true,
+      message: /^GET \/v1\/health\/service\/notes at http:\/\/127\.0\.0\.1:\d+ was answered 500: No cluster leader$/,
+    });
+    test.agent.play(() => "hang");
+    const late = new AbortController();
+    const reading = test.own.resolve("notes", { signal: late.signal });
+    await test.agent.received(isHealth, 3);
+    late.abort(new Error("not wanted any more"));
+    await assert.rejects(reading, { message: "not wanted any more" });
+  });
+
+  it("tells two entries of one id apart by their nodes, and takes the same address for one", async () => {
+    const at = (node: string, service: object): unknown => ({
+      Node: { Node: node, Address: "10.0.0.9" },
+      Service: { ID: "web", Address: "", Port: 80, ...service },
+    });
+    const body = [
+      at("n1", {}),
+      at("n2", {}),
+      at("n3", { Port: 81 }),
+      scriptedEntry("a-1", { Tags: null, Meta: null, Weights: null }),
+    ];
+    await using test = await watched(inTurn([{ index: 5, body }]));
+    const { instances } = await test.own.resolve("notes");
+    assert.deepEqual(
+      instances.map(({ id, host, ports }) => [id, host, ports.http]),
+      [
+        ["a-1", "127.0.0.1", 3_000],
+        ["web@n1", "10.0.0.9", 80],
+        ["web@n3", "10.0.0.9", 81],
+      ],
+    );
+  });
+});
