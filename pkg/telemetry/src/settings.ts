@@ -12,13 +12,10 @@ export const telemetrySettings = defineSettings(
           "Base URL of an OTLP/HTTP collector; `/v1/traces` is added. Default: `OTEL_EXPORTER_OTLP_ENDPOINT`; absent: nothing is exported.",
       }),
     sampleRatio: z.number().min(0).max(1).default(1).meta({ description: "Share of new traces that is recorded." }),
-    trustCallerSampling: z
-      .boolean()
-      .default(true)
-      .meta({
-        description:
-          "Follow the caller's decision to record a trace. False where callers are not trusted, as at the gateway.",
-      }),
+    trustCallerSampling: z.boolean().default(true).meta({
+      description:
+        "Follow the caller's decision to record a trace. False where callers are not trusted, as at the gateway.",
+    }),
     maxQueuedSpans: z
       .number()
       .int()

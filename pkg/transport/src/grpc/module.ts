@@ -27,7 +27,7 @@ const provideGrpcServer = provider({
 const provideGrpcEndpoint = provider({
   provides: endpoints,
   needs: { server: grpcServer },
-  create: ({ server }) => ({ protocol: "grpc", host: server.host, port: () => server.port }),
+  create: ({ server }) => ({ protocol: "grpc" as const, host: server.host, port: () => server.port }),
 });
 
 /** A gRPC server for the app's RPC services, with health and a drain. */

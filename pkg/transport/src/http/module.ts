@@ -64,8 +64,13 @@ export function httpModuleIn(settings: HttpSection) {
 
 const provideHttpEndpoint = provider({
   provides: endpoints,
-  needs: { server: httpServer },
-  create: ({ server }) => ({ protocol: "http", host: server.host, port: () => server.port }),
+  needs: { server: httpServer, opsSettings },
+  create: ({ server, opsSettings: { port } }) => ({
+    protocol: "http" as const,
+    host: server.host,
+    port: () => server.port,
+    readyPath: port === undefined ? "/ready" : undefined,
+  }),
 });
 
 /** The usual HTTP server of a service, with its settings in the section `http`. */

@@ -1,0 +1,58 @@
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { messageOf } from "@plinth/kernel";
+import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+
+/** Who issues the development tokens, for whom, and with what. */
+export const issuer = { name: "plinth-dev", audience: "plinth", algorithm: "ES256", lifetimeSeconds: 3_600 } as const;
+
+/**
+ * The key that signs development tokens: made at first use and kept in `path`, readable by its owner alone,
+ * so that tokens outlive a restart and `npm run token` needs no running platform.
+ */
+export async function developmentKey(path: string): Promise<JWK> {
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as JWK;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) {
+      throw new Error(`the development key ${path} cannot be read: ${messageOf(error)}; delete it to get a new one`, {
+        cause: error,
+      });
+    }
+  }
+  const { privateKey } = await generateKeyPair(issuer.algorithm, { extractable: true });
+  const key: JWK = {
+    ...(await exportJWK(privateKey)),
+    kid: `dev-${Date.now().toString(36)}`,
+    alg: issuer.algorithm,
+    use: "sig",
+  };
+  await mkdir(dirname(path), { recursive: true });
+  const draft = `${path}.${process.pid}`;
+  await writeFile(draft, JSON.stringify(key), { mode: 0o600 });
+  await rename(draft, path); // whole or not at all; of two at once the last one wins, before either has signed
+  return JSON.parse(await readFile(path, "utf8")) as JWK;
+}
+
+/** The part of the key that verifies: what the JWKS publishes. */
+export function publicKey({ kty, crv, x, y, kid, alg, use }: JWK): JWK {
+  return Object.fromEntries(
+    Object.entries({ kty, crv, x, y, kid, alg, use }).filter(([, value]) => value !== undefined),
+  );
+}
+
+/** An access token for `subject`, valid for an hour. */
+export async function signToken(
+  key: JWK,
+  { subject, scope }: { readonly subject: string; readonly scope: string },
+): Promise<string> {
+  return new SignJWT({ scope })
+    .setProtectedHeader({ alg: issuer.algorithm, typ: "at+jwt", ...(key.kid === undefined ? {} : { kid: key.kid }) })
+    .setIssuer(issuer.name)
+    .setAudience(issuer.audience)
+    .setSubject(subject)
+    .setIssuedAt()
+    .setExpirationTime(`${issuer.lifetimeSeconds}s`)
+    .setJti(crypto.randomUUID())
+    .sign(await importJWK(key, issuer.algorithm));
+}

@@ -1,0 +1,54 @@
+import { parseArgs } from "node:util";
+import { messageOf, runApps } from "@plinth/kernel";
+import { createMemoryStore } from "@plinth/registry";
+import { ChildApp, type ReadyMessage } from "./child-process.ts";
+import { type AppName, appNames, createPlatformApp, isAppName } from "./platform.ts";
+import { platformTable } from "./table.ts";
+
+/** All apps side by side in this process, on one registry in memory. */
+async function runTogether(): Promise<number> {
+  const store = createMemoryStore();
+  const parts = appNames.map((name) => createPlatformApp(name, { environment: process.env, store }));
+  return runApps(
+    parts.map(({ app }) => app),
+    { onReady: () => void process.stdout.write(platformTable(parts.flatMap(({ addresses }) => addresses()))) },
+  );
+}
+
+/** Each app in a process of its own; they find each other through Consul. */
+async function runApart(): Promise<number> {
+  const children = appNames.map((name) => new ChildApp(name, import.meta.filename));
+  return runApps(children, {
+    onReady: () => void process.stdout.write(platformTable(children.flatMap(({ addresses }) => addresses))),
+  });
+}
+
+/** One app, as a child of {@link runApart} or by hand. */
+async function runOne(name: AppName): Promise<number> {
+  const { app, addresses } = createPlatformApp(name, { environment: process.env });
+  // The parent is gone, killed perhaps: nobody would stop this process any more.
+  process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
+  const code = await runApps([app], {
+    onReady: () => {
+      const message: ReadyMessage = { type: "ready", addresses: addresses() };
+      if (process.send) process.send(message);
+      else process.stdout.write(platformTable(message.addresses));
+    },
+  });
+  if (process.connected) process.disconnect();
+  return code;
+}
+
+async function main(): Promise<number> {
+  try {
+    const { values } = parseArgs({ options: { app: { type: "string" } } });
+    if (values.app === undefined) return process.env.PLINTH_CONSUL_ADDR ? await runApart() : await runTogether();
+    if (isAppName(values.app)) return await runOne(values.app);
+    throw new Error(`--app ${values.app}: there is no such app; take one of ${appNames.join(", ")}`);
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n`);
+    return 1;
+  }
+}
+
+process.exitCode = await main();

@@ -1,0 +1,42 @@
+import { join } from "node:path";
+import { database, databaseModule, provideMigrations } from "@plinth/database";
+import { coreModule, createApp, defineModule, provider, token } from "@plinth/kernel";
+import { telemetryModule } from "@plinth/telemetry";
+import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
+import type { AppFactory } from "../platform.ts";
+import { notesMigrations } from "./migrations.ts";
+import { noteRoutes } from "./routes.ts";
+import { NoteStore } from "./store.ts";
+import type { NotesTables } from "./tables.ts";
+
+const notes = token("notes").of<NoteStore>();
+
+const notesModule = defineModule("notes", [
+  provideMigrations(notesMigrations),
+  provider({
+    provides: notes,
+    needs: { db: database },
+    create: ({ db }) => new NoteStore(db.withTables<NotesTables>()),
+  }),
+  provider({ provides: httpRoutes, needs: { store: notes }, create: ({ store }) => noteRoutes(store) }),
+]);
+
+/** A service with a database. Without `PLINTH_DATABASE_URL` it brings a PostgreSQL of its own. */
+export const createNotes: AppFactory = ({ environment, registryModule, config, stateDir }) => {
+  const app = createApp({
+    name: "notes",
+    modules: [coreModule, telemetryModule, registryModule, databaseModule, httpModule, notesModule],
+    config: {
+      environment,
+      defaults: {
+        ...config,
+        http: { port: 0 },
+        database: { embedded: true, embeddedDataDir: join(stateDir, "postgres") },
+      },
+    },
+  });
+  return {
+    app,
+    addresses: () => [{ what: "notes", url: `http://127.0.0.1:${app.get(httpServer).port}` }],
+  };
+};

@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describe, it } from "node:test";
+import { type ConfigData, coreModule, createMetrics, tracing } from "@plinth/kernel";
+import { MemoryLog, testApp } from "@plinth/kernel/testing";
+import { telemetryModule } from "./module.ts";
+import { startCollector } from "./testing/index.ts";
+
+const start = (environment: Record<string, string>, telemetry: ConfigData = {}) =>
+  testApp({
+    name: "sample",
+    version: "1.2.3",
+    modules: [coreModule, telemetryModule],
+    config: { environment, defaults: { telemetry: { exportIntervalMs: 10, exportTimeoutMs: 200, ...telemetry } } },
+  });
+
+describe("telemetryModule", () => {
+  it("exports spans with their parents, attributes and failures under the name of the service", async () => {
+    await using collector = await startCollector();
+    await using app = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url });
+    const parent = { traceId: "1".repeat(32), spanId: "2".repeat(16), sampled: true };
+    const failing = app
+      .get(tracing)
+      .withSpan("outer", { kind: "server", parent, attributes: { "a.b": 1 } }, async () => {
+        await app.get(tracing).withSpan("inner", {}, () => undefined);
+        throw new TypeError("broken");
+      });
+    await assert.rejects(failing, { message: "broken" });
+    const outer = await collector.waitFor(({ name }) => name === "outer");
+    const inner = await collector.waitFor(({ name }) => name === "inner");
+    assert.deepEqual(
+      {
+        service: outer.service,
+        traceId: outer.traceId,
+        parentSpanId: outer.parentSpanId,
+        kind: outer.kind,
+        failed: outer.failed,
+        a: outer.attributes["a.b"],
+      },
+      { service: "sample", traceId: parent.traceId, parentSpanId: parent.spanId, kind: 2, failed: true, a: 1 },
+    );
+    assert.deepEqual([inner.traceId, inner.parentSpanId, inner.failed], [parent.traceId, outer.spanId, false]);
+  });
+
+  it("exports what is left when the app stops", async () => {
+    await using collector = await startCollector();
+    const app = await start(
+      { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url },
+      { exportIntervalMs: 60_000, exportTimeoutMs: 5_000 },
+    );
+    app.get(tracing).startSpan("last words", { parent: null }).end();
+    assert.equal(collector.spans.length, 0);
+    await app.stop();
+    assert.deepEqual(
+      collector.spans.map(({ name }) => name),
+      ["last words"],
+    );
+  });
+
+  it("makes ids but exports nothing when no collector is named", async () => {
+    await using app = await start({});
+    const span = app.get(tracing).startSpan("unseen", { parent: null });
+    assert.match(span.traceId, /^[0-9a-f]{32}$/);
+    assert.equal(span.sampled, false);
+  });
+
+  it("lets a setting win over the OpenTelemetry variable", async () => {
+    await using collector = await startCollector();
+    await using app = await start(
+      { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" },
+      { endpoint: `${collector.url}/` },
+    );
+    app.get(tracing).startSpan("here", { parent: null }).end();
+    await collector.waitFor(({ name }) => name === "here");
+  });
+
+  it("follows the caller's sampling, or does not where callers are not trusted", async () => {
+    await using collector = await startCollector();
+    const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url };
+    const parent = { traceId: "a".repeat(32), spanId: "b".repeat(16), sampled: true };
+    await using trusting = await start(endpoint, { sampleRatio: 0 });
+    await using wary = await start(endpoint, { sampleRatio: 0, trustCallerSampling: false });
+    assert.equal(trusting.get(tracing).startSpan("a", { parent }).sampled, true);
+    assert.equal(trusting.get(tracing).startSpan("b", { parent: { ...parent, sampled: false } }).sampled, false);
+    assert.equal(wary.get(tracing).startSpan("c", { parent }).sampled, false);
+    assert.equal(wary.get(tracing).startSpan("c", { parent }).traceId, parent.traceId);
+  });
+});
+
+describe("a collector in trouble", () => {
+  it("that refuses connections is warned of once, and what was lost is counted", async () => {
+    const app = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" });
+    app.get(tracing).startSpan("lost", { parent: null }).end();
+    await app.stop();
+    assert.equal(
+      app.log.withMessage("spans cannot be exported; they are dropped until the collector answers").length,
+      1,
+    );
+  });
+
+  it("that never answers holds a stop no longer than the limit of an export", async () => {
+    const silent = await listen(createServer(() => {}));
+    const app = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: silent.url }, { exportIntervalMs: 60_000 });
+    app.get(tracing).startSpan("stuck", { parent: null }).end();
+    const tookMs: number[] = [];
+    app.events.subscribe((event) => {
+      if (event.type === "hook" && event.hook === "stop" && event.provider === "telemetry") tookMs.push(event.tookMs);
+    });
+    await app.stop(); // its own limit of 10 s a hook would turn a hang into a failure
+    assert.equal(tookMs.length, 1);
+    silent.close();
+  });
+
+  it("that is slow makes the bounded queue drop and count spans, not grow", async () => {
+    const silent = await listen(createServer(() => {}));
+    const { createTelemetry } = await import("./provider.ts");
+    const metrics = createMetrics();
+    const { createLogger, createTracing } = await import("@plinth/kernel");
+    const telemetry = await createTelemetry({
+      settings: {
+        endpoint: silent.url,
+        sampleRatio: 1,
+        trustCallerSampling: true,
+        maxQueuedSpans: 5,
+        exportIntervalMs: 60_000,
+        exportTimeoutMs: 50,
+      },
+      service: { name: "s", version: "1", instanceId: "i" },
+      log: await createLogger({ destination: new MemoryLog() }),
+      metrics,
+    });
+    const own = createTracing({ provider: telemetry });
+    for (let count = 0; count < 100; count++) own.startSpan("many", { parent: null }).end();
+    const { body } = await metrics.expose();
+    const dropped = Number(/telemetry_spans_total\{outcome="dropped"\} (\d+)/.exec(body)?.[1]);
+    assert.ok(dropped >= 90 && dropped < 100, `${dropped} of 100 dropped`);
+    await telemetry.close();
+    silent.close();
+  });
+});
+
+async function listen(server: Server): Promise<{ readonly url: string; close(): void }> {
+  server.listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}

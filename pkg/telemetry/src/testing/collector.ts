@@ -1,0 +1,116 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** A span as a collector sees it. */
+export interface CollectedSpan {
+  readonly service: string;
+  readonly name: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  /** Empty for a root. */
+  readonly parentSpanId: string;
+  /** OTLP number: 1 internal, 2 server, 3 client. */
+  readonly kind: number;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly failed: boolean;
+}
+
+/** An OTLP/HTTP collector for tests: it keeps what it gets in memory. */
+export interface Collector extends AsyncDisposable {
+  /** For `OTEL_EXPORTER_OTLP_ENDPOINT`. */
+  readonly url: string;
+  readonly spans: readonly CollectedSpan[];
+  /** Resolves with the first span that fits, now or later; rejects after `timeoutMs` (default 10_000) with what came instead. */
+  waitFor(predicate: (span: CollectedSpan) => boolean, timeoutMs?: number): Promise<CollectedSpan>;
+  close(): Promise<void>;
+}
+
+/** @param options.port - Default 0: any free one. */
+export async function startCollector({ port = 0 }: { readonly port?: number } = {}): Promise<Collector> {
+  const spans: CollectedSpan[] = [];
+  const listeners = new Set<() => void>();
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", () => {
+      if (request.url === "/v1/traces")
+        spans.push(...spansOf(JSON.parse(Buffer.concat(chunks).toString()) as OtlpRequest));
+      response.writeHead(request.url === "/v1/traces" ? 200 : 404, { "content-type": "application/json" }).end("{}");
+      for (const listener of listeners) listener();
+    });
+  });
+  server.listen(port, "127.0.0.1");
+  await new Promise((resolve, reject) => server.once("listening", resolve).once("error", reject));
+  const close = (): Promise<void> =>
+    new Promise((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    spans,
+    waitFor(predicate, timeoutMs = 10_000) {
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => {
+          listeners.delete(look);
+          const seen = spans.map(({ service, name }) => `${service}: ${name}`).join(", ");
+          reject(new Error(`no such span within ${timeoutMs} ms; there are: ${seen || "none"}`));
+        }, timeoutMs);
+        const look = (): void => {
+          const found = spans.find(predicate);
+          if (!found) return;
+          clearTimeout(timer);
+          listeners.delete(look);
+          resolve(found);
+        };
+        listeners.add(look);
+        look();
+      });
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** The parts of OTLP JSON that are read. @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding */
+interface OtlpRequest {
+  readonly resourceSpans?: readonly {
+    readonly resource?: { readonly attributes?: readonly OtlpAttribute[] };
+    readonly scopeSpans?: readonly { readonly spans?: readonly OtlpSpan[] }[];
+  }[];
+}
+interface OtlpAttribute {
+  readonly key: string;
+  readonly value: Readonly<Record<string, unknown>>;
+}
+interface OtlpSpan {
+  readonly name: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  readonly kind: number;
+  readonly attributes?: readonly OtlpAttribute[];
+  readonly status?: { readonly code?: number };
+}
+
+function spansOf({ resourceSpans = [] }: OtlpRequest): CollectedSpan[] {
+  return resourceSpans.flatMap(({ resource, scopeSpans = [] }) => {
+    const service = String(toRecord(resource?.attributes)["service.name"]);
+    return scopeSpans.flatMap(({ spans = [] }) =>
+      spans.map(({ name, traceId, spanId, parentSpanId = "", kind, attributes, status }) => ({
+        service,
+        name,
+        traceId,
+        spanId,
+        parentSpanId,
+        kind,
+        attributes: toRecord(attributes),
+        failed: status?.code === 2,
+      })),
+    );
+  });
+}
+
+function toRecord(attributes: readonly OtlpAttribute[] = []): Record<string, unknown> {
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]));
+}
