@@ -71,7 +71,7 @@ function withoutValues(sql: string): string {
     result += token?.becomes ?? sql.slice(at, token?.end ?? at + 1);
     at = token?.end ?? at + 1;
   }
-  return result.trim();
+  return result.replaceAll(/ {2,}/g, " ").trim();
 }
 
 function tokenAt(sql: string, at: number): { readonly end: number; readonly becomes: string | undefined } | undefined {

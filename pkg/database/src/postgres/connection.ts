@@ -160,10 +160,12 @@ export class Connection {
     if (this.#lost) throw toDatabaseError(this.#lost, { ...neverSent, operation, statementTimeoutMs });
 
     const startedAtMs = clock.monotonicMs();
-    const cancel: { abortedBy?: { readonly reason: unknown }; done?: Promise<void> } = {};
+    const cancel: { abortedBy?: { readonly reason: unknown }; done?: Promise<void>; cut?: Scheduled } = {};
     const forget = onAnyAbort(signals, (reason) => {
+      const late = new AbortController();
       cancel.abortedBy = { reason };
-      cancel.done = this.#cancel();
+      cancel.cut = this.#cutAfter(graceMs, () => late.abort());
+      cancel.done = this.#cancel(late.signal);
     });
     const guard = statementTimeoutMs > 0 ? this.#cutAfter(statementTimeoutMs + graceMs) : undefined;
     try {
@@ -180,19 +182,16 @@ export class Connection {
       guard?.cancel();
       forget();
       await cancel.done;
+      cancel.cut?.cancel();
     }
   }
 
   /** Resolves when the request can no longer hit anything but the statement that runs now. */
-  async #cancel(): Promise<void> {
-    const controller = new AbortController();
-    const limit = this.#cutAfter(graceMs, () => controller.abort());
+  async #cancel(signal: AbortSignal): Promise<void> {
     try {
-      await this.#requestCancel(controller.signal);
+      await this.#requestCancel(signal);
     } catch (error) {
       this.destroy(new Error("the statement could not be cancelled, so its connection was cut", { cause: error }));
-    } finally {
-      limit.cancel();
     }
   }
 

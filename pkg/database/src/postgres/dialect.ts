@@ -115,8 +115,14 @@ class Lease implements DatabaseConnection {
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<QueryResult<R>> {
     if (changesSession.test(sql)) this.#changed = true;
-    const { command, rowCount, rows } = await this.#execute<R>(sql, parameters, signalsOf(options?.signal));
-    return writes.has(command) ? { rows, numAffectedRows: BigInt(rowCount) } : { rows };
+    try {
+      const { command, rowCount, rows } = await this.#execute<R>(sql, parameters, signalsOf(options?.signal));
+      return writes.has(command) ? { rows, numAffectedRows: BigInt(rowCount) } : { rows };
+    } catch (error) {
+      // With a signal of its own, kysely has already told its caller, and would print what it hears of later.
+      if (options?.signal?.aborted) return { rows: [] };
+      throw error;
+    }
   }
 
   // oxlint-disable-next-line require-yield -- kysely's interface asks for a generator, and this one has nothing to give yet.

@@ -1,0 +1,208 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { createErrorBus, type ErrorReport, systemClock } from "@plinth/kernel";
+import { openDatabase } from "./database.ts";
+import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded/index.ts";
+import { sql } from "./index.ts";
+import { startTestPostgres, testDatabase } from "./testing/index.ts";
+import { assertThrown, until } from "./testing/until.ts";
+
+const fail = (): never => assert.fail("it should have been refused");
+
+describe("a connection that the server ends", { timeout: 30_000 }, () => {
+  let server: EmbeddedPostgres;
+  before(async () => void (server = await startTestPostgres()));
+  after(() => server.stop());
+  const open = (options = {}) => testDatabase({ url: server.url, ...options });
+
+  it("while idle is reported once, reaches no uncaughtException, and is replaced with its schema set", async () => {
+    const reports: ErrorReport[] = [];
+    const errors = createErrorBus({ clock: systemClock });
+    errors.subscribe({ name: "test", report: (report) => void reports.push(report) });
+    await using admin = await open();
+    await using db = await open({ maxConnections: 3, errors });
+    await Promise.all([1, 2, 3].map(() => db.query(sql`select pg_sleep(0.02)`)));
+    const idle = db.stats().idle;
+    assert.ok(idle > 0);
+    await admin.query(
+      sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${`plinth:${db.schema}`}`,
+    );
+    await until(() => db.stats().idle === 0);
+    await errors.flush();
+    assert.equal(reports.length, idle);
+    assert.partialDeepStrictEqual(reports[0], {
+      severity: "warning",
+      handled: true,
+      attributes: { schema: db.schema },
+    });
+    assert.deepEqual((await db.query(sql`select current_schema() as schema`)).rows, [{ schema: db.schema }]);
+  });
+
+  it("while busy fails that statement alone, and undoes its transaction", async () => {
+    await using admin = await open();
+    await using db = await open({ maxConnections: 1 });
+    await db.query(sql`create table notes (n int)`);
+    const started = Promise.withResolvers<number>();
+    const work = db
+      .transaction(async (tx) => {
+        await tx.query(sql`insert into notes values (1)`);
+        started.resolve((await tx.query(sql<{ pid: number }>`select pg_backend_pid() as pid`)).rows[0]!.pid);
+        await tx.query(sql`select pg_sleep(60)`);
+      })
+      .then(fail, (error: unknown) => error);
+    const pid = await started.promise;
+    await admin.query(sql`select pg_terminate_backend(${pid})`);
+    assertThrown(await work, {
+      code: "ERR_DATABASE_CONNECTION_LOST",
+      status: "unavailable",
+      retryable: true,
+      sqlState: "57P01",
+    });
+    assert.equal((await db.query(sql`select 1 from notes`)).rows.length, 0);
+  });
+
+  it("in the middle of a commit leaves its outcome unknown, and says so", async () => {
+    await using admin = await open();
+    await using db = await open({ maxConnections: 1 });
+    await db.query(sql`create table notes (n int)`);
+    // A trigger that runs at commit holds the commit open for as long as the test needs.
+    await db.query(
+      sql`create function wait() returns trigger language plpgsql as 'begin perform pg_sleep(60); return null; end'`,
+    );
+    await db.query(
+      sql`create constraint trigger late after insert on notes initially deferred for each row execute function wait()`,
+    );
+    const pid = (await db.query(sql<{ pid: number }>`select pg_backend_pid() as pid`)).rows[0]!.pid;
+    const work = db
+      .transaction((tx) => tx.query(sql`insert into notes values (1)`))
+      .then(fail, (error: unknown) => error);
+    await until(async () => {
+      const { rows } = await admin.query(
+        sql`select 1 from pg_stat_activity where pid = ${pid} and query = 'commit' and state = 'active'`,
+      );
+      return rows.length > 0;
+    });
+    void db.close({ signal: AbortSignal.abort() }); // cuts the connection from this side
+    assertThrown(await work, {
+      code: "ERR_DATABASE_OUTCOME_UNKNOWN",
+      status: "unknown",
+      retryable: false,
+    });
+    await admin.query(sql`select pg_terminate_backend(${pid})`); // it would hold its locks for the rest of its sleep
+  });
+});
+
+describe("services that share a server", { timeout: 30_000 }, () => {
+  let server: EmbeddedPostgres;
+  before(async () => void (server = await startTestPostgres()));
+  after(() => server.stop());
+
+  it("have a schema and a limit each", async () => {
+    await using one = await testDatabase({ url: server.url, maxConnections: 1, acquireTimeoutMs: 20 });
+    await using two = await testDatabase({ url: server.url, maxConnections: 1 });
+    for (const [db, text] of [
+      [one, "one"],
+      [two, "two"],
+    ] as const) {
+      await db.query(sql`create table notes (text text)`);
+      await db.query(sql`insert into notes values (${text})`);
+    }
+    await one.transaction(async (tx) => {
+      assert.deepEqual((await tx.query(sql`select text from notes`)).rows, [{ text: "one" }]);
+      await assert.rejects(one.query(sql`select 1`), { code: "ERR_DATABASE_ACQUIRE_TIMEOUT" });
+      assert.deepEqual((await two.query(sql`select text from notes`)).rows, [{ text: "two" }]);
+    });
+  });
+
+  it("are told what to create or grant", async () => {
+    await using admin = await testDatabase({ url: server.url });
+    const role = `reader_${admin.schema}`;
+    await admin.query(sql`create role ${sql.id(role)} login password 'x'`);
+    const url = server.url.replace(/\/\/[^@]*@/, `//${role}:x@`);
+
+    const absent = openDatabase({ url, schema: `${admin.schema}_2` });
+    await assert.rejects(absent.connect(), {
+      code: "ERR_DATABASE_SCHEMA",
+      message: new RegExp(`may not create it; .* authorization "${role}"`),
+    });
+    await absent.close();
+
+    const told = openDatabase({ url, schema: `${admin.schema}_2`, createSchema: false });
+    await assert.rejects(told.connect(), {
+      code: "ERR_DATABASE_SCHEMA",
+      message: /createSchema is off; run: create schema/,
+    });
+    await told.close();
+
+    const closed = openDatabase({ url, schema: admin.schema });
+    await assert.rejects(closed.connect(), {
+      code: "ERR_DATABASE_SCHEMA",
+      message: new RegExp(`not granted to "${role}"`),
+    });
+    await closed.close();
+
+    const stranger = openDatabase({ url: url.replace(":x@", ":wrong@"), schema: admin.schema });
+    await assert.rejects(stranger.connect(), {
+      code: "ERR_DATABASE_ACCESS",
+      message: /password authentication failed/,
+    });
+    await stranger.close();
+    await admin.query(sql`drop role ${sql.id(role)}`);
+  });
+
+  it("make one schema when they start at once", async () => {
+    await using admin = await testDatabase({ url: server.url });
+    const schema = `${admin.schema}_many`;
+    const all = Array.from({ length: 8 }, () => openDatabase({ url: server.url, schema, maxConnections: 1 }));
+    await Promise.all(all.map((db) => db.connect()));
+    await admin.query(sql`drop schema ${sql.id(schema)}`);
+    await Promise.all(all.map((db) => db.close()));
+  });
+});
+
+describe("a server that is killed", { timeout: 30_000 }, () => {
+  it("fails queries fast with a typed error, and is used again once it is back", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "plinth-killed-"));
+    const first = await startEmbeddedPostgres({ dataDir });
+    const port = Number(new URL(first.url).port);
+    const errors = createErrorBus({ clock: systemClock });
+    const db = openDatabase({ url: first.url, schema: "notes", maxConnections: 4, errors });
+    await db.connect();
+    await db.query(sql`create table notes (n int)`);
+
+    const busy = [
+      db.query(sql`select pg_sleep(60)`).then(fail, (error: unknown) => error),
+      db.query(sql`insert into notes select 1 from pg_sleep(60)`).then(fail, (error: unknown) => error),
+    ];
+    await until(() => db.stats().inUse === 2 && db.stats().opening === 0);
+    const rows = await db.query(sql<{ path: string }>`select current_setting('data_directory') as path`);
+    const pidFile = join(rows.rows[0]!.path, "postmaster.pid");
+    process.kill(Number((await readFile(pidFile, "utf8")).split("\n")[0]), "SIGKILL");
+
+    const [read, write] = await Promise.all(busy);
+    assertThrown(read, { code: "ERR_DATABASE_CONNECTION_LOST", retryable: true });
+    assertThrown(write, { code: "ERR_DATABASE_OUTCOME_UNKNOWN", retryable: false });
+    await until(() => db.stats().idle === 0);
+    const startedAtMs = performance.now();
+    const unavailable = { code: "ERR_DATABASE_UNAVAILABLE", status: "unavailable", retryable: true };
+    await Promise.all(Array.from({ length: 20 }, () => assert.rejects(db.query(sql`select 1`), unavailable)));
+    await assert.rejects(db.ping(), unavailable);
+    assert.ok(performance.now() - startedAtMs < 500, "they fail fast");
+
+    const second = await startEmbeddedPostgres({ dataDir, port });
+    assert.equal(second.started, true);
+    const { rows: after } = await db.query(
+      sql`select current_schema() as schema, (select count(*)::int from notes) as notes`,
+    );
+    assert.deepEqual(after, [{ schema: "notes", notes: 0 }]);
+    await db.ping();
+
+    await db.close();
+    await first.stop();
+    await second.stop();
+    await rm(dataDir, { recursive: true });
+  });
+});
