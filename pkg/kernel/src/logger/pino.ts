@@ -35,7 +35,6 @@ export async function createLogger(options: LoggerOptions = {}): Promise<Logger>
       messageKey: "message",
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      mixin: requestFields,
     },
     destination as DestinationStream,
   );
@@ -58,10 +57,14 @@ async function prettified(destination: LogDestination): Promise<LogDestination> 
   };
 }
 
-function requestFields(): object {
+/** Adds what names the request being served, if any; a field of the caller's of the same name is kept. */
+function withRequest(fields: Record<string, unknown>): Record<string, unknown> {
   const context = currentContext();
-  if (context === undefined) return {};
-  return { trace_id: context.span?.traceId, span_id: context.span?.spanId, request_id: context.requestId };
+  if (context === undefined) return fields;
+  fields.trace_id ??= context.span?.traceId;
+  fields.span_id ??= context.span?.spanId;
+  fields.request_id ??= context.requestId;
+  return fields;
 }
 
 class PinoLogger implements Logger {
@@ -110,7 +113,7 @@ class PinoLogger implements Logger {
   #write(level: LogLevel, message: string, fields: LogFields = {}): void {
     if (!this.#pino.isLevelEnabled(level)) return;
     try {
-      this.#pino[level](safeFields(fields), cut(message));
+      this.#pino[level](withRequest(safeFields(fields)), cut(message));
     } catch (error) {
       // Only a destination can throw here. A line is not worth the work that it tells of.
       process.stderr.write(`a log line was not written: ${messageOf(error)}: ${message}\n`);

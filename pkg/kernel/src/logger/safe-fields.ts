@@ -14,7 +14,8 @@ const hidden: ReadonlySet<string> = new Set([
   "token",
 ]);
 /** Written by the logger itself: a line must not hold them twice. */
-const reserved: ReadonlySet<string> = new Set(["level", "message", "time"]);
+const reserved: ReadonlySet<string> = new Set(["level", "message", "time", "__proto__"]);
+const upperCase = /[A-Z]/;
 const maxDepth = 6;
 const maxEntries = 100;
 /** Values in one line, over all levels. */
@@ -30,23 +31,38 @@ interface Walk {
  * Whatever stands in them, nothing throws.
  */
 export function safeFields(fields: LogFields): Record<string, unknown> {
-  const walk: Walk = { left: maxValues, path: new Set([fields]) };
-  const result: Record<string, unknown> = { __proto__: null };
+  const result: Record<string, unknown> = {};
+  let walk: Walk | undefined; // most lines hold no objects
   try {
     for (const key of Object.keys(fields)) {
-      const value = key === "error" ? serializeError(read(fields, key)) : entry(fields, key, walk);
-      if (value !== undefined) result[reserved.has(key) ? `field_${key}` : key] = value;
+      const raw = isHidden(key) ? "***" : read(fields, key);
+      const needsWalk = typeof raw === "object" && raw !== null && key !== "error";
+      if (needsWalk) walk ??= { left: maxValues, path: new Set([fields]) };
+      const value = key === "error" ? serializeError(raw) : safe(raw, walk ?? noWalk);
+      if (value !== undefined) result[nameOf(key)] = value;
     }
   } catch {
     result.fields = unreadable;
   }
-  return { ...result }; // pino asks the prototype
+  return result;
+}
+
+/** For values that are not walked into. */
+const noWalk: Walk = Object.freeze({ left: 0, path: new Set<object>() });
+
+function isHidden(key: string): boolean {
+  return hidden.has(key) || (upperCase.test(key) && hidden.has(key.toLowerCase()));
+}
+
+/** The name in the line: never one that would stand in it twice, or set a prototype. */
+function nameOf(key: string): string {
+  return reserved.has(key) ? `field_${key}` : key;
 }
 
 const unreadable = "[unreadable]";
 
 function entry(holder: object, key: string, walk: Walk): unknown {
-  return hidden.has(key.toLowerCase()) ? "***" : safe(read(holder, key), walk);
+  return isHidden(key) ? "***" : safe(read(holder, key), walk);
 }
 
 function read(holder: object, key: string): unknown {

@@ -2,8 +2,12 @@ import { pino } from "pino";
 import { messageOf } from "../errors/app-error.ts";
 import type { LogDestination } from "./pino.ts";
 
-/** What waits for a standard output that does not take it, in bytes; lines above it are lost, and counted. */
+/** What waits for a standard output that does not take it, in bytes; more is lost, and counted. */
 const maxWaitingBytes = 64 * 1024 * 1024;
+
+/** Lines are handed over together, when so many characters wait or so much time has passed: a system call for each would cost more than the line. */
+const batchLength = 16_384;
+const batchMs = 20;
 
 let shared: LogDestination | undefined;
 
@@ -27,7 +31,7 @@ function background(descriptor: number): LogDestination {
   const tell = (text: string): void => void process.stderr.write(`${text}\n`);
   stream.on("drop", () => void lost++);
   stream.on("drain", () => {
-    if (lost > 0) tell(`standard output was too slow: ${lost} log lines are lost`);
+    if (lost > 0) tell(`standard output was too slow: ${lost} batches of log lines are lost`);
     lost = 0;
     settle();
   });
@@ -36,15 +40,32 @@ function background(descriptor: number): LogDestination {
     if (error.code !== "EPIPE") tell(`log lines cannot be written to standard output: ${messageOf(error)}`);
     settle(error.code === "EPIPE" ? undefined : error);
   });
+  let batch = "";
+  // Keeps the process alive for its few milliseconds, so that a process that just ends loses nothing.
+  let timer: NodeJS.Timeout | undefined;
+  const hand = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    if (batch === "") return;
+    const lines = batch;
+    batch = "";
+    isWriting = true;
+    stream.write(lines);
+  };
   return {
     write(line) {
-      isWriting = true;
-      stream.write(line);
+      batch += line;
+      if (batch.length >= batchLength) hand();
+      else timer ??= setTimeout(hand, batchMs);
     },
     flush(done) {
+      hand();
       if (isWriting) waiting.push(done);
       else done();
     },
-    flushSync: () => stream.flushSync(),
+    flushSync() {
+      hand();
+      stream.flushSync();
+    },
   };
 }
