@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../clock.ts";
 import { type ConfigSources, loadConfig } from "../config/load.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
+import { OptionError } from "../errors/option-error.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import { LifecycleError } from "./errors.ts";
 import { type AppEvents, type AppState, EventLog } from "./events.ts";
@@ -77,6 +78,7 @@ export interface App<Provided extends string = string> {
 /**
  * Puts modules together into an app. Nothing runs yet.
  *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when the name is none.
  * @example
  * const app = createApp({ name: "notes", modules: [coreModule, notesModule] });
  * process.exitCode = await app.run();
@@ -85,6 +87,12 @@ export function createApp<const M extends readonly Module[]>(
   options: AppOptions<M>,
 ): App<ProvidedBy<M[number]> | BuiltIn> {
   return new KernelApp(options);
+}
+
+function requireName(name: string): void {
+  if (/^[a-z0-9-]+$/.test(name)) return;
+  const what = `name must be lower-case letters, digits and hyphens, not ${JSON.stringify(name)}`;
+  throw new OptionError("ERR_OPTION_RANGE", "invalid_argument", what);
 }
 
 class KernelApp implements App {
@@ -100,6 +108,7 @@ class KernelApp implements App {
   #stopping: Promise<void> | undefined;
 
   constructor(options: AppOptions<readonly Module[]>) {
+    requireName(options.name);
     this.name = options.name;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
@@ -115,14 +124,10 @@ class KernelApp implements App {
   }
 
   start({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#starting)
-      return Promise.reject(
-        new LifecycleError(
-          "ERR_APP_STATE",
-          "failed_precondition",
-          `app ${this.name} was started before; create a new app to start again`,
-        ),
-      );
+    if (this.#starting || this.#stopping) {
+      const what = `app ${this.name} was ${this.#starting ? "started" : "stopped"} before; create a new app to start again`;
+      return Promise.reject(new LifecycleError("ERR_APP_STATE", "failed_precondition", what));
+    }
     this.#starting = this.#start(
       signal ? AbortSignal.any([signal, this.#startCancel.signal]) : this.#startCancel.signal,
     );
@@ -146,6 +151,7 @@ class KernelApp implements App {
         : "the app has not started";
       throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", `"${token.name}" is not there: ${why}`);
     }
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the provider of the token was checked against its type
     return value.built as T;
   }
 
@@ -162,6 +168,7 @@ class KernelApp implements App {
         environment: process.env,
         ...config,
       });
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the schema of this section has made it
       const limits = settings.get(lifecycleSettings.section) as Limits;
       this.#lifecycle = new Lifecycle({ graph, settings, limits, clock: this.#clock, events: this.#events });
       await this.#lifecycle.start(signal);
@@ -173,6 +180,7 @@ class KernelApp implements App {
 
   async #stop(): Promise<void> {
     this.#startCancel.abort(new Error("the app was told to stop"));
+    if (!this.#starting) this.#events.emit({ type: "state", state: "stopped" });
     try {
       await this.#starting;
     } catch {

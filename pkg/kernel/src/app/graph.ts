@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { didYouMean } from "../config/nearest.ts";
 import type { SettingsToken } from "../config/settings.ts";
 import { LifecycleError } from "./errors.ts";
@@ -26,7 +27,7 @@ interface Draft {
 }
 
 /**
- * Checks the whole graph before any factory runs, and puts what is needed in order.
+ * Checks the whole graph before any factory runs, also what is not needed, and puts what is needed in order.
  *
  * @param exposed - Tokens to build although nothing needs them.
  * @param overrides - Providers that take the place of those of the same token, whose factories are then never called.
@@ -40,51 +41,14 @@ export function planGraph(
   const faults: string[] = [];
   const drafts = override(collect(modules), overrides, faults);
   const byToken = groupByToken(drafts, faults);
-  const settings = [...new Set(drafts.flatMap(({ definition }) => Object.values(definition.needs).filter(isSettings)))];
-  const nodes = new Map<Draft, Node>();
-  const path: Draft[] = [];
-  const reportedCycles = new Set<string>();
-
   const dependenciesOf = ({ definition }: Draft): Draft[] =>
     Object.values(definition.needs)
       .filter((need) => !isSettings(need))
       .flatMap((need) => byToken.get(need) ?? []);
 
-  function visit(draft: Draft): Node | undefined {
-    const known = nodes.get(draft);
-    if (known) return known;
-    const start = path.indexOf(draft);
-    if (start >= 0) {
-      const loop = path.slice(start);
-      const identity = loop.map(describe).toSorted().join();
-      if (!reportedCycles.has(identity)) faults.push(`cycle: ${[...loop, draft].map(describe).join("\n      needs ")}`);
-      reportedCycles.add(identity);
-      return undefined;
-    }
-    path.push(draft);
-    reportMissing(draft, byToken, faults);
-    const dependencies = dependenciesOf(draft).map(visit);
-    path.pop();
-    const node: Node = {
-      ...draft,
-      dependencies: dependencies.filter((node) => node !== undefined),
-      ground: grounded.has(draft),
-    };
-    nodes.set(draft, node);
-    return node;
-  }
-
-  const grounded = closure(
-    drafts.filter(({ definition }) => definition.ground),
-    dependenciesOf,
-  );
-  const roots = drafts.filter(({ definition }) => definition.hooks.start ?? definition.hooks.join ?? definition.ground);
-  const asked = exposed.flatMap((token) => {
-    const found = byToken.get(token);
-    if (!found && token.kind === "one") faults.push(missing(token, "the app's `expose` list", byToken));
-    return found ?? [];
-  });
-  for (const draft of [...grounded, ...roots, ...asked]) visit(draft);
+  for (const draft of drafts) reportMissing(Object.values(draft.definition.needs), describe(draft), byToken, faults);
+  reportMissing(exposed, "the app's `expose` list", byToken, faults);
+  const ordered = inOrder(drafts, dependenciesOf, faults);
   if (faults.length > 0) {
     throw new LifecycleError(
       "ERR_GRAPH_INVALID",
@@ -92,10 +56,47 @@ export function planGraph(
       `${faults.length} fault${faults.length === 1 ? "" : "s"} in the graph of providers:\n${faults.map((fault) => `  - ${fault}`).join("\n")}`,
     );
   }
-  const built = new Map(
-    [...byToken].map(([token, found]) => [token, found.flatMap((draft) => nodes.get(draft) ?? [])] as const),
+  const ground = closure(
+    drafts.filter(({ definition }) => definition.ground),
+    dependenciesOf,
   );
-  return { nodes: [...nodes.values()], settings, byToken: built };
+  const asked = exposed.flatMap((token) => byToken.get(token) ?? []);
+  const active = drafts.filter(({ definition }) => definition.hooks.start ?? definition.hooks.join);
+  const wanted = closure([...ground, ...active, ...asked], dependenciesOf);
+  const nodes = new Map<Draft, Node>();
+  const nodesOf = (drafts: readonly Draft[]): Node[] => drafts.flatMap((draft) => nodes.get(draft) ?? []);
+  const groundFirst = [
+    ...ordered.filter((draft) => ground.has(draft)),
+    ...ordered.filter((draft) => !ground.has(draft)),
+  ];
+  for (const draft of groundFirst.filter((draft) => wanted.has(draft))) {
+    nodes.set(draft, { ...draft, dependencies: nodesOf(dependenciesOf(draft)), ground: ground.has(draft) });
+  }
+  return {
+    nodes: [...nodes.values()],
+    settings: [...new Set(drafts.flatMap(({ definition }) => Object.values(definition.needs).filter(isSettings)))],
+    byToken: new Map([...byToken].map(([token, found]) => [token, nodesOf(found)])),
+  };
+}
+
+/** Needs before users; each way back to something whose needs are still being ordered is a cycle. */
+function inOrder(drafts: readonly Draft[], dependenciesOf: (draft: Draft) => Draft[], faults: string[]): Draft[] {
+  const ordered = new Set<Draft>();
+  const path: Draft[] = [];
+  const visit = (draft: Draft): void => {
+    if (ordered.has(draft)) return;
+    const start = path.indexOf(draft);
+    if (start >= 0) {
+      faults.push(`cycle: ${[...path.slice(start), draft].map(describe).join("\n      needs ")}`);
+      return;
+    }
+    path.push(draft);
+    for (const dependency of new Set(dependenciesOf(draft))) visit(dependency);
+    path.pop();
+    ordered.add(draft);
+  };
+  for (const draft of drafts) visit(draft);
+  return [...ordered];
 }
 
 function collect(modules: readonly Module[]): Draft[] {
@@ -112,51 +113,70 @@ function collect(modules: readonly Module[]): Draft[] {
 }
 
 function override(drafts: readonly Draft[], overrides: readonly Provider[], faults: string[]): Draft[] {
-  const replaced = new Set<AnyToken>();
-  for (const { definition } of overrides) {
-    const { provides } = definition;
-    if (replaced.has(provides)) faults.push(`"${provides.name}" is overridden twice; keep one`);
-    if (!drafts.some((draft) => draft.definition.provides === provides)) {
-      const names = drafts.map((draft) => draft.definition.provides.name);
-      faults.push(
-        `the override of "${provides.name}" replaces nothing${didYouMean(provides.name, names)}; leave it out or add the module it belongs to`,
-      );
+  const replacing = overrides.map(({ definition }): Draft => ({ definition, module: "overrides" }));
+  const byToken = Map.groupBy(drafts, tokenOf);
+  for (const [token, twins] of Map.groupBy(replacing, tokenOf)) {
+    if (twins.length > 1 && token.kind === "one") {
+      faults.push(`"${token.name}" is overridden twice: ${twins.map(describe).join(" and ")}; keep one`);
     }
-    replaced.add(provides);
+    if (byToken.has(token)) continue;
+    const hint = twinOf(token, byToken) ?? `${nearName(token, byToken)}; leave it out or add the module it belongs to`;
+    faults.push(`the override of "${token.name}" replaces nothing${hint}`);
   }
-  const kept = drafts.filter(({ definition }) => !replaced.has(definition.provides));
-  return [...kept, ...overrides.map(({ definition }) => ({ definition, module: "overrides" }))];
+  const replaced = new Set(replacing.map(tokenOf));
+  return [...drafts.filter((draft) => !replaced.has(tokenOf(draft))), ...replacing];
 }
 
 function groupByToken(drafts: readonly Draft[], faults: string[]): Map<AnyToken, Draft[]> {
-  const byToken = new Map<AnyToken, Draft[]>();
-  const byName = new Map<string, AnyToken>();
-  for (const draft of drafts) {
-    const { provides } = draft.definition;
-    const others = byToken.get(provides);
-    if (others && provides.kind === "one")
-      faults.push(`"${provides.name}" is provided twice: ${[...others, draft].map(describe).join(" and ")}; keep one`);
-    const twin = byName.get(provides.name);
-    if (twin && twin !== provides)
-      faults.push(
-        `two different tokens are named "${provides.name}"; one is provided by ${describe(draft)}; rename one`,
-      );
-    byName.set(provides.name, provides);
-    if (others) others.push(draft);
-    else byToken.set(provides, [draft]);
+  const byToken = Map.groupBy(drafts, tokenOf);
+  for (const [token, found] of byToken) {
+    if (found.length === 1 || token.kind === "list") continue;
+    faults.push(`"${token.name}" is provided ${found.length} times: ${found.map(describe).join(" and ")}; keep one`);
+  }
+  for (const [name, tokens] of Map.groupBy(byToken.keys(), (token) => token.name)) {
+    if (tokens.length === 1) continue;
+    const providers = tokens.flatMap((token) => byToken.get(token)?.slice(0, 1) ?? []);
+    faults.push(
+      `${tokens.length} different tokens are named "${name}": of ${providers.map(describe).join(" and ")}; rename one`,
+    );
   }
   return byToken;
 }
 
-function reportMissing(draft: Draft, byToken: ReadonlyMap<AnyToken, readonly Draft[]>, faults: string[]): void {
-  for (const need of Object.values(draft.definition.needs)) {
-    if (need.kind === "one" && !byToken.has(need)) faults.push(missing(need, describe(draft), byToken));
+function reportMissing(
+  needs: readonly AnyNeed[],
+  who: string,
+  byToken: ReadonlyMap<AnyToken, readonly Draft[]>,
+  faults: string[],
+): void {
+  for (const need of needs) {
+    if (isSettings(need) || byToken.has(need)) continue;
+    const twin = twinOf(need, byToken);
+    // nobody has to add to a list
+    if (twin === undefined && need.kind === "list") continue;
+    const hint = twin ?? `${nearName(need, byToken)}; add the module that provides it`;
+    faults.push(`nothing provides "${need.name}", needed by ${who}${hint}`);
   }
 }
 
-function missing(token: AnyToken, who: string, byToken: ReadonlyMap<AnyToken, readonly Draft[]>): string {
-  const names = [...byToken.keys()].map(({ name }) => name);
-  return `nothing provides "${token.name}", needed by ${who}${didYouMean(token.name, names)}; add the module that provides it`;
+/** The usual reason why a token is unknown although its name is not: it was made a second time. */
+function twinOf(token: AnyToken, byToken: ReadonlyMap<AnyToken, readonly Draft[]>): string | undefined {
+  for (const [{ name }, [provider]] of byToken) {
+    if (name === token.name && provider)
+      return `; ${describe(provider)} provides another token of that name: import that one`;
+  }
+  return undefined;
+}
+
+function nearName(token: AnyToken, byToken: ReadonlyMap<AnyToken, unknown>): string {
+  return didYouMean(
+    token.name,
+    [...byToken.keys()].map(({ name }) => name),
+  );
+}
+
+function tokenOf({ definition }: Draft): AnyToken {
+  return definition.provides;
 }
 
 function closure(start: readonly Draft[], next: (draft: Draft) => readonly Draft[]): Set<Draft> {
@@ -187,7 +207,10 @@ export function describe({
 
 /** File and line of the `provider` call. */
 function placeOf({ origin }: ErasedDefinition): string {
-  const line = origin.stack?.split("\n").find((frame) => /:\d+:\d+\)?$/.test(frame)) ?? "";
-  const match = /(?:\(|at )(?:async )?(?:file:\/\/)?([^()]*?):(\d+):\d+\)?$/.exec(line.trim());
-  return match ? `${match[1]}:${match[2]}` : "unknown place";
+  const stack = typeof origin.stack === "string" ? origin.stack : ""; // no text where stacks are prepared otherwise
+  const line = stack.split("\n").find((frame) => /:\d+:\d+\)?$/.test(frame)) ?? "";
+  const match = /(?:\(|at )(?:async )?([^()]*?):(\d+):\d+\)?$/.exec(line.trim());
+  if (!match) return "unknown place";
+  const [, file = "", row] = match;
+  return `${file.startsWith("file:") ? fileURLToPath(file) : file}:${row}`;
 }

@@ -1,11 +1,12 @@
 import { type Clock, sleep } from "../clock.ts";
 import type { Config } from "../config/load.ts";
-import { messageOf } from "../errors/app-error.ts";
+import { AppError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
 import { describe, type Graph, type Node } from "./graph.ts";
 import { limited } from "./limited.ts";
 import type { AnyNeed, HookContext, HookName } from "./provider.ts";
+import { Slots } from "./slots.ts";
 import type { Token } from "./token.ts";
 
 export interface Limits {
@@ -26,6 +27,8 @@ export interface LifecycleOptions {
 
 const maxParallelHooks = 16;
 const cancelGraceMs = 1_000;
+/** Of the stop's limit: what draining leaves is for stopping. */
+const maxDrainShare = 0.6;
 
 /** Walks the graph: up needs first, independent branches in parallel; down strictly in reverse, going on after failures. */
 export class Lifecycle {
@@ -62,14 +65,19 @@ export class Lifecycle {
         this.#graph.nodes.filter(({ ground }) => !ground),
         phase,
       );
+      refuseWhenOver(phase);
       this.#events.emit({ type: "state", state: "ready" });
       await this.#joinAll(phase);
+      refuseWhenOver(phase);
     } catch (error) {
       phase.abort(error); // whatever still runs beside the failure
       const stopErrors = await this.#takeDown();
       const also =
         stopErrors.length === 0 ? "" : `; and while stopping what had started: ${stopErrors.map(messageOf).join("; ")}`;
-      throw new LifecycleError("ERR_LIFECYCLE_START", "failed_precondition", `${messageOf(error)}${also}`, {
+      // cancelled, and all in order: for whoever cancelled it that is no failure
+      const isOrderly = stopErrors.length === 0 && AppError.is(error) && error.status === "cancelled" && cancel.aborted;
+      const status = isOrderly ? "cancelled" : "failed_precondition";
+      throw new LifecycleError("ERR_LIFECYCLE_START", status, `${messageOf(error)}${also}`, {
         cause: stopErrors.length === 0 ? error : new AggregateError([error, ...stopErrors]),
       });
     } finally {
@@ -95,7 +103,7 @@ export class Lifecycle {
     let firstFailure: { readonly error: unknown } | undefined;
     for (const node of nodes) {
       // dependencies stand earlier in the list, so their promises exist
-      const ready = Promise.all(node.dependencies.map((dependency) => up.get(dependency)));
+      const ready = Promise.all(node.dependencies.flatMap((dependency) => up.get(dependency) ?? []));
       const own = ready
         .then(() => slots.use(() => this.#create(node, phase.signal)))
         .catch((error: unknown) => {
@@ -145,11 +153,15 @@ export class Lifecycle {
     const results = await Promise.allSettled(
       this.#withHook("join").map(async (node) => {
         this.#joined.add(node);
-        await this.#runHook(node, "join", this.#values.get(node), phase.signal);
+        await this.#runHook(node, "join", this.#values.get(node), phase.signal).catch((error: unknown) => {
+          phase.abort(error); // the others need not go on
+          throw error;
+        });
       }),
     );
-    const failed = results.find((result) => result.status === "rejected");
-    if (failed) throw failed.reason;
+    const failures = results.filter((result) => result.status === "rejected").map(({ reason }): unknown => reason);
+    const [first] = failures.toSorted((a, b) => Number(isCancelled(a)) - Number(isCancelled(b)));
+    if (failures.length > 0) throw first;
   }
 
   /** Leave, announce, drain, then stop in reverse; returns what failed. Has a budget of its own, whatever the start has used. */
@@ -176,7 +188,7 @@ export class Lifecycle {
       const created = this.#graph.nodes.filter((node) => this.#values.has(node)).toReversed();
       const dependents = invert(created);
       const stop = async (node: Node): Promise<void> => {
-        await Promise.all((dependents.get(node) ?? []).map((dependent) => down.get(dependent)));
+        await Promise.all((dependents.get(node) ?? []).flatMap((dependent) => down.get(dependent) ?? []));
         await collect([node], "stop", phase.signal);
       };
       for (const isGround of [false, true]) {
@@ -193,18 +205,21 @@ export class Lifecycle {
     stop: Phase,
     collect: (nodes: readonly Node[], hook: HookName, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
-    const phase = this.#phase(this.#limits.drainMs, "drain", stop.signal);
+    const limitMs = Math.min(this.#limits.drainMs, this.#limits.stopMs * maxDrainShare);
+    const phase = this.#phase(limitMs, "drain", stop.signal);
+    const before = this.#phase(limitMs / 2, "leave and announce", phase.signal);
     try {
       await collect(
         this.#withHook("leave").filter((node) => this.#joined.has(node) || !node.definition.hooks.join),
         "leave",
-        phase.signal,
+        before.signal,
       );
       const draining = this.#withHook("drain");
       if (draining.length === 0) return;
-      await sleep(this.#clock, this.#limits.announceDelayMs, { signal: phase.signal }).catch(() => undefined); // cut short by the limit: drain now
+      await sleep(this.#clock, this.#limits.announceDelayMs, { signal: before.signal }).catch(() => undefined); // cut short by the limit: drain now
       await collect(draining, "drain", phase.signal);
     } finally {
+      before.end();
       phase.end();
     }
   }
@@ -261,26 +276,18 @@ interface Phase {
   end(): void;
 }
 
-/** At most `count` pieces of work at once; the rest wait in order. */
-class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
+/** A hook that ignores its signal may end well after the start has been cancelled, or has taken too long. */
+function refuseWhenOver({ signal }: Phase): void {
+  if (!signal.aborted) return;
+  throw new LifecycleError(
+    "ERR_LIFECYCLE_CANCELLED",
+    "cancelled",
+    `the start was cancelled: ${messageOf(signal.reason)}`,
+  );
+}
 
-  constructor(count: number) {
-    this.#free = count;
-  }
-
-  async use<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
-    }
-  }
+function isCancelled(error: unknown): boolean {
+  return AppError.is(error) && error.code === "ERR_LIFECYCLE_CANCELLED";
 }
 
 function invert(nodes: readonly Node[]): Map<Node, Node[]> {

@@ -18,7 +18,8 @@ export interface LimitedOptions<T> {
 
 /**
  * Runs one hook under its limit. Work that overruns is told by its signal, named in the error, and no longer waited for.
- * @throws {@link LifecycleError} `ERR_LIFECYCLE_TIMEOUT`, `ERR_LIFECYCLE_CANCELLED`, or `ERR_LIFECYCLE_HOOK` with the cause.
+ * @throws {@link LifecycleError} `ERR_LIFECYCLE_TIMEOUT` when it was abandoned, `ERR_LIFECYCLE_CANCELLED`,
+ *   or `ERR_LIFECYCLE_HOOK` with the cause.
  */
 export async function limited<T>(
   work: (context: HookContext) => T | Promise<T>,
@@ -54,8 +55,8 @@ export async function limited<T>(
     grace = clock.schedule(cancelGraceMs, () =>
       abandon(
         new LifecycleError(
-          "ERR_LIFECYCLE_CANCELLED",
-          "cancelled",
+          "ERR_LIFECYCLE_TIMEOUT",
+          "deadline_exceeded",
           `${what()} did not end within ${cancelGraceMs} ms of being cancelled and was abandoned`,
         ),
       ),

@@ -1,4 +1,5 @@
 import type { SettingsToken } from "../config/settings.ts";
+import { requireNumber } from "../errors/option-error.ts";
 import type { ListToken, Token } from "./token.ts";
 
 export type AnyToken = Token | ListToken;
@@ -22,7 +23,10 @@ export interface HookContext {
   readonly signal: AbortSignal;
 }
 
-/** Milliseconds that each call of this provider may take, above 0. Default for each: `lifecycle.hookMs`, 10_000. */
+/**
+ * Milliseconds that each call of this provider may take, 1 or more; `Infinity` is limited by its phase alone.
+ * Default for each: `lifecycle.hookMs`, 10_000, but for `drainMs`: `lifecycle.drainMs`, 15_000.
+ */
 export interface HookLimits {
   readonly createMs?: number;
   readonly startMs?: number;
@@ -76,26 +80,38 @@ export interface Provider<Provides extends string = string, Wants extends string
 
 type WantedNames<N extends Needs> = { [K in keyof N]: N[K] extends Token<unknown, infer Name> ? Name : never }[keyof N];
 
+/** Of a provider that needs nothing: no key at all, so that no name is needed. */
+// oxlint-disable-next-line typescript/no-generated-empty-object-type -- with any key, names would follow from it
+type NoNeeds = Record<never, never>;
+
 /**
  * Describes how one thing is made, started and stopped. Types of `create` and of all hooks follow from
  * `provides` and `needs`; nothing runs until the app starts, and then once.
  *
- * A provider is built when it has a `start` or `join` hook, when the app exposes it, or when something built needs it.
+ * A provider is built when it has a `start` or `join` hook, when it is ground, when the app exposes it, or when something
+ * built needs it.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when a limit is out of range.
  */
-export function provider<P extends AnyToken, const N extends Needs = Record<never, never>>(
+export function provider<P extends AnyToken, const N extends Needs = NoNeeds>(
   definition: ProviderDefinition<P, N>,
 ): Provider<P["name"], WantedNames<N>> {
   const origin: { stack?: string } = {};
   Error.captureStackTrace(origin, provider);
   const { provides, needs, create, start, join, leave, drain, stop, limits, ground } = definition;
+  for (const [name, limitMs] of Object.entries<number>({ ...limits })) {
+    requireNumber(`limits.${name} of "${provides.name}"`, limitMs, { min: 1 });
+  }
   // Types are erased here and nowhere else: the container resolves by token, and this signature has tied each token to its type.
   const erase = (hook?: (value: ElementOf<P>, context: HookContext) => void | Promise<void>): ErasedHook | undefined =>
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as said above
     hook && ((value, context) => hook(value as ElementOf<P>, context));
   return {
     kind: "provider",
     definition: {
       provides,
       needs: needs ?? {},
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as said above
       create: (resolved, context) => create(resolved as Resolved<N>, context),
       hooks: { start: erase(start), join: erase(join), leave: erase(leave), drain: erase(drain), stop: erase(stop) },
       limits: limits ?? {},

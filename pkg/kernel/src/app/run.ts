@@ -1,4 +1,4 @@
-import { messageOf } from "../errors/app-error.ts";
+import { AppError, isError, messageOf } from "../errors/app-error.ts";
 
 /** What {@link runApps} runs: an app, or something that stands for one, such as an app in a process of its own. */
 export interface Runnable {
@@ -26,9 +26,6 @@ export interface RunOptions {
 }
 
 type StopSignal = "SIGINT" | "SIGTERM";
-type Reason =
-  | { readonly kind: "signal"; readonly signal: StopSignal }
-  | { readonly kind: "failure"; readonly error: unknown };
 
 const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
 /** Ctrl-C under a wrapper such as npm arrives twice, from the terminal and forwarded; that is one key press. */
@@ -39,29 +36,42 @@ const lingerMs = 2_000;
 /**
  * Runs apps in one process: starts them in order, waits for SIGTERM, SIGINT or a fatal error, stops them in reverse.
  * A signal during the start cancels it; a second signal, {@link samePressMs} or more after the first, ends the process at once.
+ * Two seconds after the end, what still holds the process open is named and cut off.
  *
- * @returns The exit code: 0 after an orderly stop; 1 when a start or a stop failed, or after a fatal error
- *   (`app.fail`, an uncaught exception, an unhandled rejection). A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
+ * @returns The exit code: 0 after an orderly stop, also of a start that a signal cancelled; 1 when a start or a stop failed,
+ *   or after a fatal error at any time (`app.fail`, an uncaught exception, an unhandled rejection).
+ *   A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
  */
 export async function runApps(apps: readonly Runnable[], options: RunOptions = {}): Promise<number> {
   const host = options.host ?? process;
-  const reason = Promise.withResolvers<Reason>();
+  const over = Promise.withResolvers<void>();
   const cancelStart = new AbortController();
-  let askedAtMs: number | undefined;
+  const fatalErrors = new Set<unknown>();
+  let asked: { readonly signal: StopSignal; readonly atMs: number } | undefined;
+  const tell = (text: string): void => {
+    host.stderr.write(`${text}\n`);
+  };
+  const end = (why: unknown): void => {
+    cancelStart.abort(why);
+    over.resolve();
+  };
   const onSignal = (signal: StopSignal) => (): void => {
-    if (askedAtMs !== undefined) {
-      if (performance.now() - askedAtMs >= samePressMs) host.exit(128 + signalNumbers[signal]);
-      return;
+    if (asked === undefined) {
+      asked = { signal, atMs: performance.now() };
+      end(new Error(`${signal} arrived`));
+    } else if (signal !== asked.signal || performance.now() - asked.atMs >= samePressMs) {
+      host.exit(128 + signalNumbers[signal]);
     }
-    askedAtMs = performance.now();
-    cancelStart.abort(new Error(`${signal} arrived`));
-    reason.resolve({ kind: "signal", signal });
+  };
+  const onFatal = (error: unknown, text: string): void => {
+    if (fatalErrors.has(error)) return;
+    fatalErrors.add(error);
+    tell(`fatal error, stopping: ${text}`);
+    end(error);
   };
   const onCrash = (error: unknown): void => {
-    const [first] = apps;
-    first?.fail(error, "process");
-    cancelStart.abort(error);
-    reason.resolve({ kind: "failure", error });
+    onFatal(error, stackOf(error));
+    apps[0]?.fail(error, "process");
   };
   const listeners = {
     SIGINT: onSignal("SIGINT"),
@@ -70,27 +80,22 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     unhandledRejection: onCrash,
   };
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
-  for (const app of apps) void app.failure.then((error) => reason.resolve({ kind: "failure", error }));
+  for (const app of apps) void app.failure.then((error) => onFatal(error, messageOf(error)));
 
   const started: Runnable[] = [];
   let failures = 0;
-  const tell = (text: string): void => {
-    host.stderr.write(`${text}\n`);
-  };
   try {
     for (const app of apps) {
+      if (cancelStart.signal.aborted) break;
       started.push(app);
       await app.start({ signal: cancelStart.signal });
     }
-    await options.onReady?.();
-    const why = await reason.promise;
-    if (why.kind === "failure") {
-      failures++;
-      tell(`fatal error: ${messageOf(why.error)}; stopping`);
-    }
+    if (!cancelStart.signal.aborted) await Promise.race([options.onReady?.(), over.promise]);
+    await over.promise;
   } catch (error) {
-    failures++;
     tell(`${started.at(-1)?.name ?? "app"} did not start: ${messageOf(error)}`);
+    const wasCancelled = asked !== undefined && AppError.from(error).status === "cancelled";
+    if (!wasCancelled) failures++;
   }
   for (const app of started.toReversed()) {
     try {
@@ -101,11 +106,19 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     }
   }
   for (const [event, listener] of Object.entries(listeners)) host.off(event, listener);
-  const code = failures > 0 ? 1 : 0;
+  const code = failures + fatalErrors.size > 0 ? 1 : 0;
   // Unreferenced: it only fires when a handle that somebody forgot keeps the process alive.
   setTimeout(() => {
     tell(`still open ${lingerMs} ms after the stop: ${process.getActiveResourcesInfo().join(", ")}; exiting`);
     host.exit(code);
   }, lingerMs).unref();
   return code;
+}
+
+function stackOf(error: unknown): string {
+  try {
+    return isError(error) && typeof error.stack === "string" ? error.stack : messageOf(error);
+  } catch {
+    return messageOf(error); // a getter that throws
+  }
 }

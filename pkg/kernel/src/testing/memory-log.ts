@@ -5,6 +5,7 @@ export class MemoryLog implements LogDestination {
   readonly lines: Record<string, unknown>[] = [];
 
   write(line: string): void {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the logger writes objects only
     this.lines.push(JSON.parse(line) as Record<string, unknown>);
   }
 

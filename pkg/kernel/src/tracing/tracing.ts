@@ -1,6 +1,5 @@
 export type { TracerProvider } from "@opentelemetry/api";
 import {
-  type Attributes,
   type Context,
   ROOT_CONTEXT,
   type Span as OtelSpan,
@@ -66,13 +65,7 @@ export function createTracing(options: { readonly provider?: TracerProvider | un
       return new IdSpan(parent?.traceId ?? randomHex(16), randomHex(8), parent?.sampled ?? false);
     }
     const within = parent === null ? ROOT_CONTEXT : contextOf(parent);
-    return new ExportedSpan(
-      tracer.startSpan(
-        name,
-        { kind: kinds[kind], attributes: attributes as Attributes, root: parent === null },
-        within,
-      ),
-    );
+    return new ExportedSpan(tracer.startSpan(name, { kind: kinds[kind], attributes, root: parent === null }, within));
   }
 
   return {

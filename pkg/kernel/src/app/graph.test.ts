@@ -1,0 +1,256 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { LifecycleError } from "./errors.ts";
+import { type Graph, planGraph } from "./graph.ts";
+import { type AnyToken, defineModule, type Module, type Provider, provider } from "./provider.ts";
+import { token } from "./token.ts";
+
+const a = token("a").of<string>();
+const b = token("b").of<string>();
+const c = token("c").of<string>();
+const plugins = token("plugins").listOf<string>();
+
+type Need = Readonly<Record<string, AnyToken>>;
+/** Providers of made-up graphs: their types are not the point here. */
+const make = (provides: AnyToken, needs: Need = {}, more: object = {}): Provider =>
+  provider<AnyToken, Need>({ provides, needs, create: () => provides.name, ...more });
+const active = (provides: AnyToken, needs: Need = {}): Provider => make(provides, needs, { start: () => {} });
+const ground = (provides: AnyToken, needs: Need = {}): Provider => make(provides, needs, { ground: true });
+const moduleOf = (...parts: (Provider | Module)[]): Module => defineModule("test", parts);
+const namesOf = ({ nodes }: Graph): string[] => nodes.map(({ definition }) => definition.provides.name);
+
+/** The faults of a graph that must be refused, with lines of this file as `here:LINE`. */
+function faultsOf(...args: Parameters<typeof planGraph>): string[] {
+  try {
+    planGraph(...args);
+  } catch (error) {
+    assert.ok(error instanceof LifecycleError, String(error));
+    assert.equal(error.code, "ERR_GRAPH_INVALID");
+    const faults = error.message
+      .replaceAll(import.meta.filename, "here")
+      .split("\n  - ")
+      .slice(1);
+    assert.ok(error.message.startsWith(`${faults.length} fault${faults.length === 1 ? "" : "s"} in the graph`));
+    return faults.map((fault) => fault.replaceAll(/here:\d+/g, "here:LINE"));
+  }
+  return assert.fail("it was taken");
+}
+
+describe("the order of a graph", () => {
+  it("puts needs before users, whatever the order of the modules", () => {
+    const parts = [active(c, { b }), active(b, { a }), active(a)];
+    assert.deepEqual(namesOf(planGraph([moduleOf(...parts)], [])), ["a", "b", "c"]);
+    assert.deepEqual(namesOf(planGraph([moduleOf(...parts.toReversed())], [])), ["a", "b", "c"]);
+  });
+
+  it("puts the ground, with all that it needs, before the rest", () => {
+    const graph = planGraph([moduleOf(active(a), ground(c, { b }), make(b))], []);
+    assert.deepEqual(namesOf(graph), ["b", "c", "a"]);
+    assert.deepEqual(
+      graph.nodes.map(({ ground }) => ground),
+      [true, true, false],
+    );
+  });
+
+  it("grounds what adds to a list that the ground needs", () => {
+    const graph = planGraph([moduleOf(active(a), make(plugins, { b }), make(b), ground(c, { plugins }))], []);
+    assert.deepEqual(namesOf(graph), ["b", "plugins", "c", "a"]);
+  });
+
+  it("gives a list in the order of the modules, and an empty one when nobody adds to it", () => {
+    const first = make(plugins);
+    const second = make(plugins);
+    const modules = [defineModule("one", [first]), defineModule("two", [second, active(a, { plugins })])];
+    const found = planGraph(modules, []).byToken.get(plugins) ?? [];
+    assert.deepEqual(
+      found.map(({ module }) => module),
+      ["one", "two"],
+    );
+    assert.deepEqual(namesOf(planGraph([moduleOf(active(a, { plugins }))], [])), ["a"]);
+  });
+
+  it("holds a provider once that two modules bring, and modules nested in modules", () => {
+    const shared = defineModule("shared", [make(a)]);
+    const left = defineModule("left", [shared, active(b, { a })]);
+    const right = defineModule("right", [shared, active(c, { a })]);
+    const graph = planGraph([left, right], []);
+    assert.deepEqual(namesOf(graph), ["a", "b", "c"]);
+    assert.deepEqual(
+      graph.nodes.map(({ module }) => module),
+      ["shared", "left", "right"],
+    );
+  });
+
+  it("leaves out what nothing needs", () => {
+    const graph = planGraph([moduleOf(make(a), active(b), make(c))], []);
+    assert.deepEqual(namesOf(graph), ["b"]);
+    assert.deepEqual(graph.byToken.get(a), []);
+  });
+
+  it("includes what is exposed, and what that needs", () => {
+    assert.deepEqual(namesOf(planGraph([moduleOf(make(b, { a }), make(a), make(c))], [b])), ["a", "b"]);
+  });
+
+  it("includes what joins, though it has no start", () => {
+    assert.deepEqual(namesOf(planGraph([moduleOf(make(a, {}, { join: () => {} }))], [])), ["a"]);
+  });
+
+  it("leaves out what only has the hooks of the end", () => {
+    const end = { leave: () => {}, drain: () => {}, stop: () => {} };
+    assert.deepEqual(namesOf(planGraph([moduleOf(make(a, {}, end))], [])), []);
+  });
+
+  it("is planned for a chain of 5 000", () => {
+    const tokens = Array.from({ length: 5_000 }, (_, index) => token(`t${index}`).of<string>());
+    const parts = tokens.map((own, index) => {
+      const need = tokens[index + 1];
+      return need ? active(own, { need }) : active(own);
+    });
+    assert.equal(namesOf(planGraph([moduleOf(...parts)], [])).at(-1), "t0");
+  });
+});
+
+describe("overrides", () => {
+  it("take the place of a provider, and of what only that one needed", () => {
+    const graph = planGraph([moduleOf(make(a, { b }), make(b), active(c, { a }))], [], [make(a)]);
+    assert.deepEqual(namesOf(graph), ["a", "c"]);
+    assert.equal(graph.nodes[0]?.module, "overrides");
+  });
+
+  it("take the place of all of a list, in the number that they have", () => {
+    const modules = [moduleOf(make(plugins), make(plugins), make(plugins), active(a, { plugins }))];
+    const graph = planGraph(modules, [], [make(plugins), make(plugins)]);
+    assert.deepEqual(namesOf(graph), ["plugins", "plugins", "a"]);
+    assert.ok(graph.nodes.slice(0, 2).every(({ module }) => module === "overrides"));
+  });
+
+  it("need what they need like any other", () => {
+    assert.deepEqual(faultsOf([moduleOf(active(a))], [], [active(a, { b })]), [
+      'nothing provides "b", needed by "a" (module overrides, here:LINE); add the module that provides it',
+    ]);
+  });
+
+  it("are refused where they replace nothing, with the nearest name", () => {
+    const typo = token("databse").of<string>();
+    const database = token("database").of<string>();
+    assert.deepEqual(faultsOf([moduleOf(active(database))], [], [make(typo)]), [
+      'the override of "databse" replaces nothing; did you mean "database"?; leave it out or add the module it belongs to',
+    ]);
+  });
+
+  it("are refused for another token of the same name, and told why", () => {
+    const twin = token("a").of<string>();
+    assert.deepEqual(faultsOf([moduleOf(active(a))], [], [make(twin)]), [
+      'the override of "a" replaces nothing; "a" (module test, here:LINE) provides another token of that name: import that one',
+      '2 different tokens are named "a": of "a" (module test, here:LINE) and "a" (module overrides, here:LINE); rename one',
+    ]);
+  });
+
+  it("are refused when there are two of one", () => {
+    assert.deepEqual(
+      faultsOf([moduleOf(active(a))], [], [make(a), make(a)])[0],
+      '"a" is overridden twice: "a" (module overrides, here:LINE) and "a" (module overrides, here:LINE); keep one',
+    );
+  });
+});
+
+describe("the fault report of a graph", () => {
+  it("names what is missing, who needs it where, and the nearest name", () => {
+    const notes = token("notes").of<string>();
+    const note = token("note").of<string>();
+    assert.deepEqual(faultsOf([moduleOf(active(a, { note, b }), make(notes))], []), [
+      'nothing provides "note", needed by "a" (module test, here:LINE); did you mean "notes"?; add the module that provides it',
+      'nothing provides "b", needed by "a" (module test, here:LINE); add the module that provides it',
+    ]);
+  });
+
+  it("tells a token made twice from one that is missing", () => {
+    const twin = token("a").of<string>();
+    const twinList = token("plugins").listOf<string>();
+    assert.deepEqual(faultsOf([moduleOf(make(a), make(plugins), active(b, { twin, twinList }))], []), [
+      'nothing provides "a", needed by "b" (module test, here:LINE); "a" (module test, here:LINE) provides another token of that name: import that one',
+      'nothing provides "plugins", needed by "b" (module test, here:LINE); "plugins" (module test, here:LINE) provides another token of that name: import that one',
+    ]);
+  });
+
+  it("prints a cycle hop by hop, once, however many ways lead into it", () => {
+    assert.deepEqual(faultsOf([moduleOf(active(c, { a, b }), make(a, { b }), make(b, { c }))], []), [
+      'cycle: "c" (module test, here:LINE)\n      needs "a" (module test, here:LINE)\n      needs "b" (module test, here:LINE)\n      needs "c" (module test, here:LINE)',
+    ]);
+  });
+
+  it("prints a provider that needs itself, and one that needs a list which it adds to", () => {
+    assert.deepEqual(faultsOf([moduleOf(active(a, { a }), active(plugins, { plugins }))], []), [
+      'cycle: "a" (module test, here:LINE)\n      needs "a" (module test, here:LINE)',
+      'cycle: "plugins" (module test, here:LINE)\n      needs "plugins" (module test, here:LINE)',
+    ]);
+  });
+
+  it("names every provider of what is provided twice or thrice, in one fault", () => {
+    assert.deepEqual(faultsOf([defineModule("one", [active(a)]), defineModule("two", [make(a), make(a)])], []), [
+      '"a" is provided 3 times: "a" (module one, here:LINE) and "a" (module two, here:LINE) and "a" (module two, here:LINE); keep one',
+    ]);
+  });
+
+  it("refuses two different tokens of one name", () => {
+    const twin = token("a").of<string>();
+    assert.deepEqual(faultsOf([moduleOf(active(a), active(twin))], []), [
+      '2 different tokens are named "a": of "a" (module test, here:LINE) and "a" (module test, here:LINE); rename one',
+    ]);
+  });
+
+  it("names the expose list as the one who needs", () => {
+    assert.deepEqual(faultsOf([moduleOf(active(a))], [b]), [
+      'nothing provides "b", needed by the app\'s `expose` list; add the module that provides it',
+    ]);
+    assert.doesNotThrow(() => planGraph([moduleOf(active(a))], [plugins]));
+  });
+
+  it("holds all faults together: missing, cycle, duplicate, override, name clash", () => {
+    const d = token("d").of<string>();
+    const e = token("e").of<string>();
+    const twin = token("e").of<string>();
+    const parts = [
+      active(a, { missing: token("missing").of(), gone: token("gone").of() }),
+      make(b, { c }),
+      make(c, { b }),
+    ];
+    const faults = faultsOf(
+      [moduleOf(...parts, make(d), make(d), make(e), make(twin))],
+      [],
+      [make(token("none").of())],
+    );
+    assert.deepEqual(
+      faults.map(
+        (fault) => /cycle|provided 2 times|replaces nothing|different tokens|"missing"|"gone"/.exec(fault)?.[0],
+      ),
+      ["replaces nothing", "provided 2 times", "different tokens", '"missing"', '"gone"', "cycle"],
+    );
+  });
+
+  it("checks also what nothing needs: it would fail when somebody does", () => {
+    assert.equal(faultsOf([moduleOf(make(a, { missing: token("missing").of() }))], []).length, 1);
+  });
+
+  it("tells where a provider stands, to the line", () => {
+    const here = new Error("here").stack?.split("\n")[1]?.match(/:(\d+):\d+/)?.[1];
+    const late = provider({ provides: a, needs: { b }, create: () => "a" });
+    assert.throws(() => planGraph([moduleOf(late)], []), {
+      message: new RegExp(`graph\\.test\\.ts:${Number(here) + 1}\\)`),
+    });
+  });
+
+  it("does without places where there are no stacks to read them from", (t) => {
+    const { prepareStackTrace, stackTraceLimit } = Error;
+    t.after(() => Object.assign(Error, { prepareStackTrace, stackTraceLimit }));
+    Error.stackTraceLimit = 0;
+    const bare = active(a, { b });
+    Error.stackTraceLimit = 10;
+    Error.prepareStackTrace = (_error, frames) => frames;
+    const structured = active(c, { b });
+    assert.throws(
+      () => planGraph([moduleOf(bare, structured)], []),
+      /"a" \(module test, unknown place\).*\n.*"c" \(module test, unknown place\)/,
+    );
+  });
+});
