@@ -35,7 +35,7 @@ async function runOne(name: AppName): Promise<number> {
       else process.stdout.write(platformTable(message.addresses));
     },
   });
-  if (process.connected) process.disconnect();
+  if (process.connected) process.disconnect?.();
   return code;
 }
 

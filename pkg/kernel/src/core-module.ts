@@ -10,7 +10,7 @@ import { createLogger } from "./logger/pino.ts";
 import type { Metrics } from "./metrics/metrics.ts";
 import { createMetrics } from "./metrics/prometheus.ts";
 import { collectProcessMetrics } from "./metrics/process-metrics.ts";
-import { createTracing, type TracerProvider, type Tracing } from "./tracing/tracing.ts";
+import { createTracing, type SpanSink, type Tracing } from "./tracing/tracing.ts";
 
 export const logger = token("logger").of<Logger>();
 export const errorBus = token("errors").of<ErrorBus>();
@@ -23,7 +23,7 @@ export const healthChecks = token("health.checks").listOf<HealthCheck>();
 /** Who is told of each error, beside the log and the metrics. */
 export const errorReporters = token("errors.reporters").listOf<ErrorReporter>();
 /** Where spans go; the first that is there is used. `@plinth/telemetry` adds one, or undefined when no exporter is configured. */
-export const tracerProviders = token("tracing.providers").listOf<TracerProvider | undefined>();
+export const spanSinks = token("tracing.sinks").listOf<SpanSink | undefined>();
 
 export const logSettings = defineSettings(
   "log",
@@ -101,9 +101,9 @@ const provideProcessMetrics = provider({
 
 const provideTracing = provider({
   provides: tracing,
-  needs: { providers: tracerProviders },
+  needs: { sinks: spanSinks },
   ground: true,
-  create: ({ providers }) => createTracing({ provider: providers.find((each) => each !== undefined) }),
+  create: ({ sinks }) => createTracing({ sink: sinks.find((each) => each !== undefined) }),
 });
 
 const provideErrorBus = provider({

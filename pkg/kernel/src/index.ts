@@ -66,8 +66,8 @@ export {
   createTracing,
   type Span,
   type SpanAttributes,
+  type SpanSink,
   type StartSpanOptions,
-  type TracerProvider,
   type Tracing,
 } from "./tracing/tracing.ts";
 export { randomHex } from "./tracing/ids.ts";
@@ -82,6 +82,6 @@ export {
   logger,
   logSettings,
   metrics,
-  tracerProviders,
+  spanSinks,
   tracing,
 } from "./core-module.ts";

@@ -1,13 +1,4 @@
-import {
-  appInfo,
-  defineModule,
-  logger,
-  metrics,
-  provider,
-  token,
-  type TracerProvider,
-  tracerProviders,
-} from "@plinth/kernel";
+import { appInfo, defineModule, logger, metrics, provider, token, spanSinks, type SpanSink } from "@plinth/kernel";
 import { createTelemetry, type Telemetry } from "./provider.ts";
 import { telemetrySettings } from "./settings.ts";
 
@@ -29,9 +20,9 @@ const provideTelemetry = provider({
 });
 
 const offer = provider({
-  provides: tracerProviders,
+  provides: spanSinks,
   needs: { own: telemetry },
-  create: ({ own }): TracerProvider | undefined => (own === "off" ? undefined : own),
+  create: ({ own }): SpanSink | undefined => (own === "off" ? undefined : own),
 });
 
 /** Exports the kernel's spans when a collector is configured; costs nothing when none is. */

@@ -1,5 +1,5 @@
 import { createNoopMeter, type Meter, type MeterProvider } from "@opentelemetry/api";
-import type { Logger, Metrics, TracerProvider } from "@plinth/kernel";
+import type { Logger, Metrics, SpanSink } from "@plinth/kernel";
 import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace";
 import type { TelemetrySettings } from "./settings.ts";
 
@@ -11,8 +11,8 @@ export interface TelemetryOptions {
   readonly metrics: Metrics;
 }
 
-/** A tracer provider whose spans go to a collector, with an end. */
-export interface Telemetry extends TracerProvider {
+/** Where spans go on their way to a collector, with an end. */
+export interface Telemetry extends SpanSink {
   /** Exports what is left, for at most the export's limit. Never rejects: a dead collector must not fail a stop. */
   close(): Promise<void>;
 }
@@ -32,16 +32,12 @@ export async function createTelemetry({ settings, service, log, metrics }: Telem
     help: "Recorded spans, by what became of them.",
     labels: ["outcome"],
   });
-  const ratio = new sdk.TraceIdRatioBasedSampler(settings.sampleRatio);
-  const followOrDecide = settings.trustCallerSampling
-    ? {}
-    : { remoteParentSampled: ratio, remoteParentNotSampled: ratio };
   const exporter = new OTLPTraceExporter({
     url: `${settings.endpoint.replace(/\/+$/, "")}/v1/traces`,
     timeoutMillis: settings.exportTimeoutMs,
   });
   const provider = new sdk.TracerProvider({
-    sampler: new sdk.ParentBasedSampler({ root: ratio, ...followOrDecide }),
+    sampler: new sdk.AlwaysOnSampler(), // what is not sampled never comes here
     resource: resourceFromAttributes({
       "service.name": service.name,
       "service.version": service.version,
@@ -60,6 +56,8 @@ export async function createTelemetry({ settings, service, log, metrics }: Telem
   });
   return {
     getTracer: (...args) => provider.getTracer(...args),
+    isSampled: (caller) =>
+      caller && settings.trustCallerSampling ? caller.sampled : Math.random() < settings.sampleRatio,
     async close() {
       const limit = Promise.withResolvers<void>();
       const timer = setTimeout(limit.resolve, settings.exportTimeoutMs);

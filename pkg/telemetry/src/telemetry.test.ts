@@ -100,7 +100,7 @@ describe("a collector in trouble", () => {
   });
 
   it("that never answers holds a stop no longer than the limit of an export", async () => {
-    const silent = await listen(createServer(() => {}));
+    await using silent = await listen(createServer(() => {}));
     const app = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: silent.url }, { exportIntervalMs: 60_000 });
     app.get(tracing).startSpan("stuck", { parent: null }).end();
     const tookMs: number[] = [];
@@ -109,11 +109,10 @@ describe("a collector in trouble", () => {
     });
     await app.stop(); // its own limit of 10 s a hook would turn a hang into a failure
     assert.equal(tookMs.length, 1);
-    silent.close();
   });
 
   it("that is slow makes the bounded queue drop and count spans, not grow", async () => {
-    const silent = await listen(createServer(() => {}));
+    await using silent = await listen(createServer(() => {}));
     const { createTelemetry } = await import("./provider.ts");
     const metrics = createMetrics();
     const { createLogger, createTracing } = await import("@plinth/kernel");
@@ -130,22 +129,21 @@ describe("a collector in trouble", () => {
       log: await createLogger({ destination: new MemoryLog() }),
       metrics,
     });
-    const own = createTracing({ provider: telemetry });
+    const own = createTracing({ sink: telemetry });
     for (let count = 0; count < 100; count++) own.startSpan("many", { parent: null }).end();
     const { body } = await metrics.expose();
     const dropped = Number(/telemetry_spans_total\{outcome="dropped"\} (\d+)/.exec(body)?.[1]);
     assert.ok(dropped >= 90 && dropped < 100, `${dropped} of 100 dropped`);
     await telemetry.close();
-    silent.close();
   });
 });
 
-async function listen(server: Server): Promise<{ readonly url: string; close(): void }> {
+async function listen(server: Server): Promise<AsyncDisposable & { readonly url: string }> {
   server.listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => {
+    [Symbol.asyncDispose]: async () => {
       server.close();
       server.closeAllConnections();
     },

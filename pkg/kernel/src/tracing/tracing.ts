@@ -1,4 +1,3 @@
-export type { TracerProvider } from "@opentelemetry/api";
 import {
   type Context,
   ROOT_CONTEXT,
@@ -50,20 +49,28 @@ const kinds = {
   consumer: SpanKind.CONSUMER,
 };
 
+/** Where recorded spans go: an OpenTelemetry tracer provider. */
+export interface SpanSink extends TracerProvider {
+  /**
+   * Whether to record a new span of this process, before anything is spent on it.
+   * @param caller - The span of another process that it continues; null when it begins a trace.
+   */
+  isSampled(caller: SpanContext | null): boolean;
+}
+
 /**
- * @param provider - An OpenTelemetry tracer provider, for instance of `@plinth/telemetry`. Without one, spans only carry ids,
- *   unsampled, or as the caller sampled them.
+ * @param sink - For instance of `@plinth/telemetry`. Without one, spans only carry ids, unsampled, or as the caller sampled them.
  */
-export function createTracing(options: { readonly provider?: TracerProvider | undefined } = {}): Tracing {
-  const tracer = options.provider?.getTracer("plinth");
+export function createTracing({ sink }: { readonly sink?: SpanSink | undefined } = {}): Tracing {
+  const tracer = sink?.getTracer("plinth");
 
   function startSpan(
     name: string,
     { kind = "internal", parent = currentContext()?.span ?? null, attributes = {} }: StartSpanOptions = {},
   ): Span {
-    if (!tracer) {
-      return new IdSpan(parent?.traceId ?? randomHex(16), randomHex(8), parent?.sampled ?? false);
-    }
+    const isLocal = parent instanceof ExportedSpan || parent instanceof IdSpan;
+    const sampled = isLocal || !sink ? (parent?.sampled ?? false) : sink.isSampled(parent);
+    if (!tracer || !sampled) return new IdSpan(parent?.traceId ?? randomHex(16), randomHex(8), sampled);
     const within = parent === null ? ROOT_CONTEXT : contextOf(parent);
     return new ExportedSpan(tracer.startSpan(name, { kind: kinds[kind], attributes, root: parent === null }, within));
   }
