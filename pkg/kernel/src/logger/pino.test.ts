@@ -36,6 +36,14 @@ const programs: Readonly<Record<string, () => Promise<void>>> = {
     await log.flush();
     process.stderr.write("went on\n");
   },
+  async "reader gone at exit"() {
+    const log = await createLogger();
+    process.stdin.resume();
+    await once(process.stdin, "end");
+    log.info("line");
+    process.stderr.write("went on\n");
+    process.exit(0);
+  },
 };
 
 const program = programs[process.argv[2] ?? ""];
@@ -371,14 +379,16 @@ function tests(): void {
       });
     }
 
-    it("ends, and the process lives, when the reader of standard output has gone", async () => {
-      const child = spawn(process.execPath, ["--conditions=plinth-source", import.meta.filename, "reader gone"]);
-      child.stdout.destroy();
-      child.stdin.end();
-      const said = text(child.stderr);
-      const [code] = await once(child, "exit");
-      assert.deepEqual([code, await said], [0, "went on\n"]);
-    });
+    for (const name of ["reader gone", "reader gone at exit"]) {
+      it(`does no harm when nobody reads standard output (${name})`, async () => {
+        const child = spawn(process.execPath, ["--conditions=plinth-source", import.meta.filename, name]);
+        child.stdout.destroy();
+        child.stdin.end();
+        const said = text(child.stderr);
+        const [code] = await once(child, "exit");
+        assert.deepEqual([code, await said], [0, "went on\n"]);
+      });
+    }
   });
 }
 

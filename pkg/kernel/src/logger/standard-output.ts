@@ -29,16 +29,20 @@ function background(descriptor: number): LogDestination {
     for (const done of told) done(error);
   };
   const tell = (text: string): void => void process.stderr.write(`${text}\n`);
+  /** A reader that has gone wants no lines: that is no fault of the app, and nothing is said of it. */
+  const complain = (error: unknown): boolean => {
+    if (error instanceof Error && "code" in error && error.code === "EPIPE") return false;
+    tell(`log lines cannot be written to standard output: ${messageOf(error)}`);
+    return true;
+  };
   stream.on("drop", () => void lost++);
   stream.on("drain", () => {
     if (lost > 0) tell(`standard output was too slow: ${lost} batches of log lines are lost`);
     lost = 0;
     settle();
   });
-  stream.on("error", (error: Error & { code?: string }) => {
-    // a reader that has gone wants no lines: that is no fault of the app
-    if (error.code !== "EPIPE") tell(`log lines cannot be written to standard output: ${messageOf(error)}`);
-    settle(error.code === "EPIPE" ? undefined : error);
+  stream.on("error", (error: Error) => {
+    settle(complain(error) ? error : undefined);
   });
   let batch = "";
   // Keeps the process alive for its few milliseconds, so that a process that just ends loses nothing.
@@ -52,6 +56,16 @@ function background(descriptor: number): LogDestination {
     isWriting = true;
     stream.write(lines);
   };
+  const flushSync = (): void => {
+    hand();
+    try {
+      stream.flushSync();
+    } catch (error) {
+      complain(error);
+    }
+  };
+  // A process that exits runs no timer any more. One listener for the life of the process, as there is one standard output.
+  process.on("exit", flushSync);
   return {
     write(line) {
       batch += line;
@@ -63,9 +77,6 @@ function background(descriptor: number): LogDestination {
       if (isWriting) waiting.push(done);
       else done();
     },
-    flushSync() {
-      hand();
-      stream.flushSync();
-    },
+    flushSync,
   };
 }
