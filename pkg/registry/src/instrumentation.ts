@@ -83,10 +83,11 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
       case "registration": {
         const { state, previous } = event;
         const { instance, error } = event.registration;
-        if (state === "lost") log.warn("registration lost; registering again", { instance: instance.id, error });
-        else if (state === "registered" && previous === "lost") {
-          log.info("registered again", { instance: instance.id });
-        }
+        const { id, host, ports } = instance;
+        if (state === "lost") log.warn("registration lost; registering again", { instance: id, error });
+        if (state === "registered")
+          log.info(previous === "lost" ? "registered again" : "registered", { instance: id, host, ports });
+        if (state === "left" && !error) log.info("deregistered", { instance: id });
         return;
       }
       case "deregistration_failed":

@@ -53,9 +53,8 @@ export class SelfRegistration {
       readyPath: endpoints.find(({ protocol, readyPath }) => protocol === "http" && readyPath !== undefined)?.readyPath,
     });
     const { state, error } = this.registration;
-    const { host, ports, id } = this.registration.instance;
-    if (state === "registered") log.info("registered", { instance: id, host, ports });
-    else log.warn("not registered yet; trying again in the background", { instance: id, host, ports, error });
+    if (state === "pending")
+      log.warn("not registered yet; trying again in the background", { instance: info.instanceId, error });
   }
 
   /** Never fails: an entry that cannot be taken out now ends when its heartbeats stop, and the app has more to stop. */
@@ -64,13 +63,12 @@ export class SelfRegistration {
   }
 
   async #leave(signal: AbortSignal): Promise<void> {
-    const { log, errors } = this.#options;
+    const { errors } = this.#options;
     const registration = this.registration;
     if (!registration) return; // one whose join failed or was cancelled has been taken back by the registry
     const attributes = { instance: registration.instance.id };
     try {
       await registration.deregister({ signal });
-      log.info("deregistered", attributes);
     } catch (error) {
       errors.report(error, { origin: "lifecycle", severity: "warning", attributes });
     }

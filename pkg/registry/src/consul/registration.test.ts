@@ -264,6 +264,28 @@ describe("a registration in Consul", limits, () => {
     assert.equal((await registering).state, "left");
   });
 
+  it("does not wait for a heartbeat, or an isReady, that hangs", async () => {
+    await using test = await kept(fine, { requestTimeoutMs: 60_000 });
+    let isReady: () => boolean | Promise<boolean> = () => true;
+    const first = await test.own.register(instance, { isReady: () => isReady() });
+    test.agent.play((request) => (isAlive(request) ? "hang" : {}));
+    await test.agent.received(isAlive, test.agent.requests.filter(isAlive).length + 1);
+    await first.deregister();
+    test.agent.play(fine);
+    const second = await test.own.register(instance, { isReady: () => isReady() });
+    const asked = Promise.withResolvers<void>();
+    isReady = () => {
+      asked.resolve();
+      return Promise.withResolvers<boolean>().promise;
+    };
+    await asked.promise;
+    await second.deregister();
+    assert.deepEqual(
+      test.events.filter(({ type }) => type === "registration_failed"),
+      [],
+    );
+  });
+
   it("takes back a registration that was given up", async () => {
     const held = Promise.withResolvers<ScriptedAnswer>();
     await using test = await kept((request) => (isRegister(request) ? held.promise : {}), { requestTimeoutMs: 5_000 });

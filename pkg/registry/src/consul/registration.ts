@@ -38,7 +38,7 @@ export class KeptRegistration implements Registration {
   #error: AppError | undefined;
   #loop: Promise<void> = Promise.resolve();
   #left: Promise<void> | undefined;
-  /** Whether the agent may have it: a request was sent that was not refused for good. */
+  /** Whether the agent may have it: a registration was sent that was not refused for good. */
   #maybeThere = false;
 
   constructor(instance: Instance, options: KeptRegistrationOptions) {
@@ -69,10 +69,11 @@ export class KeptRegistration implements Registration {
   }
 
   async #keep(): Promise<void> {
-    const heartbeatMs = this.#options.ttlMs / beatsPerTtl;
-    const { clock, random } = this.#options;
+    const { clock, random, ttlMs } = this.#options;
+    const { signal } = this.#leaving;
+    const heartbeatMs = ttlMs / beatsPerTtl;
     let failures = 0;
-    while (!this.#leaving.signal.aborted) {
+    while (!signal.aborted) {
       let delayMs = heartbeatMs * (0.9 + 0.2 * random());
       try {
         if (this.#state === "registered") await this.#beat();
@@ -81,6 +82,7 @@ export class KeptRegistration implements Registration {
         this.#become("registered");
         this.#firstTry.resolve();
       } catch (thrown) {
+        if (signal.aborted) return;
         const error = AppError.from(thrown);
         const wasRegistered = this.#state === "registered";
         this.#fail(error, ++failures);
@@ -89,23 +91,26 @@ export class KeptRegistration implements Registration {
         if (wasRegistered && isAnswer(error)) delayMs = 0;
         else delayMs = backoffDelayMs(failures, { baseDelayMs: firstRetryMs, maxDelayMs: heartbeatMs, random });
       }
-      await sleep(clock, delayMs, { signal: this.#leaving.signal }).catch(() => undefined); // woken to leave
+      await sleep(clock, delayMs, { signal }).catch(() => undefined); // woken to leave
     }
   }
 
   async #register(): Promise<void> {
-    const { client } = this.#options;
+    const definition = toServiceDefinition(this.instance, await this.#checks());
     this.#maybeThere = true;
-    await client.registerService(toServiceDefinition(this.instance, await this.#checks()));
+    // Not cut short by leaving: whether it arrived must be known before the entry is taken out.
+    await this.#options.client.registerService(definition);
     await this.#beat(); // checks that were there before have kept their old status
   }
 
   async #beat(): Promise<void> {
     const { client } = this.#options;
-    await client.updateCheck(this.#checkId("alive"), "passing", "heartbeats arrive");
+    const { signal } = this.#leaving;
+    await client.updateCheck(this.#checkId("alive"), "passing", "heartbeats arrive", { signal });
     const isReady = await this.#askReady();
     // The texts are fixed: a changed one would be written through the whole cluster and wake all watches.
-    await client.updateCheck(this.#checkId("ready"), isReady ? "passing" : "critical", isReady ? "ready" : "not ready");
+    const [status, output] = isReady ? (["passing", "ready"] as const) : (["critical", "not ready"] as const);
+    await client.updateCheck(this.#checkId("ready"), status, output, { signal });
   }
 
   async #checks(): Promise<CheckDefinition[]> {
@@ -131,7 +136,7 @@ export class KeptRegistration implements Registration {
 
   #askReady(): Promise<boolean> {
     const { isReady, clock, requestTimeoutMs } = this.#options;
-    return askReadiness(isReady, { clock, limitMs: requestTimeoutMs });
+    return abortable(askReadiness(isReady, { clock, limitMs: requestTimeoutMs }), this.#leaving.signal);
   }
 
   #fail(error: AppError, failures: number): void {
@@ -147,13 +152,13 @@ export class KeptRegistration implements Registration {
     this.#firstTry.resolve();
   }
 
-  /** Ends the heartbeats, waits for the request in flight, which could else register it again, and takes it out. */
+  /** Ends the heartbeats, waits for a registration in flight, which could else come after, and takes it out. */
   async #leave(): Promise<void> {
-    const wasAccepted = this.#state === "registered" || this.#state === "lost";
     this.#leaving.abort(new Error("the instance is being deregistered"));
     await this.#loop;
     this.#firstTry.resolve();
     if (this.#state === "left") return;
+    const wasAccepted = this.#state !== "pending";
     try {
       if (this.#maybeThere) await this.#options.client.deregisterService(this.instance.id);
     } catch (error) {
