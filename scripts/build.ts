@@ -1,7 +1,7 @@
 // Builds the packages into dist/ folders that any Node and any TypeScript can use.
 // usage: npm run build [-- kernel registry]
 import { spawnSync } from "node:child_process";
-import { existsSync, globSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, globSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { replaceSpecifiers } from "./layers/imports.ts";
 
@@ -22,6 +22,7 @@ if (status !== 0) process.exit(status ?? 1);
 // The compiler writes .js for .ts into code, but not into declarations.
 let written = 0;
 for (const folder of packages.filter((path) => existsSync(join(root, path, "dist")))) {
+  copyFileSync(join(root, "LICENSE"), join(root, folder, "LICENSE")); // every tarball carries its licence
   for (const file of globSync("dist/**/*.d.ts", { cwd: join(root, folder) })) {
     const path = join(root, folder, file);
     const text = readFileSync(path, "utf8");
