@@ -153,7 +153,7 @@ export function registryCheck(registry: Registry): HealthCheck {
     critical: false,
     run() {
       const { registrations, services } = registry.stats();
-      const lost = registrations.find(({ state }) => state !== "registered");
+      const lost = registrations.find(({ error }) => error !== undefined); // none while the first try is under way
       if (lost) throw unconfirmed(`${lost.instance.id} is ${lost.state}`, lost.error);
       const failing = services.find(({ error }) => error !== undefined);
       if (failing) throw unconfirmed(`the instances of ${failing.service} cannot be confirmed`, failing.error);

@@ -191,6 +191,8 @@ describe("registryModule", limits, () => {
       assert.equal(checks[0]!.TTL, "9000ms");
       assert.equal(checks[2]!.HTTP, "http://127.0.0.1:3000/ready");
       assert.equal(JSON.stringify(app.log.lines).includes("s3cret"), false);
+      assert.deepEqual(app.log.withMessage("health check failed"), []);
+      assert.equal(app.log.withMessage("registered").length, 1);
     });
   }
 
