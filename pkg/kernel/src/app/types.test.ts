@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { describe, it } from "node:test";
+import { z } from "zod";
+import { coreModule, errorReporters, healthChecks, logger } from "../core-module.ts";
+import { defineSettings } from "../config/settings.ts";
+import type { Logger } from "../logger/logger.ts";
+import { testApp } from "../testing/test-app.ts";
+import { type App, createApp } from "./app.ts";
+import { defineModule, provider } from "./provider.ts";
+import { token } from "./token.ts";
+import { clock } from "./tokens.ts";
+
+interface Store {
+  readonly size: number;
+  close(): void;
+}
+
+const store = token("store").of<Store>();
+const cache = token("cache").of<Map<string, string>>();
+const greeting = token("greeting").of<string>();
+const settings = defineSettings("notes", z.strictObject({ max: z.int().default(5) }));
+
+const provideStore = provider({ provides: store, create: () => ({ size: 1, close: () => {} }) });
+const provideGreeting = provider({
+  provides: greeting,
+  needs: { store, settings, log: logger, time: clock },
+  create: ({ store, settings, log, time }) =>
+    `${store.size} ${settings.max} ${log.isEnabled("info")} ${time.now() > 0}`,
+});
+const storeModule = defineModule("store", [provideStore]);
+const greetingModule = defineModule("greeting", [provideGreeting]);
+
+/** Compiles only where both types are the same. */
+function same<A, B>(..._proof: [A] extends [B] ? ([B] extends [A] ? [] : [never]) : [never]): void {}
+
+// The compiler is the test here: each line marked as an error must be one, and no other may.
+describe("the types of a provider", () => {
+  it("are inferred from tokens, in create and in every hook, without an annotation", async () => {
+    const values: unknown[] = [];
+    const part = provider({
+      provides: store,
+      needs: { text: greeting, log: logger, checks: healthChecks, settings },
+      create({ text, log, checks, settings }, { signal }) {
+        same<typeof text, string>();
+        same<typeof log, Logger>();
+        same<(typeof checks)[number]["name"], string>();
+        same<typeof settings, { max: number }>();
+        same<typeof signal, AbortSignal>();
+        values.push(text.length, checks.length, settings.max);
+        return { size: 2, close: () => values.push("closed") };
+      },
+      start(own, { signal }) {
+        same<typeof own, Store>();
+        same<typeof signal, AbortSignal>();
+      },
+      stop: (own) => own.close(),
+    });
+    const text = provider({ provides: greeting, create: () => "hello" });
+    const app = await testApp({ name: "types", modules: [coreModule, defineModule("notes", [part, text])] });
+    await app.stop();
+    assert.deepEqual(values, [5, 0, 5, "closed"]);
+  });
+
+  it("take a promise from create, and what is more than the token asks for", () => {
+    provider({ provides: store, create: async () => ({ size: 1, close: () => {}, extra: true }) });
+    provider({ provides: cache, create: () => new Map<string, string>(), start: async () => {}, drain: () => {} });
+  });
+
+  it("refuse a create that makes something else", () => {
+    // @ts-expect-error -- a number is no store
+    provider({ provides: store, create: () => 5 });
+    // @ts-expect-error -- nor is a promise of one that lacks its method
+    provider({ provides: store, create: async () => ({ size: 1 }) });
+    // @ts-expect-error -- one element of a list is made, not the list
+    provider({ provides: healthChecks, create: () => [{ name: "x", run: () => {} }] });
+  });
+
+  it("refuse a hook that expects another value", () => {
+    const made = { provides: store, create: (): Store => ({ size: 1, close: () => {} }) } as const;
+    // @ts-expect-error -- the value is a store
+    provider({ ...made, start: (value: string) => void value });
+    // @ts-expect-error -- the value is a store
+    provider({ ...made, stop: (value: number) => void value });
+    // @ts-expect-error -- a store has no such method
+    provider({ ...made, stop: (value) => value.shutDown() });
+  });
+
+  it("refuse needs used as something that they are not", () => {
+    provider({
+      provides: greeting,
+      needs: { store, settings },
+      create({ store, settings }) {
+        // @ts-expect-error -- size is a number
+        const size: string = store.size;
+        // @ts-expect-error -- settings are frozen and typed as their schema says
+        const max: string = settings.max;
+        return size + max;
+      },
+    });
+    provider({
+      provides: greeting,
+      needs: { store },
+      // @ts-expect-error -- it was not asked for
+      create: ({ cache }) => String(cache),
+    });
+    // @ts-expect-error -- a need is a token, not a name
+    provider({ provides: greeting, needs: { store: "store" }, create: () => "x" });
+  });
+});
+
+describe("the types of an app", () => {
+  it("take modules that provide all that they need, in any order and nesting", () => {
+    createApp({ name: "types", modules: [coreModule, storeModule, greetingModule] });
+    createApp({ name: "types", modules: [greetingModule, storeModule, coreModule] });
+    createApp({
+      name: "types",
+      modules: [defineModule("all", [greetingModule, defineModule("deep", [storeModule]), coreModule])],
+    });
+    createApp({ name: "types", modules: [] });
+    createApp({
+      name: "types",
+      modules: [defineModule("clocked", [provider({ provides: cache, needs: { clock }, create: () => new Map() })])],
+    });
+  });
+
+  it("need nobody to add to a list, and no provider for settings", () => {
+    const part = provider({ provides: greeting, needs: { errorReporters, settings }, create: () => "x" });
+    createApp({ name: "types", modules: [defineModule("notes", [part])] });
+  });
+
+  it("refuse modules of which one needs what no other provides", () => {
+    // @ts-expect-error -- nobody provides "store"
+    createApp({ name: "types", modules: [coreModule, greetingModule] });
+    // @ts-expect-error -- nobody provides "logger"
+    createApp({ name: "types", modules: [storeModule, greetingModule] });
+  });
+
+  it("give by get what is provided, with its type, and nothing else", async () => {
+    await using app = await testApp({
+      name: "types",
+      modules: [coreModule, storeModule, greetingModule],
+      expose: [greeting],
+    });
+    const text = app.get(greeting);
+    same<typeof text, string>();
+    assert.equal(text, "1 5 true true");
+    same<ReturnType<typeof app.get<Store, "store">>, Store>();
+    app.get(clock);
+    // @ts-expect-error -- no module provides "cache"
+    assert.throws(() => app.get(cache), { code: "ERR_APP_TOKEN" });
+    // @ts-expect-error -- a list is no one value
+    assert.throws(() => app.get(healthChecks), { code: "ERR_APP_TOKEN" });
+  });
+
+  it("let any app stand for an app, whatever it provides", () => {
+    const apps: readonly App<never>[] = [
+      createApp({ name: "types", modules: [storeModule] }),
+      createApp({ name: "types", modules: [] }),
+    ];
+    assert.equal(apps.length, 2);
+  });
+});
+
+describe("the message of the compiler", () => {
+  it("names each token that no module provides", async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "plinth-types-"));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const root = resolve(import.meta.dirname, "../../../..");
+    const program = `
+      import { coreModule, createApp, defineModule, provider, token } from ${JSON.stringify(resolve(import.meta.dirname, "../index.ts"))};
+      const pool = token("billing.pool").of<object>();
+      const mailer = token("billing.mailer").of<object>();
+      const invoices = token("invoices").of<object>();
+      const part = provider({ provides: invoices, needs: { pool, mailer }, create: ({ pool }) => pool });
+      createApp({ name: "billing", modules: [coreModule, defineModule("billing", [part])] });
+    `;
+    writeFileSync(join(folder, "main.mts"), program);
+    const config = {
+      extends: join(root, "tsconfig.json"),
+      compilerOptions: { typeRoots: [join(root, "node_modules/@types")] },
+      include: [],
+      files: ["main.mts"],
+    };
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+    const { code, output } = await run(join(root, "node_modules/.bin/tsc"), ["-p", folder]);
+    assert.notEqual(code, 0);
+    assert.match(output, /no module provides the token/);
+    assert.match(output, /"billing\.mailer" \| "billing\.pool"|"billing\.pool" \| "billing\.mailer"/);
+    assert.equal(output.match(/error TS/g)?.length, 1, output);
+  });
+});
+
+function run(file: string, args: readonly string[]): Promise<{ readonly code: unknown; readonly output: string }> {
+  const { promise, resolve } = Promise.withResolvers<{ readonly code: unknown; readonly output: string }>();
+  execFile(file, args, (error, stdout) => resolve({ code: error ? error.code : 0, output: stdout }));
+  return promise;
+}
