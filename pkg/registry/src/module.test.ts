@@ -203,7 +203,7 @@ describe("registryModule", limits, () => {
       expose: [health, metrics, errorBus],
       config: {
         environment: { PLINTH_CONSUL_ADDR: "127.0.0.1:1" },
-        defaults: { lifecycle: {}, registry: { ttlMs: 1_000 } },
+        defaults: { health: { cacheMs: 0 }, registry: { ttlMs: 1_000 } },
       },
     });
     assert.equal(app.log.withMessage("not registered yet; trying again in the background").length, 1);
