@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf } from "@plinth/kernel";
 import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
@@ -11,15 +11,8 @@ export const issuer = { name: "plinth-dev", audience: "plinth", algorithm: "ES25
  * so that tokens outlive a restart and `npm run token` needs no running platform.
  */
 export async function developmentKey(path: string): Promise<JWK> {
-  try {
-    return JSON.parse(await readFile(path, "utf8")) as JWK;
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) {
-      throw new Error(`the development key ${path} cannot be read: ${messageOf(error)}; delete it to get a new one`, {
-        cause: error,
-      });
-    }
-  }
+  const kept = await readKey(path);
+  if (kept) return kept;
   const { privateKey } = await generateKeyPair(issuer.algorithm, { extractable: true });
   const key: JWK = {
     ...(await exportJWK(privateKey)),
@@ -30,8 +23,30 @@ export async function developmentKey(path: string): Promise<JWK> {
   await mkdir(dirname(path), { recursive: true });
   const draft = `${path}.${process.pid}`;
   await writeFile(draft, JSON.stringify(key), { mode: 0o600 });
-  await rename(draft, path); // whole or not at all; of two at once the last one wins, before either has signed
-  return JSON.parse(await readFile(path, "utf8")) as JWK;
+  try {
+    await link(draft, path); // whole or not at all; of two at once the first one wins, and both use its key
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+  return (await readKey(path)) ?? key;
+}
+
+/** Undefined when there is none yet. */
+async function readKey(path: string): Promise<JWK | undefined> {
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as JWK;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw new Error(`the development key ${path} cannot be read: ${messageOf(error)}; delete it to get a new one`, {
+      cause: error,
+    });
+  }
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }
 
 /** The part of the key that verifies: what the JWKS publishes. */
