@@ -1,0 +1,127 @@
+import { compactVerify, errors, type JWSHeaderParameters } from "jose";
+import type { Identity } from "../headers/outgoing.ts";
+import type { KeySet } from "./key-set.ts";
+import { parseStrictObject } from "./strict-json.ts";
+
+/** Why a token is refused: a fixed word for the access log, never for the client. */
+export type TokenFault =
+  | "malformed"
+  | "header"
+  | "algorithm"
+  | "type"
+  | "key_unknown"
+  | "signature"
+  | "issuer"
+  | "audience"
+  | "subject"
+  | "scope"
+  | "expiry_missing"
+  | "expired"
+  | "not_yet_valid";
+
+export interface TokenRules {
+  readonly issuer: string;
+  readonly audiences: readonly string[];
+  readonly algorithms: readonly string[];
+  readonly clockSkewMs: number;
+}
+
+/** A token taken apart, with nothing verified yet. */
+export interface UnverifiedToken {
+  readonly header: JWSHeaderParameters;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+export interface VerifiedToken {
+  readonly identity: Identity;
+  /** When it expires, in milliseconds since the Unix epoch, without skew. */
+  readonly expiresAtMs: number;
+}
+
+export const maxTokenLength = 8_192;
+const maxKidBytes = 256;
+const types: ReadonlySet<unknown> = new Set([undefined, "jwt", "at+jwt", "application/at+jwt", "application/jwt"]);
+
+/** Takes a compact JWS apart, strictly: canonical base64url, valid UTF-8, objects whose members are there once. */
+export function takeApart(token: string): UnverifiedToken | "malformed" {
+  const parts = token.split(".");
+  const [head = "", body = "", signature = ""] = parts;
+  if (parts.length !== 3 || token.length > maxTokenLength || signature === "") return "malformed";
+  try {
+    for (const part of parts) if (Buffer.from(part, "base64url").toString("base64url") !== part) return "malformed";
+    return { header: parseStrictObject(utf8(head)), claims: parseStrictObject(utf8(body)) };
+  } catch {
+    return "malformed"; // whichever way: the client is told nothing more, and there is nothing more to log
+  }
+}
+
+/** What can be said against a token before any key is asked for. */
+export function headerFault(
+  { alg, typ, kid, crit, b64, ...rest }: JWSHeaderParameters,
+  algorithms: readonly string[],
+): TokenFault | undefined {
+  if (typeof alg !== "string" || !algorithms.includes(alg)) return "algorithm";
+  if (!types.has(typeof typ === "string" ? typ.toLowerCase() : typ)) return "type";
+  if (kid !== undefined && (typeof kid !== "string" || Buffer.byteLength(kid) > maxKidBytes)) return "header";
+  // Extensions that must be understood: none is. Keys that the token brings along (jwk, jku, x5c, x5u) are never looked at.
+  return crit !== undefined || b64 !== undefined || "enc" in rest || "zip" in rest ? "header" : undefined;
+}
+
+/** Whether one of the keys has signed the token: says what is wrong if not. */
+export async function verify(token: string, keys: KeySet, { algorithms }: TokenRules): Promise<TokenFault | undefined> {
+  try {
+    await compactVerify(token, keys.keyFor, { algorithms: [...algorithms] });
+    return undefined;
+  } catch (error) {
+    if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
+      return "key_unknown";
+    // A key that does not fit the algorithm, or cannot be imported, verifies nothing either.
+    return "signature";
+  }
+}
+
+/**
+ * Reads the claims of a token whose signature holds.
+ * @param nowMs - Milliseconds since the Unix epoch.
+ */
+export function checkClaims(
+  claims: Readonly<Record<string, unknown>>,
+  rules: TokenRules,
+  nowMs: number,
+): VerifiedToken | TokenFault {
+  const { iss, aud, sub, exp, nbf, iat, scope, scp } = claims;
+  if (iss !== rules.issuer) return "issuer";
+  if (!wordsOf(aud)?.some((one) => rules.audiences.includes(one))) return "audience";
+  if (typeof sub !== "string" || sub === "") return "subject";
+  if (!isSeconds(exp)) return "expiry_missing";
+  if (nowMs >= exp * 1e3 + rules.clockSkewMs) return "expired";
+  for (const from of [nbf, iat]) {
+    if (from === undefined) continue;
+    if (!isSeconds(from) || nowMs < from * 1e3 - rules.clockSkewMs) return "not_yet_valid";
+  }
+  const scopes = scopesOf(scope ?? scp);
+  if (scopes === undefined) return "scope";
+  return { identity: { issuer: rules.issuer, subject: sub, scopes }, expiresAtMs: exp * 1e3 };
+}
+
+/** Seconds since the epoch, up to the year 9999: `1e400` is Infinity to a JSON parser, and would never pass. */
+function isSeconds(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value < 253_402_300_800;
+}
+
+/** `scope` is words with spaces between (RFC 8693); `scp` of some issuers is a list. */
+function scopesOf(value: unknown): string[] | undefined {
+  if (value === undefined) return [];
+  const words = wordsOf(value);
+  return words?.flatMap((word) => word.split(" ")).filter((word) => word !== "");
+}
+
+/** One string, or a list of nothing but strings. */
+function wordsOf(value: unknown): string[] | undefined {
+  const words: unknown[] = Array.isArray(value) ? value : [value];
+  return words.every((word) => typeof word === "string") ? words : undefined;
+}
+
+function utf8(part: string): string {
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(part, "base64url"));
+}

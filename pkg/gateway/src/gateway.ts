@@ -1,0 +1,237 @@
+import {
+  type Clock,
+  createErrorBus,
+  createMetrics,
+  createTracing,
+  type ErrorBus,
+  type Logger,
+  type Metrics,
+  randomHex,
+  type Scheduled,
+  sleep,
+  systemClock,
+  type Tracing,
+} from "@plinth/kernel";
+import type { Registry } from "@plinth/registry";
+import { listen } from "@plinth/transport";
+import { Authenticator, type Issuer } from "./auth/authenticator.ts";
+import { createIssuers } from "./auth/issuers.ts";
+import { parseGatewayDocument } from "./config/document.ts";
+import type { GatewayDocument } from "./config/schema.ts";
+import { GatewayError } from "./errors.ts";
+import { type GatewaySettings, type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
+import type { RouteTable } from "./router/route-table.ts";
+import { type BuiltRoutes, buildRoutes } from "./server/build-routes.ts";
+import { Connections } from "./server/connections.ts";
+import type { GatewayCore } from "./server/core.ts";
+import { Deadlines } from "./server/deadlines.ts";
+import { createListener } from "./server/listener.ts";
+import { observeState } from "./server/observe-state.ts";
+import { Observer } from "./server/observer.ts";
+import type { Route } from "./server/route.ts";
+import { ServicePool } from "./upstream/service-pool.ts";
+import { createUndiciUpstream } from "./upstream/undici.ts";
+import type { UpstreamFactory } from "./upstream/upstream.ts";
+
+export interface GatewayOptions {
+  /** Routes and what they share. */
+  readonly document: GatewayDocument;
+  /** Where instances of services are found. It stays the caller's, to be closed after the gateway. */
+  readonly registry: Pick<Registry, "follow">;
+  /** Port, limits and times; see `gatewaySettings`. Default: every default. */
+  readonly settings?: GatewaySettingsInput;
+  /** Access log and warnings. Default: none. */
+  readonly log?: Logger;
+  /** Default: metrics of its own, which nobody sees. */
+  readonly metrics?: Metrics;
+  /** Default: ids without export. */
+  readonly tracing?: Tracing;
+  /** Default: an error bus of its own, which nobody hears. */
+  readonly errors?: ErrorBus;
+  /** Default: the system's. */
+  readonly clock?: Clock;
+  /** Makes the HTTP client for an instance. Default: undici's. */
+  readonly createUpstream?: UpstreamFactory;
+}
+
+/** An HTTP/1.1 gateway in front of services. */
+export interface Gateway {
+  readonly host: string;
+  /** The port bound; 0 before `listen`. */
+  readonly port: number;
+  /**
+   * Begins to fetch keys and to follow services, waits a moment for the registry's first answers, and listens.
+   * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` or `ERR_LISTEN_ADDRESS`; {@link GatewayError} `ERR_GATEWAY_STATE` after `close`.
+   */
+  listen(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** From now on each reply ends its connection, while new ones are still served. */
+  announceDrain(): void;
+  /** Stops accepting and resolves when every request has been answered; what is left when `signal` aborts is cut off. */
+  drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Cuts off whatever is left and closes the connections to instances. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** How long `listen` waits for the registry to know the services: after that they are answered with 503 until it does. */
+const firstAnswersMs = 2_000;
+const sweepMs = 1_000;
+/** A client that has just connected has this long to begin its request when the gateway stops accepting. */
+const freshGraceMs = 250;
+
+/**
+ * Makes a gateway. Nothing is opened yet.
+ *
+ * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault of the document.
+ * @example
+ * const gateway = createGateway({ document: { routes: [hello] }, registry });
+ * await gateway.listen();
+ */
+export function createGateway(options: GatewayOptions): Gateway {
+  return new HttpGateway(options);
+}
+
+class HttpGateway implements Gateway, GatewayCore {
+  readonly host: string;
+  port = 0;
+  readonly table: RouteTable<Route>;
+  readonly authenticator: Authenticator;
+  readonly observer: Observer;
+  readonly deadlines: Deadlines;
+  readonly clock: Clock;
+  readonly tracing: Tracing;
+  readonly errors: ErrorBus;
+  readonly maxHeaderLines: number;
+  readonly viaName = `plinth-${randomHex(6)}`;
+  readonly via = `1.1 ${this.viaName}`;
+  isDraining = false;
+  isStopping = false;
+  inFlight = 0;
+  readonly #settings: GatewaySettings;
+  readonly #log: Logger | undefined;
+  readonly #issuers: readonly Issuer[];
+  readonly #routes: BuiltRoutes;
+  readonly #connections = new Connections();
+  readonly #server;
+  #sweep: Scheduled | undefined;
+  #drained: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: GatewayOptions) {
+    const {
+      registry,
+      log,
+      clock = systemClock,
+      metrics = createMetrics(),
+      createUpstream = createUndiciUpstream,
+    } = options;
+    const settings = toGatewaySettings(options.settings);
+    const document = parseGatewayDocument(options.document);
+    this.#settings = settings;
+    this.#log = log;
+    this.host = settings.host;
+    this.clock = clock;
+    this.tracing = options.tracing ?? createTracing();
+    this.errors = options.errors ?? createErrorBus({ clock });
+    this.maxHeaderLines = settings.maxHeaderLines;
+    this.deadlines = new Deadlines(clock);
+    this.observer = new Observer(metrics, settings.accessLog ? log : undefined);
+    this.#issuers = createIssuers(document.jwt, { jwksUrls: settings.jwksUrls, clock, log, metrics });
+    this.authenticator = new Authenticator(this.#issuers, clock);
+    const createPool = (service: string): ServicePool =>
+      new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream });
+    this.#routes = buildRoutes(document, { clock, deadlines: this.deadlines, createPool });
+    this.table = this.#routes.table;
+    this.#server = createListener(this, this.#connections, settings);
+    observeState(metrics, this.#routes, () => this.inFlight);
+  }
+
+  counted(by: 1 | -1): void {
+    this.inFlight += by;
+    // A reply that had begun before the drain left its connection open.
+    if (by < 0 && this.#drained) setImmediate(() => this.#connections.endIdle(false));
+  }
+
+  async listen({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#drained || this.#closed) {
+      throw new GatewayError(
+        "ERR_GATEWAY_STATE",
+        "failed_precondition",
+        "the gateway was drained or closed before; create a new one to listen again",
+      );
+    }
+    for (const { keys } of this.#issuers) keys.start();
+    await this.#firstAnswers(signal);
+    this.#sweepLater();
+    this.port = await listen(this.#server, {
+      host: this.host,
+      port: this.#settings.port,
+      variable: "PLINTH_GATEWAY_PORT",
+    });
+  }
+
+  announceDrain(): void {
+    this.isDraining = true;
+  }
+
+  drain({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return (this.#drained ??= this.#drain(signal));
+  }
+
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async #drain(signal: AbortSignal | undefined): Promise<void> {
+    this.announceDrain();
+    if (!this.#server.listening) return;
+    const ended = Promise.withResolvers<void>();
+    this.#server.close((error) => (error ? ended.reject(error) : ended.resolve()));
+    this.#connections.endIdle(false);
+    const grace = this.clock.schedule(freshGraceMs, () => this.#connections.endIdle(true));
+    const cutOff = (): void => this.#cutOff();
+    signal?.addEventListener("abort", cutOff, { once: true });
+    if (signal?.aborted === true) cutOff();
+    await ended.promise;
+    grace.cancel();
+    signal?.removeEventListener("abort", cutOff);
+  }
+
+  async #close(): Promise<void> {
+    this.#sweep?.cancel();
+    for (const { keys } of this.#issuers) keys.close();
+    const drained = this.drain();
+    this.#cutOff();
+    await drained;
+    for (const pool of this.#routes.pools) pool.destroy();
+    await Promise.all(this.#routes.pools.map((pool) => pool.close()));
+  }
+
+  #cutOff(): void {
+    this.isStopping = true;
+    this.#connections.destroy();
+  }
+
+  async #firstAnswers(signal: AbortSignal | undefined): Promise<void> {
+    const answered = Promise.allSettled(this.#routes.pools.map(({ ready }) => ready)).then(() => true);
+    const giveUp = new AbortController();
+    const late = sleep(this.clock, firstAnswersMs, {
+      signal: signal ? AbortSignal.any([signal, giveUp.signal]) : giveUp.signal,
+    });
+    try {
+      const known = await Promise.race([answered, late]);
+      if (known !== true) this.#log?.warn("the registry has not told about all services yet; listening all the same");
+    } finally {
+      giveUp.abort(new Error("no longer waited for"));
+      await Promise.allSettled([late]);
+    }
+  }
+
+  /** Instances that have gone are let go also when no request comes for their service. */
+  #sweepLater(): void {
+    const sweep = (): void => {
+      for (const pool of this.#routes.pools) pool.refresh();
+      this.#sweepLater();
+    };
+    this.#sweep = this.clock.schedule(sweepMs, sweep, { keepAlive: false });
+  }
+}

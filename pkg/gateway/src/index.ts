@@ -1,0 +1,17 @@
+export { createGateway, type Gateway, type GatewayOptions } from "./gateway.ts";
+export { readGatewayDocument } from "./config/document.ts";
+export { gatewayDocument, type GatewayDocument } from "./config/schema.ts";
+export { GatewayConfigError, GatewayError, type GatewayErrorCode } from "./errors.ts";
+export { gatewaySettings, type GatewaySettings } from "./options.ts";
+export { type Reason, type ReasonEntry, reasons } from "./reasons.ts";
+export { canonicalPath } from "./path.ts";
+export type {
+  FailureKind,
+  Upstream,
+  UpstreamCall,
+  UpstreamFactory,
+  UpstreamFailure,
+  UpstreamHandlers,
+  UpstreamOptions,
+  UpstreamRequest,
+} from "./upstream/upstream.ts";

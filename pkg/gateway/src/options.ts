@@ -1,0 +1,71 @@
+import { defineSettings, type ValueOf } from "@plinth/kernel";
+import { z } from "zod";
+
+const ms = (description: string): z.ZodInt => z.int().min(1).max(86_400_000).meta({ description });
+
+const upstreamSchema = z.strictObject({
+  connectTimeoutMs: ms("Time to connect to an instance, in ms.").default(2_000),
+  headersTimeoutMs: ms("Time until an instance sends the head of its reply, in ms.").default(15_000),
+  bodyGapMs: ms("Longest pause within the body of a reply, in ms.").default(30_000),
+  maxConnections: z
+    .int()
+    .min(1)
+    .max(65_535)
+    .default(1_024)
+    .meta({ description: "Connections to one instance, which are requests at one time as well." }),
+});
+
+const schema = z
+  .strictObject({
+    host: z
+      .string()
+      .min(1)
+      .default("127.0.0.1")
+      .meta({ description: "Address that the gateway binds; 0.0.0.0 for all." }),
+    port: z
+      .int()
+      .min(0)
+      .max(65_535)
+      .default(8_080)
+      .meta({ description: "Port of the gateway's traffic; 0 takes a free one." }),
+    routes: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: "The gateway's document, a YAML file: routes and what they share." }),
+    jwksUrls: z.record(z.string(), z.string()).default({}).meta({
+      description: "URLs of key sets by provider name; each takes the place of the document's `jwt.NAME.jwks`.",
+    }),
+    headersTimeoutMs: ms("Time for a request's head to arrive, in ms.").default(10_000),
+    requestTimeoutMs: ms("Time for a whole request to arrive, in ms; at least headersTimeoutMs.").default(120_000),
+    keepAliveTimeoutMs: ms("How long a client's connection is kept without a request, in ms.").default(65_000),
+    idleTimeoutMs: ms(
+      "How long a client's connection may stand still within a request or reply, in ms; longer than all upstream limits.",
+    ).default(60_000),
+    maxHeaderBytes: z
+      .int()
+      .min(1_024)
+      .max(262_144)
+      .default(16_384)
+      .meta({ description: "Largest request head, in bytes." }),
+    maxHeaderLines: z.int().min(1).max(1_000).default(100).meta({ description: "Most header lines of a request." }),
+    accessLog: z.boolean().default(true).meta({ description: "Write one line for each request, at level info." }),
+    upstream: upstreamSchema.prefault({}),
+  })
+  .refine(({ headersTimeoutMs, requestTimeoutMs }) => requestTimeoutMs >= headersTimeoutMs, {
+    path: ["requestTimeoutMs"],
+    message: "expected at least headersTimeoutMs",
+  });
+
+/** Settings of the process; what is routed where stands in the document that `gateway.routes` names. */
+export const gatewaySettings = defineSettings("gateway", schema);
+
+export type GatewaySettings = ValueOf<typeof gatewaySettings>;
+
+/** Settings as they may be given in code. */
+export type GatewaySettingsInput = z.input<typeof schema>;
+
+/** Settings given in code, with the defaults for those left out. */
+export function toGatewaySettings(given: GatewaySettingsInput = {}): GatewaySettings {
+  return schema.parse(given);
+}

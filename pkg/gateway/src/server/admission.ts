@@ -1,0 +1,120 @@
+import type { AuthRefusal, Caller } from "../auth/authenticator.ts";
+import { challengeFor } from "../auth/challenge.ts";
+import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
+import type { Reason } from "../reasons.ts";
+import type { Found } from "../router/route-table.ts";
+import type { Exchange } from "./exchange.ts";
+import { Forwarding } from "./forwarding.ts";
+import { RequestBody } from "./request-body.ts";
+import { addressKey, rewritePath, type Route } from "./route.ts";
+
+/** What is known of a request when its route has been found. */
+interface Matched {
+  readonly route: Route;
+  readonly head: RequestHead;
+  /** Path and query for the service. */
+  readonly target: string;
+}
+
+/** What a request must pass before it is forwarded, in order: head, route, token, limit. */
+export function admit(exchange: Exchange): void {
+  const { core } = exchange;
+  const head = readRequestHead(exchange.request, core.maxHeaderLines);
+  if ("reason" in head) {
+    exchange.refuse(head.reason, head.detail);
+    return;
+  }
+  exchange.path = head.path;
+  if (head.via !== "" && head.via.includes(core.viaName)) {
+    exchange.refuse("loop_detected");
+    return;
+  }
+  const found = core.table.find(head.hostName, exchange.method, head.path);
+  if (found === undefined) exchange.refuse("route_not_found");
+  else if ("allow" in found) exchange.refuse("method_not_allowed", undefined, ["allow", found.allow]);
+  else checkRoute(exchange, found, head);
+}
+
+function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Found<Route>, head: RequestHead): void {
+  exchange.route = route;
+  exchange.template = template;
+  route.deadlines?.add(exchange, exchange.startedAtMs);
+  if (head.upgrade !== undefined && head.upgrade !== "h2c") {
+    exchange.refuse("upgrade_unsupported");
+    return;
+  }
+  if (head.bodyLength !== undefined && head.bodyLength > route.maxBodyBytes) {
+    exchange.refuse("body_too_large");
+    return;
+  }
+  const path =
+    route.rewritePrefix === undefined ? head.path : rewritePath(head.path, prefixSegments, route.rewritePrefix);
+  if (path === undefined) {
+    exchange.refuse("invalid_target", "the path cannot be rewritten in one way only");
+    return;
+  }
+  const matched = { route, head, target: head.query === "" ? path : path + head.query };
+  if (route.auth) authenticate(exchange, matched);
+  else checkLimit(exchange, matched, undefined);
+}
+
+function authenticate(exchange: Exchange, matched: Matched): void {
+  const verdict = exchange.core.authenticator.authenticate(matched.head.authorization);
+  if (!(verdict instanceof Promise)) {
+    checkCaller(exchange, matched, verdict);
+    return;
+  }
+  verdict
+    .then((settled) => {
+      // The client may have left, or the time may be up, while the token was checked.
+      if (!exchange.isFinished && !exchange.response.headersSent) checkCaller(exchange, matched, settled);
+    })
+    .catch((error: unknown) => exchange.fault(error));
+}
+
+function checkCaller(exchange: Exchange, matched: Matched, verdict: Caller | AuthRefusal): void {
+  const needed = matched.route.auth?.scopes ?? [];
+  if ("reason" in verdict) {
+    exchange.authFault = verdict.fault;
+    refuseCaller(exchange, verdict.reason, needed);
+    return;
+  }
+  const { scopes } = verdict.identity;
+  if (needed.every((scope) => scopes.includes(scope))) checkLimit(exchange, matched, verdict);
+  else refuseCaller(exchange, "scope_missing", needed);
+}
+
+function refuseCaller(exchange: Exchange, reason: Reason, needed: readonly string[]): void {
+  const challenge = challengeFor(reason, needed);
+  exchange.refuse(reason, undefined, challenge === undefined ? ["retry-after", "1"] : ["www-authenticate", challenge]);
+}
+
+function checkLimit(exchange: Exchange, matched: Matched, caller: Caller | undefined): void {
+  const { limit } = matched.route;
+  if (limit) {
+    const key = (limit.by === "subject" && caller?.limitKey) || addressKey(exchange.clientAddress);
+    const { allowed, remaining, resetMs, retryAfterMs } = limit.limiter.take(key);
+    const state = `"${limit.name}";r=${remaining};t=${Math.ceil(resetMs / 1e3)}`;
+    exchange.limitHeaders = ["ratelimit-policy", limit.policyHeader, "ratelimit", state];
+    if (!allowed) {
+      exchange.refuse("rate_limited", undefined, ["retry-after", `${Math.ceil(retryAfterMs / 1e3)}`]);
+      return;
+    }
+  }
+  forward(exchange, matched, caller);
+}
+
+function forward(exchange: Exchange, { route, head, target }: Matched, caller: Caller | undefined): void {
+  if (head.bodyLength !== 0) {
+    exchange.body = new RequestBody({
+      request: exchange.request,
+      maxBytes: route.maxBodyBytes,
+      onStart: () => {
+        if (exchange.expectsContinue) exchange.response.writeContinue();
+      },
+      onTooLarge: () => exchange.refuse("body_too_large"),
+    });
+  }
+  exchange.forwarding = new Forwarding(exchange, route, head, { target, identity: caller?.headers });
+  exchange.forwarding.send();
+}

@@ -1,0 +1,39 @@
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Exchange } from "./exchange.ts";
+
+/** The open connections of clients, and what is under way on each. */
+export class Connections {
+  readonly #open = new Set<Socket>();
+  readonly #latest = new WeakMap<Duplex, Exchange>();
+
+  opened(socket: Socket): void {
+    this.#open.add(socket);
+    socket.once("close", () => this.#open.delete(socket));
+  }
+
+  began(exchange: Exchange): void {
+    this.#latest.set(exchange.request.socket, exchange);
+  }
+
+  /** The newest exchange of a connection, if it is not over. */
+  current(socket: Duplex): Exchange | undefined {
+    const exchange = this.#latest.get(socket);
+    return exchange?.isFinished === false ? exchange : undefined;
+  }
+
+  /**
+   * Closes the connections on which nothing is under way.
+   * @param andFresh - Those too on which no byte has come yet, whose first request may be on its way.
+   */
+  endIdle(andFresh: boolean): void {
+    for (const socket of this.#open) {
+      if (!this.current(socket) && (andFresh || socket.bytesRead > 0)) socket.destroy();
+    }
+  }
+
+  /** Breaks off everything. */
+  destroy(): void {
+    for (const socket of this.#open) socket.destroy();
+  }
+}

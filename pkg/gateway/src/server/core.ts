@@ -1,0 +1,28 @@
+import type { Clock, ErrorBus, Tracing } from "@plinth/kernel";
+import type { Authenticator } from "../auth/authenticator.ts";
+import type { RouteTable } from "../router/route-table.ts";
+import type { Deadlines } from "./deadlines.ts";
+import type { Observer } from "./observer.ts";
+import type { Route } from "./route.ts";
+
+/** What every exchange works with. */
+export interface GatewayCore {
+  readonly table: RouteTable<Route>;
+  readonly authenticator: Authenticator;
+  readonly observer: Observer;
+  readonly deadlines: Deadlines;
+  readonly clock: Clock;
+  readonly tracing: Tracing;
+  readonly errors: ErrorBus;
+  readonly maxHeaderLines: number;
+  /** Name of this process in Via, unlike any other's. */
+  readonly viaName: string;
+  /** What this process adds to Via. */
+  readonly via: string;
+  /** From now on each reply ends its connection. */
+  readonly isDraining: boolean;
+  /** What is still under way is being broken off. */
+  readonly isStopping: boolean;
+  /** An exchange has begun or ended. */
+  counted(by: 1 | -1): void;
+}

@@ -1,0 +1,138 @@
+import { type IncomingMessage, ServerResponse } from "node:http";
+import { randomHex, type RequestContext, type Span } from "@plinth/kernel";
+import { type Reason, reasonOf } from "../reasons.ts";
+import { admit } from "./admission.ts";
+import type { GatewayCore } from "./core.ts";
+import type { DeadlineList, Expiring } from "./deadlines.ts";
+import type { Forwarding } from "./forwarding.ts";
+import { methodLabel } from "./observer.ts";
+import { answer, awaitUpload } from "./own-reply.ts";
+import type { RequestBody } from "./request-body.ts";
+import { plainAddress, type Route } from "./route.ts";
+
+/** The reply of a request, which knows its exchange: listeners need no closures. */
+export class GatewayResponse extends ServerResponse {
+  exchange: Exchange | undefined;
+}
+
+/** One request from its head to the end of its reply: what its stages share, and the ways that it can end. */
+export class Exchange implements RequestContext, Expiring {
+  readonly core: GatewayCore;
+  readonly request: IncomingMessage;
+  readonly response: GatewayResponse;
+  readonly requestId = randomHex(16);
+  readonly span: Span;
+  readonly startedAtMs: number;
+  readonly clientAddress: string;
+  readonly method: string;
+  /** The client waits to be told to send its body. */
+  readonly expectsContinue: boolean;
+  /** Canonical, once it is known. */
+  path = "";
+  route: Route | undefined;
+  /** The pattern that matched. */
+  template: string | undefined;
+  /** Why the gateway answers itself, or cut the reply off. */
+  reason: Reason | undefined;
+  /** Which rule the token broke. */
+  authFault: string | undefined;
+  /** Fields of the limit that the reply shows. */
+  limitHeaders: string[] | undefined;
+  body: RequestBody | undefined;
+  forwarding: Forwarding | undefined;
+  /** Of the reply's body, given to the client's connection. */
+  bytes = 0;
+  /** The parser has given up on the client's connection: nothing more can be read from it. */
+  isDeaf = false;
+  isFinished = false;
+
+  expiresAtMs = 0;
+  before: Expiring | undefined;
+  after: Expiring | undefined;
+  list: DeadlineList | undefined;
+
+  constructor(core: GatewayCore, request: IncomingMessage, response: GatewayResponse, expectsContinue: boolean) {
+    this.core = core;
+    this.request = request;
+    this.response = response;
+    this.method = request.method ?? "";
+    this.expectsContinue = expectsContinue;
+    this.startedAtMs = core.clock.monotonicMs();
+    this.clientAddress = plainAddress(request.socket.remoteAddress);
+    // A trace begins here: what a stranger says about traces and sampling is not taken over.
+    this.span = core.tracing.startSpan(methodLabel(this.method), { kind: "server", parent: null });
+    core.counted(1);
+    response.exchange = this;
+    response.on("close", onClose);
+    // A pipelined reply has no socket yet, and would not hear that its client has left.
+    if (response.socket === null) request.socket.once("close", () => this.finish());
+  }
+
+  /** Takes the request as far as it goes without waiting. */
+  begin(): void {
+    try {
+      admit(this);
+    } catch (error) {
+      this.fault(error);
+    }
+  }
+
+  /** Answers without the service, or breaks off when the reply has begun. */
+  refuse(reason: Reason, detail?: string, headers: readonly string[] = []): void {
+    if (this.isFinished) return;
+    this.forwarding?.abort();
+    this.list?.remove(this);
+    this.body?.destroy();
+    if (this.response.headersSent) this.cutOff(reason);
+    else {
+      this.reason = reason;
+      answer(this, reason, detail, headers);
+    }
+  }
+
+  /** The route's time is up. */
+  expire(): void {
+    this.refuse(this.response.headersSent ? "reply_stalled" : "deadline_exceeded");
+  }
+
+  /** The parser has refused what came after the head, or the connection is broken. */
+  breakOff(reason: Reason | undefined): void {
+    this.isDeaf = true;
+    if (reason === undefined || this.request.complete) this.response.destroy();
+    else this.refuse(reason);
+  }
+
+  /** Resets the connection: a clean end would make half a reply look whole. */
+  cutOff(reason: Reason): void {
+    this.reason = reason;
+    this.response.destroy();
+  }
+
+  /** A fault of our own: the caller gets a 500 without its text, and the error bus has it. */
+  fault(error: unknown): void {
+    this.core.errors.report(error, { origin: "request", attributes: { route: this.route?.name ?? "unmatched" } });
+    this.refuse("gateway_error");
+  }
+
+  /** The reply has been sent, or its connection is gone. */
+  finish(): void {
+    if (this.isFinished) return;
+    this.isFinished = true;
+    const { core, response, request, forwarding, body } = this;
+    this.list?.remove(this);
+    const isWhole = response.writableFinished;
+    if (!isWhole) this.reason ??= core.isStopping ? "gateway_stopped" : "client_gone";
+    forwarding?.abort();
+    if (body && !request.complete) {
+      body.destroy();
+      if (!request.socket.destroyed) awaitUpload(this);
+    }
+    const status = isWhole || this.reason === undefined ? response.statusCode : reasonOf(this.reason).status;
+    core.observer.finished(this, status, core.clock.monotonicMs() - this.startedAtMs);
+    core.counted(-1);
+  }
+}
+
+function onClose(this: GatewayResponse): void {
+  this.exchange?.finish();
+}

@@ -1,0 +1,208 @@
+import { formatTraceparent, type Span } from "@plinth/kernel";
+import type { Outcome, Seat } from "@plinth/resilience";
+import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.ts";
+import { type ReplyHeaders, toClientHeaders } from "../headers/reply.ts";
+import type { RequestHead } from "../headers/request-head.ts";
+import { type Reason, reasonOf } from "../reasons.ts";
+import type { Endpoint } from "../upstream/service-pool.ts";
+import type { FailureKind, UpstreamCall, UpstreamFailure, UpstreamHandlers } from "../upstream/upstream.ts";
+import type { Exchange, GatewayResponse } from "./exchange.ts";
+import { methodLabel } from "./observer.ts";
+import type { Route } from "./route.ts";
+
+const reasonOfFailure: Readonly<Record<FailureKind, Reason>> = {
+  unreachable: "upstream_unreachable",
+  connect_timeout: "upstream_connect_timeout",
+  busy: "instances_busy",
+  timeout: "upstream_timeout",
+  reset: "upstream_reset",
+  stalled: "upstream_reset",
+  invalid: "upstream_invalid",
+  unsendable: "gateway_error",
+};
+
+/** Failures after which nothing can have happened at the instance. */
+const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>(["unreachable", "connect_timeout", "busy"]);
+const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+/** The body of a reply this small comes with its head; other heads are not kept waiting for their body. */
+const smallBodyBytes = 16_384;
+
+/** The second half of an exchange: one try at an instance, perhaps one more, and the reply back to the client. */
+export class Forwarding implements UpstreamHandlers {
+  readonly #exchange: Exchange;
+  readonly #route: Route;
+  readonly #head: RequestHead;
+  readonly #target: string;
+  readonly #identity: IdentityHeaders | undefined;
+  /** How many of the head's headers are the client's own. */
+  readonly #ownHeaders: number;
+  attempts = 0;
+  instanceId: string | undefined;
+  #seat: Seat<Endpoint> | undefined;
+  #call: UpstreamCall | undefined;
+  #span: Span | undefined;
+  #sentAtMs = 0;
+  /** Length that the reply's head gives; -1 when it gives none. */
+  #replyLength = -1;
+
+  /** @param options.target - Path and query for the service. */
+  constructor(
+    exchange: Exchange,
+    route: Route,
+    head: RequestHead,
+    options: { readonly target: string; readonly identity: IdentityHeaders | undefined },
+  ) {
+    this.#exchange = exchange;
+    this.#route = route;
+    this.#head = head;
+    this.#target = options.target;
+    this.#identity = options.identity;
+    this.#ownHeaders = head.headers.length;
+  }
+
+  /** @param except - The instance that was tried before. */
+  send(except?: Seat<Endpoint>): void {
+    const exchange = this.#exchange;
+    const { core, method } = exchange;
+    const route = this.#route;
+    const seat = route.pool.pick(except);
+    if (!seat) {
+      exchange.refuse("no_instance", undefined, ["retry-after", "1"]);
+      return;
+    }
+    this.#seat = seat;
+    this.attempts++;
+    this.instanceId = seat.member.instanceId;
+    this.#sentAtMs = core.clock.monotonicMs();
+    const span = core.tracing.startSpan(methodLabel(method), { kind: "client", parent: exchange.span });
+    this.#span = span;
+    if (span.sampled) {
+      span.setAttribute("http.request.method", methodLabel(method));
+      span.setAttribute("plinth.service", route.pool.service);
+      span.setAttribute("plinth.instance", seat.member.instanceId);
+    }
+    const head = this.#head;
+    head.headers.length = this.#ownHeaders;
+    const headers = addForwardingHeaders(head, {
+      clientAddress: exchange.clientAddress,
+      via: head.via === "" ? core.via : `${head.via}, ${core.via}`,
+      requestId: exchange.requestId,
+      traceparent: formatTraceparent(span),
+      timeoutMs: route.deadlines && Math.max(1, Math.floor(exchange.expiresAtMs - this.#sentAtMs)),
+      identity: this.#identity,
+      authorization: route.auth === undefined || route.auth.forwardToken ? head.authorization : undefined,
+    });
+    this.#call = seat.member.upstream.send(
+      { method, target: this.#target, headers, body: exchange.body ?? null },
+      this,
+    );
+  }
+
+  onHead(status: number, headers: ReplyHeaders): void {
+    const exchange = this.#exchange;
+    try {
+      const { response, core } = exchange;
+      core.observer.replied(this.#route.pool.service, core.clock.monotonicMs() - this.#sentAtMs);
+      if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
+      const flat = toClientHeaders(headers);
+      flat.push("x-request-id", exchange.requestId);
+      if (exchange.limitHeaders) flat.push(...exchange.limitHeaders);
+      if (core.isDraining) flat.push("connection", "close");
+      response.writeHead(status, flat);
+      const length = headers["content-length"];
+      if (typeof length === "string" && exchange.method !== "HEAD") this.#replyLength = Number(length);
+      if (this.#replyLength < 0 || this.#replyLength > smallBodyBytes) process.nextTick(flushHead, response);
+    } catch (error) {
+      exchange.fault(error);
+    }
+  }
+
+  onData(chunk: Buffer): boolean {
+    const exchange = this.#exchange;
+    const { response } = exchange;
+    exchange.bytes += chunk.length;
+    if (exchange.bytes === this.#replyLength) {
+      response.end(chunk);
+      return true;
+    }
+    if (response.write(chunk)) return true;
+    if (response.listenerCount("drain") === 0) response.on("drain", onDrain);
+    return false;
+  }
+
+  onEnd(): void {
+    this.#ended("reply");
+    const { response } = this.#exchange;
+    if (!response.writableEnded) response.end();
+  }
+
+  onFailure(failure: UpstreamFailure): void {
+    const exchange = this.#exchange;
+    try {
+      const { kind, cause } = failure;
+      const tried = this.#seat;
+      this.#span?.fail(cause ?? new Error("no connection could be opened"));
+      this.#ended(kind);
+      if (exchange.response.writableEnded) return; // the reply was complete before its connection failed
+      if (exchange.response.headersSent) exchange.cutOff(kind === "stalled" ? "reply_stalled" : "reply_cut_off");
+      else if (kind === "unsendable") exchange.fault(cause);
+      else if (this.#mayRetry(failure, tried)) {
+        exchange.core.observer.retried(this.#route.pool.service);
+        this.send(tried);
+      } else {
+        const reason = reasonOfFailure[kind];
+        exchange.refuse(reason, undefined, reasonOf(reason).status === 503 ? ["retry-after", "1"] : undefined);
+      }
+    } catch (error) {
+      exchange.fault(error);
+    }
+  }
+
+  /** Goes on reading the reply: the client has taken what it was given. */
+  resume(): void {
+    this.#call?.resume();
+  }
+
+  /** Breaks off what is under way at the instance, if anything is. */
+  abort(): void {
+    const call = this.#call;
+    if (!call) return;
+    this.#ended("aborted");
+    call.abort();
+  }
+
+  /** Once, and only when the first try cannot have had an effect. A body that was touched is gone. */
+  #mayRetry({ kind, sent, reused }: UpstreamFailure, tried: Seat<Endpoint> | undefined): boolean {
+    const { body, method } = this.#exchange;
+    if (this.attempts > 1 || body?.started === true) return false;
+    if (!sent && neverArrived.has(kind)) return this.#route.pool.seats.some((seat) => seat !== tried);
+    // The instance closed an idle connection just as the request went out on it. Asking again is safe for safe methods.
+    return kind === "reset" && reused && body === undefined && safeMethods.has(method);
+  }
+
+  #ended(outcome: FailureKind | "reply" | "aborted"): void {
+    const seat = this.#seat;
+    this.#call = undefined;
+    this.#seat = undefined;
+    if (!seat) return;
+    const { pool } = this.#route;
+    pool.release(seat, outcomeOf(outcome));
+    this.#exchange.core.observer.attempted(pool.service, outcome);
+    this.#span?.end();
+  }
+}
+
+/** Only what fails to connect speaks against an instance; a slow or broken reply may be the request's doing. */
+function outcomeOf(end: FailureKind | "reply" | "aborted"): Outcome {
+  if (end === "reply") return "reached";
+  return end === "unreachable" || end === "connect_timeout" ? "unreachable" : "unknown";
+}
+
+function onDrain(this: GatewayResponse): void {
+  this.exchange?.forwarding?.resume();
+}
+
+/** Sends a head whose body is not there yet. */
+function flushHead(response: GatewayResponse): void {
+  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+}

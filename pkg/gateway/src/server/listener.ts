@@ -1,0 +1,71 @@
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { Connections } from "./connections.ts";
+import type { GatewayCore } from "./core.ts";
+import { Exchange, GatewayResponse } from "./exchange.ts";
+import { answerSocket, reasonOfParserError } from "./malformed.ts";
+
+export interface ListenerOptions {
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly maxHeaderBytes: number;
+  readonly maxHeaderLines: number;
+}
+
+const methodsAllowed = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/** The HTTP/1.1 server that faces the clients; each request becomes an {@link Exchange}. */
+export function createListener(
+  core: GatewayCore,
+  connections: Connections,
+  options: ListenerOptions,
+): Server<typeof IncomingMessage, typeof GatewayResponse> {
+  const toExchange = (request: IncomingMessage, response: GatewayResponse, expectsContinue: boolean): Exchange => {
+    const exchange = new Exchange(core, request, response, expectsContinue);
+    connections.began(exchange);
+    return exchange;
+  };
+  const server = createServer(
+    {
+      ServerResponse: GatewayResponse,
+      headersTimeout: options.headersTimeoutMs,
+      requestTimeout: options.requestTimeoutMs,
+      keepAliveTimeout: options.keepAliveTimeoutMs,
+      maxHeaderSize: options.maxHeaderBytes,
+      connectionsCheckingInterval: 1_000,
+      requireHostHeader: false, // checked with the rest of the head, so that it gets the same kind of reply
+      insecureHTTPParser: false,
+    },
+    (request, response) => toExchange(request, response, false).begin(),
+  );
+  // Node drops lines past this without a word: one more than allowed, so that too many can be told.
+  server.maxHeadersCount = options.maxHeaderLines + 1;
+  server.timeout = options.idleTimeoutMs;
+  server.on("connection", (socket) => connections.opened(socket));
+  server.on("checkContinue", (request: IncomingMessage, response: GatewayResponse) =>
+    toExchange(request, response, true).begin(),
+  );
+  server.on("checkExpectation", (request: IncomingMessage, response: GatewayResponse) => {
+    toExchange(request, response, false).refuse("expectation_failed");
+  });
+  server.on("connect", (_request, socket) => {
+    core.observer.malformed("method_not_allowed");
+    answerSocket(socket, "method_not_allowed", [methodsAllowed]);
+  });
+  server.on("clientError", (error: Error & { readonly code?: unknown }, socket) => {
+    const reason = reasonOfParserError(error.code);
+    const exchange = connections.current(socket);
+    if (exchange) {
+      exchange.breakOff(reason);
+      return;
+    }
+    if (reason === undefined) {
+      socket.destroy();
+      return;
+    }
+    core.observer.malformed(reason);
+    answerSocket(socket, reason);
+  });
+  return server;
+}

@@ -1,0 +1,40 @@
+import { STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { problemContentType } from "@plinth/transport";
+import { problemBody, type Reason, reasonOf } from "../reasons.ts";
+
+/** The reason for what the parser of node:http refuses; undefined when the client is simply gone. */
+export function reasonOfParserError(code: unknown): Reason | undefined {
+  switch (code) {
+    case "ECONNRESET":
+    case "EPIPE":
+    case "ETIMEDOUT":
+      return undefined;
+    case "HPE_HEADER_OVERFLOW":
+      return "headers_too_large";
+    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
+      return "body_too_large";
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return "request_timeout";
+    default:
+      return "malformed_request";
+  }
+}
+
+/** Answers on a bare socket, where there is no request that a reply could belong to, and ends it. */
+export function answerSocket(socket: Duplex, reason: Reason, headers: readonly string[] = []): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const { status } = reasonOf(reason);
+  const body = problemBody(reason, undefined);
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
+    `content-type: ${problemContentType}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    ...headers,
+    "connection: close",
+  ];
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());
+}

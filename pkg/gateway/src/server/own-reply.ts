@@ -1,0 +1,85 @@
+import type { IncomingMessage } from "node:http";
+import { problemContentType } from "@plinth/transport";
+import { problemBody, type Reason, reasonOf } from "../reasons.ts";
+import type { DeadlineList, Expiring } from "./deadlines.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** A body this small is read to its end so that the connection can go on; a larger one is not waited for. */
+const smallUploadBytes = 65_536;
+/** How long what a client still sends is taken in and dropped, so that a reset does not overtake the reply. */
+const lingerMs = 2_000;
+
+/** Writes a reply of the gateway itself: problem+json with the reason. What of the request's body still comes is dropped. */
+export function answer(exchange: Exchange, reason: Reason, detail: string | undefined, more: readonly string[]): void {
+  const { response, request, core, requestId, limitHeaders } = exchange;
+  const { status, closes } = reasonOf(reason);
+  const body = problemBody(reason, exchange.span.traceId, detail);
+  const length = Buffer.byteLength(body);
+  const headers = ["content-type", problemContentType, "content-length", `${length}`, "cache-control", "no-store"];
+  headers.push("x-request-id", requestId, ...more, ...(limitHeaders ?? []));
+  const mustLinger = !exchange.isDeaf && hasLargeUpload(exchange);
+  if (closes || mustLinger || core.isDraining) headers.push("connection", "close");
+  exchange.bytes = exchange.method === "HEAD" ? 0 : length;
+  response.writeHead(status, headers);
+  if (!mustLinger) {
+    response.end(body);
+    return;
+  }
+  // Closing a connection with bytes unread resets it, and a reset can overtake the reply. So the reply goes out whole, by its
+  // length, and the connection ends when the client has stopped sending, or after a while.
+  response.write(body);
+  linger(exchange, () => {
+    if (!response.writableEnded) response.end();
+  });
+  request.resume();
+}
+
+/** The reply has gone out while the client still sends its body: it may finish, for a while. */
+export function awaitUpload(exchange: Exchange): void {
+  const { request } = exchange;
+  linger(exchange, () => {
+    if (!request.complete) request.socket.destroy();
+  });
+  request.resume();
+}
+
+function hasLargeUpload({ request, body, expectsContinue }: Exchange): boolean {
+  const length = headerOf(request, "content-length");
+  const isChunked = headerOf(request, "transfer-encoding") !== undefined;
+  if ((length === undefined || length === "0") && !isChunked) return false;
+  if (expectsContinue && body?.started !== true) return false; // it will not send its body now
+  return isChunked || body?.started === true || !(Number(length) <= smallUploadBytes);
+}
+
+function headerOf({ rawHeaders }: IncomingMessage, name: string): string | undefined {
+  for (let at = 0; at < rawHeaders.length; at += 2)
+    if (rawHeaders[at]?.toLowerCase() === name) return rawHeaders[at + 1];
+  return undefined;
+}
+
+function linger({ request, core }: Exchange, end: () => void): void {
+  const waiting = new Linger(end);
+  core.deadlines.list(lingerMs).add(waiting, core.clock.monotonicMs());
+  request.once("end", waiting.stop).once("close", waiting.stop);
+}
+
+class Linger implements Expiring {
+  expiresAtMs = 0;
+  before: Expiring | undefined;
+  after: Expiring | undefined;
+  list: DeadlineList | undefined;
+  readonly #end: () => void;
+
+  constructor(end: () => void) {
+    this.#end = end;
+  }
+
+  expire(): void {
+    this.#end();
+  }
+
+  readonly stop = (): void => {
+    this.list?.remove(this);
+    this.#end();
+  };
+}

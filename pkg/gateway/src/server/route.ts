@@ -1,0 +1,67 @@
+import type { RateLimiter } from "@plinth/resilience";
+import { canonicalPath } from "../path.ts";
+import type { ServicePool } from "../upstream/service-pool.ts";
+import type { DeadlineList } from "./deadlines.ts";
+
+/** A rate limit that one route or several draw from. */
+export interface LimitPolicy {
+  readonly name: string;
+  readonly by: "subject" | "address";
+  readonly limiter: RateLimiter;
+  /** Value of RateLimit-Policy. */
+  readonly policyHeader: string;
+}
+
+/** A route with everything worked out that does not depend on the request. */
+export interface Route {
+  readonly name: string;
+  readonly pool: ServicePool;
+  /** Undefined: anybody may call it. */
+  readonly auth: { readonly scopes: readonly string[]; readonly forwardToken: boolean } | undefined;
+  readonly limit: LimitPolicy | undefined;
+  /** Undefined: no limit on its time. */
+  readonly deadlines: DeadlineList | undefined;
+  readonly maxBodyBytes: number;
+  /** What stands in place of the prefix, without a slash at its end. */
+  readonly rewritePrefix: string | undefined;
+}
+
+/**
+ * The path that the service gets.
+ * @param prefixSegments - Segments that the rewrite replaces.
+ * @returns Undefined when the result would not be canonical: then a later stage would see another path than was authorised.
+ */
+export function rewritePath(path: string, prefixSegments: number, replacement: string): string | undefined {
+  let from = 0;
+  for (let segment = 0; segment < prefixSegments; segment++) {
+    const next = path.indexOf("/", from + 1);
+    from = next < 0 ? path.length : next;
+  }
+  const rewritten = `${replacement}${path.slice(from)}` || "/";
+  return canonicalPath(rewritten) === rewritten ? rewritten : undefined;
+}
+
+/** Value of the RateLimit-Policy field. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ */
+export function policyHeader(name: string, { limit, windowMs }: Pick<RateLimiter, "limit" | "windowMs">): string {
+  return `"${name}";q=${limit};w=${Math.ceil(windowMs / 1e3)}`;
+}
+
+/** Who a limit by address counts: an IPv4 address, or the /64 that an IPv6 customer has to itself. */
+export function addressKey(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail = ""] = address.replace(/%.*$/, "").split("::", 2);
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === "" ? [] : tail.split(":");
+  const zeros = address.includes("::") ? Math.max(0, 8 - left.length - right.length) : 0;
+  const groups = [...left, ...Array.from({ length: zeros }, () => "0"), ...right];
+  return groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(":");
+}
+
+/** The address of a socket, an IPv4 address in IPv6 form as plain IPv4. */
+export function plainAddress(address: string | undefined): string {
+  if (address === undefined) return "unknown";
+  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}

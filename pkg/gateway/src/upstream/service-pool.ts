@@ -1,0 +1,104 @@
+import type { Clock } from "@plinth/kernel";
+import { authorityOf, type Instance, type Registry, type RegistryView } from "@plinth/registry";
+import { type Balancer, createBalancer, type Outcome, type Seat } from "@plinth/resilience";
+import type { Upstream, UpstreamFactory, UpstreamOptions } from "./upstream.ts";
+
+/** An instance that can be sent requests. */
+export interface Endpoint {
+  /** Changes with the address, so that nothing known of one sticks to another. */
+  readonly id: string;
+  readonly instanceId: string;
+  readonly upstream: Upstream;
+}
+
+export interface ServicePoolOptions {
+  readonly service: string;
+  readonly registry: Pick<Registry, "follow">;
+  readonly clock: Clock;
+  readonly createUpstream: UpstreamFactory;
+  readonly upstream: Omit<UpstreamOptions, "authority">;
+  /** Source of choice in [0, 1). Default `Math.random`. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** The instances of one service: connections come and go with them, and each request goes to one of the less loaded two. */
+export class ServicePool {
+  readonly service: string;
+  readonly #options: ServicePoolOptions;
+  readonly #view: RegistryView;
+  readonly #balancer: Balancer<Endpoint>;
+  readonly #retiring = new Set<Upstream>();
+  #known: readonly Instance[] | undefined;
+
+  constructor(options: ServicePoolOptions) {
+    const { service, registry, clock, random } = options;
+    this.service = service;
+    this.#options = options;
+    this.#balancer = createBalancer<Endpoint>({ clock, ...(random ? { random } : {}) });
+    this.#view = registry.follow(service);
+  }
+
+  /** Resolves when the registry has answered once; rejects when it is closed before. */
+  get ready(): Promise<void> {
+    return this.#view.ready;
+  }
+
+  get seats(): readonly Seat<Endpoint>[] {
+    return this.#balancer.seats;
+  }
+
+  /** The instance for a request, counted as in use until released. Undefined when there is none. */
+  pick(except?: Seat<Endpoint>): Seat<Endpoint> | undefined {
+    this.refresh();
+    return this.#balancer.pick(except);
+  }
+
+  /** Call once for each pick. */
+  release(seat: Seat<Endpoint>, outcome: Outcome): void {
+    this.#balancer.release(seat, outcome);
+  }
+
+  /** Follows the registry's view. Cheap when nothing has changed; called for each request, and now and then without any. */
+  refresh(): void {
+    const instances = this.#view.current?.instances;
+    if (instances === this.#known || instances === undefined) return;
+    this.#known = instances;
+    const before = new Map(this.#balancer.seats.map(({ member }) => [member.id, member]));
+    const members: Endpoint[] = [];
+    for (const instance of instances) {
+      const authority = authorityOf(instance, "http");
+      if (authority === undefined) continue;
+      const id = `${instance.id}@${authority}`;
+      members.push(before.get(id) ?? this.#connect(id, instance, authority));
+      before.delete(id);
+    }
+    this.#balancer.replace(members);
+    for (const { upstream } of before.values()) this.#retire(upstream);
+  }
+
+  /** Closes idle connections and resolves when the rest have ended. */
+  async close(): Promise<void> {
+    this.#view.close();
+    this.#known = [];
+    for (const { member } of this.#balancer.seats) this.#retire(member.upstream);
+    this.#balancer.replace([]);
+    await Promise.all([...this.#retiring].map((upstream) => upstream.close()));
+  }
+
+  /** Breaks everything off. */
+  destroy(): void {
+    void this.close();
+    for (const upstream of this.#retiring) upstream.destroy();
+  }
+
+  #connect(id: string, instance: Instance, authority: string): Endpoint {
+    const upstream = this.#options.createUpstream({ ...this.#options.upstream, authority });
+    return { id, instanceId: instance.id, upstream };
+  }
+
+  /** What is under way on it goes on to its end. */
+  #retire(upstream: Upstream): void {
+    this.#retiring.add(upstream);
+    void upstream.close().then(() => this.#retiring.delete(upstream));
+  }
+}

@@ -1,0 +1,205 @@
+import { Client, type Dispatcher } from "undici";
+import type { ReplyHeaders } from "../headers/reply.ts";
+import { kindOf } from "./undici-errors.ts";
+import type {
+  Upstream,
+  UpstreamCall,
+  UpstreamFactory,
+  UpstreamFailure,
+  UpstreamHandlers,
+  UpstreamOptions,
+  UpstreamRequest,
+} from "./upstream.ts";
+
+/** A larger reply head is refused, in bytes. */
+const maxReplyHeadBytes = 32_768;
+/** Idle connections are closed after this, sooner if the instance announces less: below the 5 s of Node's own servers. */
+const idleTimeoutMs = 4_000;
+
+/** One connection: an undici client that has at most one request at a time. */
+interface Slot {
+  readonly client: Client;
+  /** Requests sent on the connection that stands. */
+  served: number;
+  busy: boolean;
+  /** Its connection has ended, and it has no other: not to be used again. */
+  dead: boolean;
+}
+
+/** An {@link Upstream} on undici's clients, one for each connection, the one used last taken first. */
+export const createUndiciUpstream: UpstreamFactory = (options) => new UndiciUpstream(options);
+
+class UndiciUpstream implements Upstream {
+  readonly #options: UpstreamOptions;
+  readonly #slots = new Set<Slot>();
+  /** Those not busy, the one used last at the end. */
+  readonly #idle: Slot[] = [];
+  #closing: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
+  }
+
+  get connections(): number {
+    return this.#slots.size;
+  }
+
+  send(request: UpstreamRequest, handlers: UpstreamHandlers): UpstreamCall {
+    const slot = this.#idle.pop() ?? this.#open();
+    const call = new UndiciCall(this, slot, handlers);
+    if (!slot) {
+      queueMicrotask(() => call.refuse());
+      return call;
+    }
+    slot.busy = true;
+    call.dispatch(slot.client, request);
+    return call;
+  }
+
+  close(): Promise<void> {
+    if (!this.#closing) {
+      this.#closing = Promise.withResolvers();
+      for (const slot of this.#idle.splice(0)) this.#drop(slot);
+      this.#settle();
+    }
+    return this.#closing.promise;
+  }
+
+  destroy(): void {
+    void this.close();
+    for (const slot of this.#slots) this.#drop(slot);
+    this.#settle();
+  }
+
+  /** The request on it has ended; unless all of it went well, the connection ends as well. */
+  release(slot: Slot, isWell: boolean): void {
+    slot.busy = false;
+    if (!isWell || slot.dead || this.#closing) this.#drop(slot, isWell);
+    else this.#idle.push(slot);
+    this.#settle();
+  }
+
+  #open(): Slot | undefined {
+    const { authority, connectTimeoutMs, headersTimeoutMs, bodyGapMs, maxConnections } = this.#options;
+    if (this.#slots.size >= maxConnections) return undefined;
+    const client = new Client(`http://${authority}`, {
+      connectTimeout: connectTimeoutMs,
+      headersTimeout: headersTimeoutMs,
+      bodyTimeout: bodyGapMs,
+      keepAliveTimeout: idleTimeoutMs,
+      maxHeaderSize: maxReplyHeadBytes,
+      pipelining: 1,
+      allowH2: false,
+    });
+    const slot: Slot = { client, served: 0, busy: false, dead: false };
+    // A client whose idle connection ends just before a request is written opens another one for it.
+    client.on("connect", () => {
+      slot.served = 0;
+      slot.dead = false;
+    });
+    client.on("disconnect", () => {
+      slot.dead = true;
+      if (!slot.busy) this.#drop(slot);
+    });
+    this.#slots.add(slot);
+    return slot;
+  }
+
+  /** @param isWell - Undici is still inside the reply: let it come to its end. */
+  #drop(slot: Slot, isWell = false): void {
+    if (!this.#slots.delete(slot)) return;
+    const at = this.#idle.indexOf(slot);
+    if (at >= 0) this.#idle.splice(at, 1);
+    void (isWell ? slot.client.close() : slot.client.destroy());
+  }
+
+  #settle(): void {
+    if (this.#slots.size === 0) this.#closing?.resolve();
+  }
+}
+
+/** One request, as undici's handler and as our call. */
+class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
+  readonly #owner: UndiciUpstream;
+  readonly #slot: Slot | undefined;
+  #handlers: UpstreamHandlers | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #isDispatching = false;
+  #reused = false;
+  #released = false;
+
+  constructor(owner: UndiciUpstream, slot: Slot | undefined, handlers: UpstreamHandlers) {
+    this.#owner = owner;
+    this.#slot = slot;
+    this.#handlers = handlers;
+  }
+
+  dispatch(client: Client, { method, target, headers, body }: UpstreamRequest): void {
+    this.#isDispatching = true;
+    client.dispatch({ method, path: target, headers, body }, this);
+    this.#isDispatching = false;
+  }
+
+  abort(): void {
+    this.#handlers = undefined;
+    if (this.#controller) this.#controller.abort(aborted);
+    else this.#end(false); // the connection does not stand yet: nothing is sent on it
+  }
+
+  resume(): void {
+    this.#controller?.resume();
+  }
+
+  /** There was no connection to be had. */
+  refuse(): void {
+    this.#fail({ kind: "busy", sent: false, reused: false, cause: undefined });
+  }
+
+  /** The connection stands and the request is about to be written. */
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (!this.#handlers) controller.abort(aborted);
+    else if (this.#slot) this.#reused = this.#slot.served++ > 0;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: ReplyHeaders): void {
+    if (status >= 100 && status < 200) return; // informational: the final head is still to come
+    if (status < 200 || status > 599) controller.abort(new InvalidStatus(`${status} is no HTTP status`));
+    else this.#handlers?.onHead(status, headers);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#handlers?.onData(chunk) === false) controller.pause();
+  }
+
+  onResponseEnd(): void {
+    const handlers = this.#handlers;
+    this.#end(true);
+    handlers?.onEnd();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, cause: Error): void {
+    const sent = this.#controller !== undefined;
+    const kind = cause instanceof InvalidStatus ? "invalid" : kindOf(cause, sent);
+    const failure = { kind, sent, reused: this.#reused, cause };
+    if (this.#isDispatching) queueMicrotask(() => this.#fail(failure));
+    else this.#fail(failure);
+  }
+
+  #fail(failure: UpstreamFailure): void {
+    const handlers = this.#handlers;
+    this.#end(false);
+    handlers?.onFailure(failure);
+  }
+
+  #end(isWell: boolean): void {
+    this.#handlers = undefined;
+    if (this.#released) return;
+    this.#released = true;
+    if (this.#slot) this.#owner.release(this.#slot, isWell);
+  }
+}
+
+class InvalidStatus extends Error {}
+
+const aborted = new Error("the call was aborted");

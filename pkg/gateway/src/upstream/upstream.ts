@@ -1,0 +1,82 @@
+import type { Readable } from "node:stream";
+import type { ReplyHeaders } from "../headers/reply.ts";
+
+/** A request as it goes to one instance. */
+export interface UpstreamRequest {
+  readonly method: string;
+  /** Path and query. */
+  readonly target: string;
+  /** Name and value by turns, `host` and `content-length` among them. */
+  readonly headers: string[];
+  /** Null when there is none. Not touched before the connection stands, so that another instance can be tried with it. */
+  readonly body: Readable | null;
+}
+
+/** How trying an instance failed. */
+export type FailureKind =
+  /** No connection: refused, unroutable, name unknown. */
+  | "unreachable"
+  | "connect_timeout"
+  /** Every connection that may be opened is in use. */
+  | "busy"
+  /** Connected, but no reply head in time. */
+  | "timeout"
+  /** The connection broke before the reply was complete. */
+  | "reset"
+  /** No bytes for too long in the middle of the reply. */
+  | "stalled"
+  /** What came is no valid reply. */
+  | "invalid"
+  /** The request cannot be written as given: a fault of the gateway. */
+  | "unsendable";
+
+export interface UpstreamFailure {
+  readonly kind: FailureKind;
+  /** Whether any byte of the request may have reached the instance. */
+  readonly sent: boolean;
+  /** Whether it went over a connection that had served before, which the instance may have closed at just that moment. */
+  readonly reused: boolean;
+  readonly cause: unknown;
+}
+
+/** Told what becomes of a request, in this order: head, data…, then end or failure. Nothing after `UpstreamCall.abort`. */
+export interface UpstreamHandlers {
+  /** @param status - 200 to 599. */
+  onHead(status: number, headers: ReplyHeaders): void;
+  /** @returns False to be given no more until `UpstreamCall.resume`. */
+  onData(chunk: Buffer): boolean;
+  /** The reply is complete: its length was right and nothing was cut off. */
+  onEnd(): void;
+  onFailure(failure: UpstreamFailure): void;
+}
+
+/** A request under way. */
+export interface UpstreamCall {
+  /** Ends it at once; its connection is closed, since the rest of the reply would still come. */
+  abort(): void;
+  resume(): void;
+}
+
+/** A client for one instance: the seam where another HTTP client can take undici's place. */
+export interface Upstream {
+  /** Never throws: what fails is told to the handlers, at the earliest after this has returned. */
+  send(request: UpstreamRequest, handlers: UpstreamHandlers): UpstreamCall;
+  readonly connections: number;
+  /** Takes no new request, closes what is idle, and resolves when what is under way has ended. Safe to call twice. */
+  close(): Promise<void>;
+  /** Breaks everything off. */
+  destroy(): void;
+}
+
+export interface UpstreamOptions {
+  /** `host:port`, an IPv6 address in brackets. */
+  readonly authority: string;
+  readonly connectTimeoutMs: number;
+  /** Longest wait for the reply's head, in milliseconds. */
+  readonly headersTimeoutMs: number;
+  /** Longest pause within a reply's body, in milliseconds. */
+  readonly bodyGapMs: number;
+  readonly maxConnections: number;
+}
+
+export type UpstreamFactory = (options: UpstreamOptions) => Upstream;
