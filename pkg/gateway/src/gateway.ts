@@ -70,6 +70,8 @@ export interface Gateway {
   drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /** Cuts off whatever is left and closes the connections to instances. Safe to call twice. */
   close(): Promise<void>;
+  /** Names of the token issuers whose keys are not at hand, so that their tokens cannot be checked. */
+  providersWithoutKeys(): readonly string[];
 }
 
 /** How long `listen` waits for the registry to know the services: after that they are answered with 503 until it does. */
@@ -143,6 +145,10 @@ class HttpGateway implements Gateway, GatewayCore {
     this.table = this.#routes.table;
     this.#server = createListener(this, this.#connections, settings);
     observeState(metrics, this.#routes, () => this.inFlight);
+  }
+
+  providersWithoutKeys(): readonly string[] {
+    return this.#issuers.filter(({ keys }) => keys.current === undefined).map(({ name }) => name);
   }
 
   counted(by: 1 | -1): void {

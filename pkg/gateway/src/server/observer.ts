@@ -115,7 +115,7 @@ export class Observer {
       status,
       ...(reason === undefined ? {} : { reason }),
       ...(authFault === undefined ? {} : { auth: authFault }),
-      ...(route === undefined ? {} : { service: route.pool.service }),
+      ...(route === undefined ? {} : { upstream: route.pool.service }),
       ...(forwarding?.instanceId === undefined ? {} : { instance: forwarding.instanceId }),
       ...(forwarding && forwarding.attempts > 1 ? { attempts: forwarding.attempts } : {}),
       duration_ms: Math.round(tookMs * 1e3) / 1e3,
