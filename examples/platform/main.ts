@@ -11,7 +11,7 @@ async function runTogether(): Promise<number> {
   const parts = appNames.map((name) => createPlatformApp(name, { environment: process.env, store }));
   return runApps(
     parts.map(({ app }) => app),
-    { onReady: () => void process.stdout.write(platformTable(parts.flatMap(({ addresses }) => addresses()))) },
+    { onReady: () => void process.stdout.write(platformTable(parts.flatMap((part) => part.addresses()))) },
   );
 }
 
@@ -25,12 +25,12 @@ async function runApart(): Promise<number> {
 
 /** One app, as a child of {@link runApart} or by hand. */
 async function runOne(name: AppName): Promise<number> {
-  const { app, addresses } = createPlatformApp(name, { environment: process.env });
+  const part = createPlatformApp(name, { environment: process.env });
   // The parent is gone, killed perhaps: nobody would stop this process any more.
   process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
-  const code = await runApps([app], {
+  const code = await runApps([part.app], {
     onReady: () => {
-      const message: ReadyMessage = { type: "ready", addresses: addresses() };
+      const message: ReadyMessage = { type: "ready", addresses: part.addresses() };
       if (process.send) process.send(message);
       else process.stdout.write(platformTable(message.addresses));
     },

@@ -18,7 +18,10 @@ export const createGateway: AppFactory = ({ environment, registryModule, config,
       defaults: {
         ...config,
         ops: { port: 8_081 },
-        gateway: { routes: routesPath, jwksUrls: { [issuer.name]: `http://127.0.0.1:${keysPort}/.well-known/jwks.json` } },
+        gateway: {
+          routes: routesPath,
+          jwksUrls: { [issuer.name]: `http://127.0.0.1:${keysPort}/.well-known/jwks.json` },
+        },
         telemetry: { trustCallerSampling: false },
       },
     },

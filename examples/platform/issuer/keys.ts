@@ -2,6 +2,7 @@ import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf } from "@plinth/kernel";
 import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+import { z } from "zod";
 
 /** Who issues the development tokens, for whom, and with what. */
 export const issuer = { name: "plinth-dev", audience: "plinth", algorithm: "ES256", lifetimeSeconds: 3_600 } as const;
@@ -33,10 +34,21 @@ export async function developmentKey(path: string): Promise<JWK> {
   return (await readKey(path)) ?? key;
 }
 
+const keyFile = z.object({
+  kty: z.literal("EC"),
+  crv: z.literal("P-256"),
+  x: z.string(),
+  y: z.string(),
+  d: z.string(),
+  kid: z.string(),
+  alg: z.literal(issuer.algorithm),
+  use: z.literal("sig"),
+});
+
 /** Undefined when there is none yet. */
 async function readKey(path: string): Promise<JWK | undefined> {
   try {
-    return JSON.parse(await readFile(path, "utf8")) as JWK;
+    return keyFile.parse(JSON.parse(await readFile(path, "utf8")));
   } catch (error) {
     if (isErrno(error, "ENOENT")) return undefined;
     throw new Error(`the development key ${path} cannot be read: ${messageOf(error)}; delete it to get a new one`, {

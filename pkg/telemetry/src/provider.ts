@@ -80,7 +80,7 @@ function watched(
   return {
     export(spans: ReadableSpan[], done) {
       exporter.export(spans, (result) => {
-        const failed = result.error !== undefined || result.code !== 0;
+        const failed = Number(result.code) !== 0; // 0 is success
         count(failed ? "failed" : "exported", spans.length);
         if (failed !== failing) {
           failing = failed;
@@ -98,12 +98,21 @@ function watched(
 
 /** The SDK tells of spans dropped from its full queue only through a meter: this one listens to that and nothing else. */
 function queueMeter(onDropped: (count: number) => void): MeterProvider {
-  const meter: Meter = Object.assign(Object.create(createNoopMeter()) as Meter, {
+  const noop = createNoopMeter(); // one for the whole process: not to be changed
+  const meter: Meter = {
+    createGauge: (name) => noop.createGauge(name),
+    createHistogram: (name) => noop.createHistogram(name),
+    createUpDownCounter: (name) => noop.createUpDownCounter(name),
+    createObservableGauge: (name) => noop.createObservableGauge(name),
+    createObservableCounter: (name) => noop.createObservableCounter(name),
+    createObservableUpDownCounter: (name) => noop.createObservableUpDownCounter(name),
+    addBatchObservableCallback: () => {},
+    removeBatchObservableCallback: () => {},
     createCounter: () => ({
-      add: (count: number, attributes?: Readonly<Record<string, unknown>>) => {
+      add: (count, attributes) => {
         if (attributes?.["error.type"] === "queue_full") onDropped(count);
       },
     }),
-  });
+  };
   return { getMeter: () => meter };
 }

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { z } from "zod";
 
 /** A span as a collector sees it. */
 export interface CollectedSpan {
@@ -33,8 +33,7 @@ export async function startCollector({ port = 0 }: { readonly port?: number } = 
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
-      if (request.url === "/v1/traces")
-        spans.push(...spansOf(JSON.parse(Buffer.concat(chunks).toString()) as OtlpRequest));
+      if (request.url === "/v1/traces") spans.push(...spansOf(Buffer.concat(chunks).toString()));
       response.writeHead(request.url === "/v1/traces" ? 200 : 404, { "content-type": "application/json" }).end("{}");
       for (const listener of listeners) listener();
     });
@@ -46,8 +45,10 @@ export async function startCollector({ port = 0 }: { readonly port?: number } = 
       server.close(() => resolve());
       server.closeAllConnections();
     });
+  const address = server.address();
+  if (typeof address !== "object" || address === null) throw new Error("the collector has no port");
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${address.port}`,
     spans,
     waitFor(predicate, timeoutMs = 10_000) {
       return new Promise((resolve, reject) => {
@@ -72,45 +73,46 @@ export async function startCollector({ port = 0 }: { readonly port?: number } = 
   };
 }
 
-/** The parts of OTLP JSON that are read. @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding */
-interface OtlpRequest {
-  readonly resourceSpans?: readonly {
-    readonly resource?: { readonly attributes?: readonly OtlpAttribute[] };
-    readonly scopeSpans?: readonly { readonly spans?: readonly OtlpSpan[] }[];
-  }[];
-}
-interface OtlpAttribute {
-  readonly key: string;
-  readonly value: Readonly<Record<string, unknown>>;
-}
-interface OtlpSpan {
-  readonly name: string;
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly parentSpanId?: string;
-  readonly kind: number;
-  readonly attributes?: readonly OtlpAttribute[];
-  readonly status?: { readonly code?: number };
-}
+const attributes = z.array(z.object({ key: z.string(), value: z.record(z.string(), z.unknown()) })).default([]);
 
-function spansOf({ resourceSpans = [] }: OtlpRequest): CollectedSpan[] {
-  return resourceSpans.flatMap(({ resource, scopeSpans = [] }) => {
-    const service = String(toRecord(resource?.attributes)["service.name"]);
-    return scopeSpans.flatMap(({ spans = [] }) =>
-      spans.map(({ name, traceId, spanId, parentSpanId = "", kind, attributes, status }) => ({
+/** The parts of OTLP JSON that are read. @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding */
+const otlpRequest = z.object({
+  resourceSpans: z.array(
+    z.object({
+      resource: z.object({ attributes }),
+      scopeSpans: z.array(
+        z.object({
+          spans: z.array(
+            z.object({
+              name: z.string(),
+              traceId: z.string(),
+              spanId: z.string(),
+              parentSpanId: z.string().default(""),
+              kind: z.number(),
+              attributes,
+              status: z.object({ code: z.number().default(0) }).prefault({}),
+            }),
+          ),
+        }),
+      ),
+    }),
+  ),
+});
+
+function spansOf(body: string): CollectedSpan[] {
+  return otlpRequest.parse(JSON.parse(body)).resourceSpans.flatMap(({ resource, scopeSpans }) => {
+    const service = String(toRecord(resource.attributes)["service.name"]);
+    return scopeSpans.flatMap(({ spans }) =>
+      spans.map(({ attributes: facts, status, ...span }) => ({
+        ...span,
         service,
-        name,
-        traceId,
-        spanId,
-        parentSpanId,
-        kind,
-        attributes: toRecord(attributes),
-        failed: status?.code === 2,
+        attributes: toRecord(facts),
+        failed: status.code === 2,
       })),
     );
   });
 }
 
-function toRecord(attributes: readonly OtlpAttribute[] = []): Record<string, unknown> {
-  return Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]));
+function toRecord(facts: z.output<typeof attributes>): Record<string, unknown> {
+  return Object.fromEntries(facts.map(({ key, value }) => [key, Object.values(value)[0]]));
 }
