@@ -80,7 +80,8 @@ function watched(
   return {
     export(spans: ReadableSpan[], done) {
       exporter.export(spans, (result) => {
-        const failed = Number(result.code) !== 0; // 0 is success
+        const { code }: { readonly code: number } = result;
+        const failed = code !== 0;
         count(failed ? "failed" : "exported", spans.length);
         if (failed !== failing) {
           failing = failed;
