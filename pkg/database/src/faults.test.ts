@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -166,6 +166,7 @@ describe("services that share a server", { timeout: 30_000 }, () => {
 describe("a server that is killed", { timeout: 30_000 }, () => {
   it("fails queries fast with a typed error, and is used again once it is back", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "plinth-killed-"));
+    await chmod(dataDir, 0o755); // the server's account may enter it, so that all of it is removed in the end
     const first = await startEmbeddedPostgres({ dataDir });
     const port = Number(new URL(first.url).port);
     const errors = createErrorBus({ clock: systemClock });

@@ -1,4 +1,4 @@
-import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { chmod, cp, lstat, mkdtemp, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { DatabaseError } from "../errors.ts";
@@ -13,7 +13,7 @@ export interface Binaries {
   readonly majorVersion: string;
 }
 
-interface Package {
+export interface Package {
   readonly native: string;
   readonly version: string;
 }
@@ -26,7 +26,7 @@ interface Package {
  */
 export async function findBinaries(account: Account | undefined): Promise<Binaries> {
   const found = await findPackage();
-  const native = (await isUsable(found.native, account)) ? found.native : await copyToShared(found, account);
+  const native = await placeBinaries(found, account);
   const program = (name: string): string => join(native, "bin", name);
   const [majorVersion = ""] = found.version.split(".");
   return { postgres: program("postgres"), initdb: program("initdb"), majorVersion };
@@ -51,6 +51,11 @@ async function findPackage(): Promise<Package> {
   }
 }
 
+/** The folder of the package where `account` can use it, else a copy that it can. */
+export async function placeBinaries(found: Package, account: Account | undefined): Promise<string> {
+  return (await isUsable(found.native, account)) ? found.native : copyToShared(found, account);
+}
+
 async function isUsable(native: string, account: Account | undefined): Promise<boolean> {
   if (!(await makeLinks(native))) return false;
   for (const path of ["bin/postgres", "bin/initdb", "lib/postgresql", "share/postgresql/postgres.bki"]) {
@@ -63,7 +68,7 @@ async function isUsable(native: string, account: Account | undefined): Promise<b
  * Makes the links between libraries that npm packages cannot hold and the package's install script would make, were it
  * not for managers that run no scripts. Returns false where the folder cannot be written to.
  */
-async function makeLinks(native: string): Promise<boolean> {
+export async function makeLinks(native: string): Promise<boolean> {
   for (const { source, target } of await readLinks(native)) {
     const link = join(dirname(native), target);
     try {
@@ -104,8 +109,7 @@ async function copyToShared({ native, version }: Package, account: Account | und
   const copy = join(folder, "native");
   const isCopied = await canReach(account, copy).catch(() => false);
   if (isCopied) return copy;
-  const staging = `${folder}.${process.pid}.${Date.now()}`;
-  await mkdir(staging, { mode: 0o755 });
+  const staging = await mkdtemp(`${folder}.`);
   try {
     await cp(native, join(staging, "native"), { recursive: true, verbatimSymlinks: true });
     await makeLinks(join(staging, "native"));

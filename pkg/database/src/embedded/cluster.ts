@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chown, link, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { chown, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { DatabaseError } from "../errors.ts";
@@ -31,7 +31,12 @@ const abandonedAfterMs = 24 * 3_600_000;
  * `folder/cluster.json` holds the password, readable by us alone. The data lies beside it, or in the shared folder
  * where the server's account cannot reach `folder`; either way, deleting `folder` means a fresh start.
  */
-export async function openCluster(folder: string, account: Account | undefined, binaries: Binaries): Promise<Cluster> {
+export async function openCluster(
+  folder: string,
+  account: Account | undefined,
+  binaries: Binaries,
+  fsync: boolean,
+): Promise<Cluster> {
   await mkdir(folder, { recursive: true });
   const { id, password } = await identityOf(folder);
   const place = (await canReach(account, folder)) ? folder : await placeInShared(folder, id, account);
@@ -44,7 +49,7 @@ export async function openCluster(folder: string, account: Account | undefined, 
   await mkdir(cluster.leaseDir, { recursive: true, mode: 0o700 });
   await giveTo(account, cluster.leaseDir);
   if ((await readIfThere(join(cluster.dataDir, "PG_VERSION"))) === undefined) {
-    await initialize(place, cluster, account, binaries);
+    await initialize(place, cluster, account, binaries, fsync);
   }
   await requireVersion(folder, cluster, binaries);
   return cluster;
@@ -90,16 +95,16 @@ async function initialize(
   { dataDir, password }: Cluster,
   account: Account | undefined,
   { initdb }: Binaries,
+  fsync: boolean,
 ): Promise<void> {
   for (const name of await readdir(place)) {
-    const pid = /^init-(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && Number(pid) !== process.pid && !isAlive(Number(pid))) {
+    const pid = /^init-(\d+)-/.exec(name)?.[1];
+    if (pid !== undefined && Number(pid) !== process.pid && !(await isAlive(Number(pid)))) {
       await rm(join(place, name), { recursive: true, force: true });
     }
   }
-  const staging = join(place, `init-${process.pid}`);
+  const staging = await mkdtemp(join(place, `init-${process.pid}-`));
   const passwordFile = join(staging, "password");
-  await mkdir(staging, { mode: 0o700 });
   try {
     await writeFile(passwordFile, password, { mode: 0o600 });
     await giveTo(account, passwordFile);
@@ -107,7 +112,7 @@ async function initialize(
     const made = join(staging, "data");
     const options = ["--username=postgres", "--auth=scram-sha-256", `--pwfile=${passwordFile}`, "--no-instructions"];
     const locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"];
-    await runProgram(initdb, [`--pgdata=${made}`, ...options, ...locale], account);
+    await runProgram(initdb, [`--pgdata=${made}`, ...options, ...locale, ...(fsync ? [] : ["--no-sync"])], account);
     await rename(made, dataDir);
   } catch (error) {
     if (errorCodeOf(error) !== "ENOTEMPTY" && errorCodeOf(error) !== "EEXIST") throw error;

@@ -54,7 +54,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const startedAtMs = performance.now();
   const account = await serverAccount();
   const binaries = await findBinaries(account);
-  const cluster = await openCluster(resolve(dataDir), account, binaries);
+  const cluster = await openCluster(resolve(dataDir), account, binaries, fsync);
   const lease = await takeLease(cluster, account);
   try {
     const { port: actualPort, started } = await launch({ cluster, binaries, account, port, fsync, signal });

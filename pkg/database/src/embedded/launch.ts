@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
-import { open, stat } from "node:fs/promises";
+import { open, rm, stat } from "node:fs/promises";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { systemClock } from "@plinth/kernel";
 import { DatabaseError } from "../errors.ts";
 import { Connection } from "../postgres/connection.ts";
-import { systemClock } from "@plinth/kernel";
 import type { Account } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
 import type { Cluster } from "./cluster.ts";
@@ -83,6 +84,9 @@ async function startServer({ cluster, binaries, account, port, fsync, signal }: 
     const text = buffer.toString("utf8", 0, bytesRead).trim();
     signal.throwIfAborted();
     if (passing.test(text) && (port === 0 || !/could not bind/.test(text))) {
+      // A number left behind by a killed server that some other process has by now: the server cannot tell, and would never start.
+      const isStale = /lock file/.test(text) && !(await findPostmaster(dataDir));
+      if (isStale) await rm(join(dataDir, "postmaster.pid"), { force: true });
       await delay(pollMs);
       return false;
     }

@@ -26,13 +26,9 @@ export async function findPostmaster(dataDir: string): Promise<Postmaster | unde
   return { pid, port, ready: lines[7]?.trim() === "ready" };
 }
 
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return errorCodeOf(error) === "EPERM";
-  }
+/** Whether a process runs. One that has ended counts as gone also while its parent has not taken note, as an init that reaps nobody never does. */
+export async function isAlive(pid: number): Promise<boolean> {
+  return (await commandOf(pid)) !== "";
 }
 
 /** Signals a process that may end at any moment by itself. */
@@ -45,18 +41,17 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
 }
 
 async function isServerOf(pid: number, dataDir: string): Promise<boolean> {
-  if (!isAlive(pid)) return false;
   const command = await commandOf(pid);
   return command.includes("postgres") && command.includes(dataDir);
 }
 
-/** Empty for a process that has ended, also one whose parent has not taken note yet. */
+/** What a process was started as; empty for one that has ended. */
 async function commandOf(pid: number): Promise<string> {
   try {
     if (process.platform === "linux") return (await readFile(`/proc/${pid}/cmdline`, "utf8")).replaceAll("\0", " ");
     const { stdout } = await promisify(execFile)("ps", ["-o", "command=", "-p", String(pid)]);
-    return stdout;
+    return stdout.includes("<defunct>") ? "" : stdout.trim();
   } catch {
-    return ""; // it ended between the two looks; ps says so by failing
+    return ""; // there is no such process: no file on Linux, a failure of ps elsewhere
   }
 }

@@ -19,7 +19,8 @@ read -r _
 rm -f "$lease"
 for other in "$1"/*; do
   [ -e "$other" ] || continue
-  if kill -0 "\${other##*/}" 2>/dev/null; then exit 3; fi
+  holder="\${other##*/}"
+  if kill -0 "$holder" 2>/dev/null && ! grep -q ') Z ' "/proc/$holder/stat" 2>/dev/null; then exit 3; fi
   rm -f "$other"
 done
 read -r pid < "$2/postmaster.pid" || exit 0
