@@ -22,6 +22,11 @@ export class Connections {
     return exchange?.isFinished === false ? exchange : undefined;
   }
 
+  /** Whether the connection ends with a reply that is given already. */
+  isEnding(socket: Duplex): boolean {
+    return this.#latest.get(socket)?.isLast === true;
+  }
+
   /**
    * Closes the connections on which nothing is under way.
    * @param andFresh - Those too on which no byte has come yet, whose first request may be on its way.

@@ -45,6 +45,8 @@ export class Exchange implements RequestContext, Expiring {
   /** The parser has given up on the client's connection: nothing more can be read from it. */
   isDeaf = false;
   isFinished = false;
+  /** The connection ends with this reply: what the client has sent behind it is not looked at. */
+  isLast = false;
 
   expiresAtMs = 0;
   before: Expiring | undefined;
@@ -98,7 +100,11 @@ export class Exchange implements RequestContext, Expiring {
   /** The parser has refused what came after the head, or the connection is broken. */
   breakOff(reason: Reason | undefined): void {
     this.isDeaf = true;
-    if (reason === undefined || this.request.complete) this.response.destroy();
+    const { request, response } = this;
+    const hasAnswered = this.reason !== undefined && response.headersSent;
+    if (hasAnswered && reason !== undefined) {
+      if (!response.writableEnded) response.end(); // our reply stands: it waited for a body that will not come
+    } else if (reason === undefined || request.complete) response.destroy();
     else this.refuse(reason);
   }
 

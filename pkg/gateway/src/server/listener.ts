@@ -21,10 +21,19 @@ export function createListener(
   connections: Connections,
   options: ListenerOptions,
 ): Server<typeof IncomingMessage, typeof GatewayResponse> {
-  const toExchange = (request: IncomingMessage, response: GatewayResponse, expectsContinue: boolean): Exchange => {
-    const exchange = new Exchange(core, request, response, expectsContinue);
+  const begin = (
+    request: IncomingMessage,
+    response: GatewayResponse,
+    expects: "nothing" | "continue" | "odd",
+  ): void => {
+    if (connections.isEnding(request.socket)) {
+      request.resume(); // sent behind the last request that this connection takes, perhaps as part of its body
+      return;
+    }
+    const exchange = new Exchange(core, request, response, expects === "continue");
     connections.began(exchange);
-    return exchange;
+    if (expects === "odd") exchange.refuse("expectation_failed");
+    else exchange.begin();
   };
   const server = createServer(
     {
@@ -37,18 +46,14 @@ export function createListener(
       requireHostHeader: false, // checked with the rest of the head, so that it gets the same kind of reply
       insecureHTTPParser: false,
     },
-    (request, response) => toExchange(request, response, false).begin(),
+    (request, response) => begin(request, response, "nothing"),
   );
   // Node drops lines past this without a word: one more than allowed, so that too many can be told.
   server.maxHeadersCount = options.maxHeaderLines + 1;
   server.timeout = options.idleTimeoutMs;
   server.on("connection", (socket) => connections.opened(socket));
-  server.on("checkContinue", (request: IncomingMessage, response: GatewayResponse) =>
-    toExchange(request, response, true).begin(),
-  );
-  server.on("checkExpectation", (request: IncomingMessage, response: GatewayResponse) => {
-    toExchange(request, response, false).refuse("expectation_failed");
-  });
+  server.on("checkContinue", (request, response) => begin(request, response, "continue"));
+  server.on("checkExpectation", (request, response) => begin(request, response, "odd"));
   server.on("connect", (_request, socket) => {
     core.observer.malformed("method_not_allowed");
     answerSocket(socket, "method_not_allowed", [methodsAllowed]);

@@ -18,7 +18,10 @@ export function answer(exchange: Exchange, reason: Reason, detail: string | unde
   const headers = ["content-type", problemContentType, "content-length", `${length}`, "cache-control", "no-store"];
   headers.push("x-request-id", requestId, ...more, ...(limitHeaders ?? []));
   const mustLinger = !exchange.isDeaf && hasLargeUpload(exchange);
-  if (closes || mustLinger || core.isDraining) headers.push("connection", "close");
+  if (closes || mustLinger || core.isDraining) {
+    headers.push("connection", "close");
+    exchange.isLast = true;
+  }
   exchange.bytes = exchange.method === "HEAD" ? 0 : length;
   response.writeHead(status, headers);
   if (!mustLinger) {
