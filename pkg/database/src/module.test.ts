@@ -11,8 +11,8 @@ import {
   metrics,
   provider,
   token,
-  tracerProviders,
-  type TracerProvider,
+  spanSinks,
+  type SpanSink,
   tracing,
 } from "@plinth/kernel";
 import { testApp } from "@plinth/kernel/testing";
@@ -74,7 +74,7 @@ interface RecordedSpan {
 }
 
 /** As much of an OpenTelemetry provider as the kernel's tracing calls. */
-function recordingTracer(): { readonly spans: RecordedSpan[]; readonly provider: TracerProvider } {
+function recordingTracer(): { readonly spans: RecordedSpan[]; readonly sink: SpanSink } {
   const spans: RecordedSpan[] = [];
   const getTracer = () => ({
     startSpan(name: string, options: { kind: number; attributes: object }, context: Map<symbol, unknown>) {
@@ -101,7 +101,7 @@ function recordingTracer(): { readonly spans: RecordedSpan[]; readonly provider:
       };
     },
   });
-  return { spans, provider: { getTracer } as unknown as TracerProvider };
+  return { spans, sink: { getTracer, isSampled: () => true } as unknown as SpanSink };
 }
 
 describe("databaseModule", { timeout: 30_000 }, () => {
@@ -116,7 +116,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
   }
 
   it("gives an app its pool, schema, migrations, health check, metrics and spans", async () => {
-    const { spans, provider: tracer } = recordingTracer();
+    const { spans, sink } = recordingTracer();
     const name = `module-test-${process.pid}`;
     const schema = name.replaceAll("-", "_");
     const app = await testApp({
@@ -125,7 +125,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
         coreModule,
         databaseModule,
         notesModule,
-        defineModule("trace", [provider({ provides: tracerProviders, create: () => tracer })]),
+        defineModule("trace", [provider({ provides: spanSinks, create: () => sink })]),
       ],
       expose: [notes, database],
       config: { environment: { PLINTH_DATABASE_URL: server.url, PLINTH_DATABASE_MAX_CONNECTIONS: "3" } },
