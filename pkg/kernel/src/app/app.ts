@@ -22,7 +22,8 @@ import { lifecycleSettings } from "./settings.ts";
 import { appControl, appEvents, appInfo, clock as clockToken } from "./tokens.ts";
 import type { Token } from "./token.ts";
 
-type BuiltIn = "app.info" | "app.events" | "app.control" | "app.clock";
+/** Names of the tokens that every app provides itself. */
+export type BuiltIn = "app.info" | "app.events" | "app.control" | "app.clock";
 type Missing<M extends readonly Module[]> = Exclude<NeededBy<M[number]>, ProvidedBy<M[number]> | BuiltIn>;
 
 /** Nothing when the modules provide all that they need; else an object that no list of modules is, naming what is missing. */

@@ -6,6 +6,7 @@ import type { EventLog } from "./events.ts";
 import { describe, type Graph, type Node } from "./graph.ts";
 import { limited } from "./limited.ts";
 import type { AnyNeed, HookContext, HookName } from "./provider.ts";
+import { type Phase, refuseWhenOver, startPhase } from "./phase.ts";
 import { Slots } from "./slots.ts";
 import type { Token } from "./token.ts";
 
@@ -55,7 +56,7 @@ export class Lifecycle {
   }
 
   async start(cancel: AbortSignal): Promise<void> {
-    const phase = this.#phase(this.#limits.startMs, "start", cancel);
+    const phase = startPhase(this.#clock, this.#limits.startMs, "start", cancel);
     try {
       await this.#bringUp(
         this.#graph.nodes.filter(({ ground }) => ground),
@@ -167,7 +168,7 @@ export class Lifecycle {
   /** Leave, announce, drain, then stop in reverse; returns what failed. Has a budget of its own, whatever the start has used. */
   async #takeDown(): Promise<unknown[]> {
     const errors: unknown[] = [];
-    const phase = this.#phase(this.#limits.stopMs, "stop");
+    const phase = startPhase(this.#clock, this.#limits.stopMs, "stop");
     const collect = async (nodes: readonly Node[], hook: HookName, signal: AbortSignal): Promise<void> => {
       const results = await Promise.allSettled(
         nodes.map((node) => this.#runHook(node, hook, this.#values.get(node), signal)),
@@ -206,8 +207,8 @@ export class Lifecycle {
     collect: (nodes: readonly Node[], hook: HookName, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     const limitMs = Math.min(this.#limits.drainMs, this.#limits.stopMs * maxDrainShare);
-    const phase = this.#phase(limitMs, "drain", stop.signal);
-    const before = this.#phase(limitMs / 2, "leave and announce", phase.signal);
+    const phase = startPhase(this.#clock, limitMs, "drain", stop.signal);
+    const before = startPhase(this.#clock, limitMs / 2, "leave and announce", phase.signal);
     try {
       await collect(
         this.#withHook("leave").filter((node) => this.#joined.has(node) || !node.definition.hooks.join),
@@ -216,12 +217,18 @@ export class Lifecycle {
       );
       const draining = this.#withHook("drain");
       if (draining.length === 0) return;
-      await sleep(this.#clock, this.#limits.announceDelayMs, { signal: before.signal }).catch(() => undefined); // cut short by the limit: drain now
+      await this.#announce(before.signal);
       await collect(draining, "drain", phase.signal);
     } finally {
       before.end();
       phase.end();
     }
+  }
+
+  /** Time for whoever sends requests to hear that there should be none; cut short by its limit. */
+  async #announce(signal: AbortSignal): Promise<void> {
+    const { announceDelayMs } = this.#limits;
+    if (announceDelayMs > 0) await sleep(this.#clock, announceDelayMs, { signal }).catch(() => undefined);
   }
 
   #withHook(hook: HookName): Node[] {
@@ -256,34 +263,6 @@ export class Lifecycle {
       throw error;
     }
   }
-
-  #phase(limitMs: number, name: string, parent?: AbortSignal): Phase {
-    const controller = new AbortController();
-    const timer = this.#clock.schedule(limitMs, () =>
-      controller.abort(new Error(`${name} took longer than its limit of ${limitMs} ms`)),
-    );
-    return {
-      signal: parent ? AbortSignal.any([parent, controller.signal]) : controller.signal,
-      abort: (reason) => controller.abort(reason),
-      end: () => timer.cancel(),
-    };
-  }
-}
-
-interface Phase {
-  readonly signal: AbortSignal;
-  abort(reason: unknown): void;
-  end(): void;
-}
-
-/** A hook that ignores its signal may end well after the start has been cancelled, or has taken too long. */
-function refuseWhenOver({ signal }: Phase): void {
-  if (!signal.aborted) return;
-  throw new LifecycleError(
-    "ERR_LIFECYCLE_CANCELLED",
-    "cancelled",
-    `the start was cancelled: ${messageOf(signal.reason)}`,
-  );
 }
 
 function isCancelled(error: unknown): boolean {

@@ -1,5 +1,5 @@
-import { type App, type AppOptions, createApp } from "../app/app.ts";
-import type { Module, NeededBy, ProvidedBy } from "../app/provider.ts";
+import { type App, type AppOptions, type BuiltIn, createApp } from "../app/app.ts";
+import type { Module, ProvidedBy } from "../app/provider.ts";
 import { MemoryLog } from "./memory-log.ts";
 
 /** A started app that stops at the end of its `await using` block. */
@@ -12,7 +12,7 @@ export type TestApp<A extends App> = A & AsyncDisposable & { readonly log: Memor
  */
 export async function testApp<const M extends readonly Module[]>(
   options: AppOptions<M>,
-): Promise<TestApp<App<ProvidedBy<M[number]> | Exclude<NeededBy<M[number]>, ProvidedBy<M[number]>>>>> {
+): Promise<TestApp<App<ProvidedBy<M[number]> | BuiltIn>>> {
   const log = new MemoryLog();
   const { defaults, ...sources } = options.config ?? {};
   const app = createApp<M>({
