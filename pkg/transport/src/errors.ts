@@ -5,10 +5,12 @@ export type TransportErrorCode =
   | "ERR_DEADLINE_EXCEEDED"
   | "ERR_LISTEN_ADDRESS"
   | "ERR_LISTEN_PORT_BUSY"
+  | "ERR_METHOD_NOT_ALLOWED"
   | "ERR_REQUEST_BODY"
   | "ERR_REQUEST_INVALID"
   | "ERR_REQUEST_MALFORMED"
   | "ERR_REQUEST_MEDIA_TYPE"
+  | "ERR_REQUEST_REFUSED"
   | "ERR_REQUEST_TIMEOUT"
   | "ERR_REQUEST_TOO_LARGE"
   | "ERR_ROUTE_NOT_FOUND"
@@ -38,4 +40,9 @@ export class RequestError extends TransportError {
     );
     this.faults = faults;
   }
+}
+
+/** A JSON pointer of these keys, escaped. @see https://www.rfc-editor.org/rfc/rfc6901 */
+export function toPointer(prefix: string, keys: readonly PropertyKey[]): string {
+  return [prefix, ...keys.map((key) => String(key).replaceAll("~", "~0").replaceAll("/", "~1"))].join("/");
 }

@@ -1,71 +1,112 @@
 import { AppError, type Clock, type RequestContext, type Scheduled, type Span } from "@plinth/kernel";
+import { TransportError } from "./errors.ts";
 
 export interface ExchangeOptions {
   readonly requestId: string;
   readonly span: Span;
   readonly clock: Clock;
+  readonly budget: Budget;
+}
+
+/** The time that a request may take. */
+export interface Budget {
   /** Milliseconds left for the work, above 0. */
-  readonly budgetMs: number;
-  /** Called once when the budget is used up. */
-  readonly onDeadline: (error: AppError) => void;
+  readonly ms: number;
+  /** True when the caller asked for less than the server allows. */
+  readonly isCallers: boolean;
 }
 
 /** One request being served, HTTP or RPC: what its handler, log lines, spans and statements share. */
-export class Exchange implements RequestContext {
+export abstract class Exchange implements RequestContext {
   readonly requestId: string;
   readonly span: Span;
   readonly startedAtMs: number;
   readonly deadlineAtMs: number;
+  readonly budget: Budget;
   /** Route template or RPC method: what labels and span names may hold. */
   route = "unmatched";
   /** What went wrong, for span and access log. */
   error: AppError | undefined;
   readonly #timer: Scheduled;
   #controller: AbortController | undefined;
-  #ended: AppError | undefined;
+  #stopped: AppError | undefined;
+  #isOver = false;
 
-  constructor({ requestId, span, clock, budgetMs, onDeadline }: ExchangeOptions) {
+  constructor({ requestId, span, clock, budget }: ExchangeOptions) {
     this.requestId = requestId;
     this.span = span;
+    this.budget = budget;
     this.startedAtMs = clock.monotonicMs();
-    this.deadlineAtMs = this.startedAtMs + budgetMs;
-    this.#timer = clock.schedule(
-      budgetMs,
-      () => {
-        const error = new AppError(
-          "ERR_DEADLINE_EXCEEDED",
-          "deadline_exceeded",
-          `no answer within the ${Math.round(budgetMs)} ms allowed`,
-        );
-        this.abort(error);
-        onDeadline(error);
-      },
-      { keepAlive: false },
-    );
+    this.deadlineAtMs = this.startedAtMs + budget.ms;
+    this.#timer = clock.schedule(budget.ms, () => this.expire(), { keepAlive: false });
   }
 
   /** Aborts when the caller has gone or the deadline has passed. Made when first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#ended) this.#controller.abort(this.#ended);
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#stopped) this.#controller.abort(this.#stopped);
+    }
     return this.#controller.signal;
   }
 
-  /** Tells the handler to stop; the first reason counts. */
+  /** True when {@link end} has been called. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Why the handler was told to stop, if it was. What it still does after that is nobody's answer. */
+  get stopped(): AppError | undefined {
+    return this.#stopped;
+  }
+
+  /** Tells the handler to stop; the first reason counts, and none does after {@link end}. */
   abort(reason: AppError): void {
-    if (this.#ended) return;
-    this.#ended = reason;
+    if (this.#stopped || this.#isOver) return;
+    this.#stopped = reason;
     this.#controller?.abort(reason);
   }
 
   /** The exchange is over: nothing fires any more. */
   end(): void {
+    this.#isOver = true;
     this.#timer.cancel();
   }
+
+  /** The deadline has passed. */
+  expire(): void {
+    if (this.#stopped || this.#isOver) return;
+    const error = new TransportError(
+      "ERR_DEADLINE_EXCEEDED",
+      "deadline_exceeded",
+      `no answer within the ${Math.round(this.budget.ms)} ms allowed`,
+    );
+    this.abort(error);
+    this.expired(error);
+  }
+
+  /** Answers in place of the handler, which has been told to stop. */
+  protected abstract expired(error: AppError): void;
 }
 
-/** The caller's remaining time, if it names one, else the server's; never more than the server's. In milliseconds. */
-export function budgetOf(callerMs: string | string[] | undefined, serverMs: number): number {
-  if (typeof callerMs !== "string" || !/^\d{1,9}$/.test(callerMs)) return serverMs;
-  return Math.min(Math.max(1, Number(callerMs)), serverMs);
+/** Why a caller's leaving stops the handler. */
+export function callerGone(cause?: unknown): AppError {
+  return new AppError("ERR_CANCELLED", "cancelled", "the caller has gone", cause === undefined ? {} : { cause });
+}
+
+/**
+ * The caller's remaining time, if it names one, else the server's; never more than the server's.
+ * @param callerMs - The header's text: at most ten digits; anything else counts as absent. 0 becomes 1.
+ */
+export function budgetOf(callerMs: string | readonly string[] | undefined, serverMs: number): Budget {
+  if (typeof callerMs !== "string" || !/^\d{1,10}$/.test(callerMs)) return { ms: serverMs, isCallers: false };
+  const ms = Math.max(1, Number(callerMs));
+  return ms < serverMs ? { ms, isCallers: true } : { ms: serverMs, isCallers: false };
+}
+
+const safeRequestId = /^[A-Za-z0-9_.:-]{8,128}$/;
+
+/** The caller's request id when it is well formed: safe to log, to send on and to show. */
+export function safeRequestIdOf(given: unknown): string | undefined {
+  return typeof given === "string" && safeRequestId.test(given) ? given : undefined;
 }

@@ -26,6 +26,19 @@ export interface ProblemOptions {
   readonly httpStatus?: number | undefined;
 }
 
+/** A problem as the parts of an HTTP reply. */
+export interface ProblemText {
+  readonly title: string;
+  readonly headers: { readonly "content-type": string; readonly "content-length": string };
+  readonly text: string;
+}
+
+export function problemText(problem: Problem): ProblemText {
+  const text = JSON.stringify(problem);
+  const headers = { "content-type": problemContentType, "content-length": String(Buffer.byteLength(text)) };
+  return { title: problem.title, headers, text };
+}
+
 /** What a caller may know of an error. A fault of the server leaves as a fixed text, without code, metadata or message. */
 export function toProblem(error: AppError, { traceId, httpStatus }: ProblemOptions = {}): Problem {
   const status = httpStatus ?? toHttpStatus(error.status);

@@ -1,11 +1,10 @@
-import { create, type DescMethod, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { DescMethod } from "@bufbuild/protobuf";
 import type {
   handleBidiStreamingCall,
   handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
   Metadata,
-  ServiceDefinition,
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -21,10 +20,12 @@ import {
   runInContext,
   type Tracing,
 } from "@plinth/kernel";
-import { Exchange } from "../exchange.ts";
+import { type Budget, callerGone, Exchange, safeRequestIdOf } from "../exchange.ts";
 import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
 import { toHttpStatus } from "../status.ts";
+import { decode, decodeAll, encode } from "./codec.ts";
 import { toGrpcStatus } from "./errors.ts";
+import { pump } from "./pump.ts";
 import type { GrpcSettings } from "./settings.ts";
 
 export interface CallOptions {
@@ -43,27 +44,9 @@ interface AnyCall {
   on(event: "cancelled", listener: () => void): unknown;
 }
 
-/** The definition of a service as grpc-js wants it, from its descriptor. */
-export function toServiceDefinition({ descriptor }: RpcService): ServiceDefinition {
-  return Object.fromEntries(
-    descriptor.methods.map((method) => [
-      method.localName,
-      {
-        path: `/${methodName(method)}`,
-        requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
-        responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
-        requestSerialize: (message: Record<string, unknown>) => encode(method.input, message),
-        requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
-        responseSerialize: (message: Record<string, unknown>) => encode(method.output, message),
-        responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
-      },
-    ]),
-  );
-}
-
-function encode(schema: DescMethod["input"], message: Record<string, unknown>): Buffer {
-  const { buffer, byteOffset, byteLength } = toBinary(schema, create(schema, message));
-  return Buffer.from(buffer, byteOffset, byteLength);
+export interface ImplementOptions {
+  /** Leaves its calls out of metrics, traces and access log: for probes. Default false. */
+  readonly isProbe?: boolean;
 }
 
 /** Puts recovery, trace, log context, metrics and deadline around the handlers of RPC services. */
@@ -80,142 +63,192 @@ export class CallCore {
     });
   }
 
-  implement({ descriptor, handlers }: RpcService): UntypedServiceImplementation {
+  implement(
+    { descriptor, handlers }: RpcService,
+    { isProbe = false }: ImplementOptions = {},
+  ): UntypedServiceImplementation {
     return Object.fromEntries(
       descriptor.methods.map((method): [string, UntypedHandleCall] => {
         const handler = handlers[method.localName];
         if (!handler) throw new TypeError(`${descriptor.typeName} has no handler for ${method.localName}`);
-        return [method.localName, this.#handle(method, handler)];
+        return [method.localName, this.#handle({ method, handler, isProbe, name: methodName(method) })];
       }),
     );
   }
 
-  #handle(method: DescMethod, handler: ErasedHandler): UntypedHandleCall {
+  #handle(served: ServedMethod): UntypedHandleCall {
+    const { method, handler } = served;
+    const { input } = method;
     switch (method.methodKind) {
       case "unary": {
-        const handle: handleUnaryCall<object, object> = (call, callback) =>
-          void this.#serve(method, call, async (exchange) => handler(call.request, exchange)).then(
-            (reply) => callback(null, reply as object),
-            (failure: GrpcFailure) => callback(failure.status),
+        const handle: handleUnaryCall<Buffer, Buffer> = (call, callback) =>
+          this.#serve(
+            served,
+            call,
+            async (exchange) => encode(method, await handler(decode(input, call.request), exchange)),
+            (reply) => callback(null, reply),
+            (status) => callback(status),
           );
         return handle;
       }
       case "client_streaming": {
-        const handle: handleClientStreamingCall<object, object> = (call, callback) =>
-          void this.#serve(method, call, async (exchange) => handler(call, exchange)).then(
-            (reply) => callback(null, reply as object),
-            (failure: GrpcFailure) => callback(failure.status),
+        const handle: handleClientStreamingCall<Buffer, Buffer> = (call, callback) =>
+          this.#serve(
+            served,
+            call,
+            async (exchange) => encode(method, await handler(decodeAll(input, call), exchange)),
+            (reply) => callback(null, reply),
+            (status) => callback(status),
           );
         return handle;
       }
       case "server_streaming": {
-        const handle: handleServerStreamingCall<object, object> = (call) =>
-          void this.#serve(method, call, (exchange) =>
-            pump(handler(call.request, exchange), call, exchange.signal),
-          ).then(
+        const handle: handleServerStreamingCall<Buffer, Buffer> = (call) =>
+          this.#serve(
+            served,
+            call,
+            (exchange) => pump(handler(decode(input, call.request), exchange), { call, method, exchange }),
             () => call.end(),
-            (failure: GrpcFailure) => call.emit("error", failure.status),
+            (status) => call.emit("error", status),
           );
         return handle;
       }
       case "bidi_streaming": {
-        const handle: handleBidiStreamingCall<object, object> = (call) =>
-          void this.#serve(method, call, (exchange) => pump(handler(call, exchange), call, exchange.signal)).then(
+        const handle: handleBidiStreamingCall<Buffer, Buffer> = (call) =>
+          this.#serve(
+            served,
+            call,
+            (exchange) => pump(handler(decodeAll(input, call), exchange), { call, method, exchange }),
             () => call.end(),
-            (failure: GrpcFailure) => call.emit("error", failure.status),
+            (status) => call.emit("error", status),
           );
         return handle;
       }
     }
   }
 
-  /** Runs one call to its end. @throws {@link GrpcFailure} and nothing else. */
-  async #serve(method: DescMethod, call: AnyCall, work: (exchange: Exchange) => Promise<unknown>): Promise<unknown> {
-    const { tracing, clock, settings, errors } = this.#options;
-    const name = methodName(method);
+  /** Runs one call to its end. */
+  #serve<Reply>(
+    served: ServedMethod,
+    call: AnyCall,
+    work: (exchange: CallExchange) => Promise<Reply>,
+    succeed: (reply: Reply) => void,
+    fail: (status: GrpcFailure) => void,
+  ): void {
+    const exchange = this.#open(served, call);
+    const { errors } = this.#options;
+    runInContext(exchange, () => {
+      const outcome = Promise.race([settle(() => work(exchange)), exchange.givenUp]);
+      outcome
+        .then(
+          (reply) => {
+            this.#finish(exchange, served);
+            succeed(reply);
+          },
+          (thrown: unknown) => fail(this.#fail(exchange, served, thrown)),
+        )
+        .catch((error: unknown) => errors.report(error, { origin: "rpc", attributes: { method: served.name } }));
+    });
+  }
+
+  #open({ name, method }: ServedMethod, call: AnyCall): CallExchange {
+    const { tracing, clock, settings } = this.#options;
     const span = tracing.startSpan(name, {
       kind: "server",
       parent: parseTraceparent(first(call.metadata, "traceparent")) ?? null,
-      attributes: { "rpc.system.name": "grpc", "rpc.method": name },
     });
-    const expired = Promise.withResolvers<never>();
-    expired.promise.catch(() => undefined); // it loses the race when the handler is faster
-    const exchange = new Exchange({
-      requestId: first(call.metadata, "x-request-id") ?? randomHex(16),
+    const exchange = new CallExchange({
+      requestId: safeRequestIdOf(first(call.metadata, "x-request-id")) ?? randomHex(16),
       span,
       clock,
-      budgetMs: budgetOf(call, method, settings),
-      onDeadline: expired.reject,
+      budget: budgetOf(call, method, settings),
     });
     exchange.route = name;
-    call.on("cancelled", () => exchange.abort(new AppError("ERR_CANCELLED", "cancelled", "the caller has gone")));
-    try {
-      const reply = await runInContext(exchange, () => Promise.race([work(exchange), expired.promise]));
-      this.#finish(exchange, "ok");
-      return reply;
-    } catch (thrown) {
-      const error = AppError.from(thrown);
-      exchange.error = error;
-      if (toHttpStatus(error.status) >= 500) {
-        runInContext(exchange, () => errors.report(thrown, { origin: "rpc", attributes: { method: name } }));
-      }
-      this.#finish(exchange, error.status);
-      throw new GrpcFailure(error, span.traceId);
-    }
+    call.on("cancelled", () => {
+      if (exchange.isOver) return; // it comes after every call
+      if (leftMsOf(call) <= 0) exchange.expire();
+      else exchange.cancel();
+    });
+    return exchange;
   }
 
-  #finish(exchange: Exchange, status: string): void {
-    const { clock, settings, log } = this.#options;
-    const tookMs = clock.monotonicMs() - exchange.startedAtMs;
-    const { span, error, route } = exchange;
-    exchange.end();
-    this.#duration.observe({ method: route, status }, tookMs / 1e3);
-    span.setAttribute("rpc.response.status_code", status);
-    if (error && toHttpStatus(error.status) >= 500) span.fail(error);
-    span.end();
-    if (!settings.accessLog || !log.isEnabled("info")) return;
-    runInContext(exchange, () =>
-      log.info("call", {
-        method: route,
-        status,
-        duration_ms: Math.round(tookMs * 1e3) / 1e3,
-        ...(error ? { code: error.code } : {}),
-      }),
+  #fail(exchange: CallExchange, served: ServedMethod, thrown: unknown): GrpcFailure {
+    const error = exchange.stopped ?? toAppError(thrown);
+    exchange.error = error;
+    // That a caller gave too little time is not the server's fault.
+    const isCallers = error === exchange.stopped && exchange.budget.isCallers;
+    if (toHttpStatus(error.status) >= 500 && !isCallers) {
+      const report = exchange.stopped ?? thrown;
+      this.#options.errors.report(report, { origin: "rpc", attributes: { method: served.name } });
+    }
+    this.#finish(exchange, served);
+    return Object.assign(
+      new Error(error.code),
+      toGrpcStatus(error, { traceId: exchange.span.traceId, requestId: exchange.requestId }),
     );
   }
-}
 
-/** The end of a call that failed, ready for the wire. */
-class GrpcFailure extends Error {
-  readonly status: ReturnType<typeof toGrpcStatus> & Error;
-
-  constructor(error: AppError, traceId: string) {
-    super(error.code, { cause: error });
-    this.status = Object.assign(new Error(error.code), toGrpcStatus(error, traceId));
+  #finish(exchange: CallExchange, { isProbe, name }: ServedMethod): void {
+    const { clock, settings, log } = this.#options;
+    const { span, error } = exchange;
+    const tookMs = clock.monotonicMs() - exchange.startedAtMs;
+    const status = error?.status ?? "ok";
+    exchange.end();
+    if (isProbe) return;
+    this.#duration.observe({ method: name, status }, tookMs / 1e3);
+    if (span.sampled) {
+      span.setAttribute("rpc.system.name", "grpc");
+      span.setAttribute("rpc.method", name);
+      span.setAttribute("rpc.response.status_code", status);
+      if (error && toHttpStatus(error.status) >= 500) span.fail(error);
+    }
+    span.end();
+    if (!settings.accessLog || !log.isEnabled("info")) return;
+    log.info("call", { method: name, status, duration_ms: Math.round(tookMs * 1e3) / 1e3, code: error?.code });
   }
 }
 
-/** Writes what `replies` yields as fast as the caller reads; stops, and tells the iterable, when the call is over. */
-async function pump(
-  replies: unknown,
-  call: { write(message: object): boolean; once(event: "drain", listener: () => void): unknown },
-  signal: AbortSignal,
-): Promise<void> {
-  for await (const reply of replies as AsyncIterable<object>) {
-    signal.throwIfAborted();
-    if (!call.write(reply)) await drained(call, signal);
+interface ServedMethod extends Required<ImplementOptions> {
+  readonly method: DescMethod;
+  readonly handler: ErasedHandler;
+  readonly name: string;
+}
+
+/** A status as grpc-js takes it for a failure. */
+type GrpcFailure = Error & ReturnType<typeof toGrpcStatus>;
+
+/** One RPC being served. */
+class CallExchange extends Exchange {
+  readonly #givenUp = Promise.withResolvers<never>();
+
+  /** Rejects when the handler is no longer waited for. */
+  get givenUp(): Promise<never> {
+    return this.#givenUp.promise;
+  }
+
+  cancel(): void {
+    const gone = callerGone();
+    this.abort(gone);
+    this.#givenUp.reject(gone);
+  }
+
+  protected override expired(error: AppError): void {
+    this.#givenUp.reject(error);
   }
 }
 
-function drained(call: { once(event: "drain", listener: () => void): unknown }, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    call.once("drain", () => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    });
-  });
+/** What `work` returns or throws, as a promise. */
+async function settle<T>(work: () => Promise<T>): Promise<T> {
+  return work();
+}
+
+function toAppError(thrown: unknown): AppError {
+  try {
+    return AppError.from(thrown);
+  } catch (error) {
+    // a proxy or getter that throws when looked at
+    return new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error });
+  }
 }
 
 function first(metadata: Metadata, name: string): string | undefined {
@@ -223,12 +256,16 @@ function first(metadata: Metadata, name: string): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** Streams live as long as their caller wants; unary calls as long as the caller's deadline, capped by the server's. */
-function budgetOf(call: AnyCall, method: DescMethod, { deadlineMs }: GrpcSettings): number {
+function leftMsOf(call: AnyCall): number {
   const deadline = call.getDeadline();
-  const leftMs = (typeof deadline === "number" ? deadline : deadline.getTime()) - Date.now();
-  const capMs = method.methodKind === "unary" ? deadlineMs : longestTimerMs;
-  return Math.max(1, Math.min(leftMs, capMs));
+  return (typeof deadline === "number" ? deadline : deadline.getTime()) - Date.now();
+}
+
+/** Streams live as long as their caller wants; unary calls as long as the caller's deadline, capped by the server's. */
+function budgetOf(call: AnyCall, { methodKind }: DescMethod, { deadlineMs }: GrpcSettings): Budget {
+  const leftMs = Math.max(1, leftMsOf(call));
+  const capMs = methodKind === "unary" ? deadlineMs : longestTimerMs;
+  return leftMs < capMs ? { ms: leftMs, isCallers: true } : { ms: capMs, isCallers: false };
 }
 
 /** setTimeout takes no more. */

@@ -2,7 +2,8 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { type Health, messageOf } from "@plinth/kernel";
 import { toListenError } from "../listen.ts";
 import type { RpcService } from "../rpc/service.ts";
-import { CallCore, type CallOptions, toServiceDefinition } from "./calls.ts";
+import { CallCore, type CallOptions } from "./calls.ts";
+import { toServiceDefinition } from "./codec.ts";
 import { healthService } from "./health.ts";
 
 export interface GrpcServerOptions extends CallOptions {
@@ -18,37 +19,54 @@ export interface GrpcServer {
   listen(): Promise<void>;
   /** GOAWAY, then resolves when the last call has ended; calls still running when `signal` aborts are cut off. */
   drain(options: { readonly signal: AbortSignal }): Promise<void>;
-  /** Safe to call twice. */
+  /** Cuts off whatever is left. Safe to call twice. */
   close(): Promise<void>;
 }
 
 /** A gRPC server with recovery, trace, log context, metrics, deadlines and `grpc.health.v1`. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const { settings, services, health } = options;
+  const { settings, services, health, log, clock } = options;
   const server = new Server({
     "grpc.max_receive_message_length": settings.maxMessageBytes,
     "grpc.max_concurrent_streams": settings.maxConcurrentStreams,
     "grpc.so_reuseport": 0,
+    "grpc.enable_channelz": 0,
   });
   const core = new CallCore(options);
-  for (const service of [...services, healthService(health, services)])
-    server.addService(toServiceDefinition(service), core.implement(service));
+  for (const service of services) server.addService(toServiceDefinition(service), core.implement(service));
+  const probe = healthService({ health, services, clock });
+  server.addService(toServiceDefinition(probe), core.implement(probe, { isProbe: true }));
   let port = 0;
-  let drained: Promise<void> | undefined;
+  let drained: PromiseWithResolvers<void> | undefined;
+
+  async function drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    if (drained === undefined) {
+      drained = Promise.withResolvers<void>();
+      server.tryShutdown(() => drained?.resolve());
+    }
+    const { promise, resolve } = drained;
+    // `tryShutdown` does not call back while a stream stays open, so the signal forces it.
+    const force = (): void => {
+      server.forceShutdown();
+      resolve();
+    };
+    if (signal.aborted) force();
+    signal.addEventListener("abort", force, { once: true });
+    await promise.finally(() => signal.removeEventListener("abort", force));
+  }
+
   return {
     host: settings.host,
     get port() {
       return port;
     },
     async listen() {
-      port = await bind(server, settings.host, settings.port);
+      const { host } = settings;
+      port = await bind(server, host, settings.port);
+      log.info("grpc server listens", { host, port });
     },
-    drain({ signal }) {
-      return (drained ??= drain(server, signal));
-    },
-    async close() {
-      await (drained ??= drain(server, AbortSignal.abort()));
-    },
+    drain,
+    close: () => drain({ signal: AbortSignal.abort() }),
   };
 }
 
@@ -61,25 +79,6 @@ function bind(server: Server, host: string, port: number): Promise<number> {
         const code = messageOf(error).includes("EADDRINUSE") ? "EADDRINUSE" : undefined;
         reject(toListenError(Object.assign(error, { code }), { host, port, variable: "PLINTH_GRPC_PORT" }));
       }
-    });
-  });
-}
-
-/** `tryShutdown` may never call back while a stream stays open, so the signal forces it. */
-function drain(server: Server, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const force = (): void => {
-      server.forceShutdown();
-      resolve();
-    };
-    if (signal.aborted) {
-      force();
-      return;
-    }
-    signal.addEventListener("abort", force, { once: true });
-    server.tryShutdown(() => {
-      signal.removeEventListener("abort", force);
-      resolve();
     });
   });
 }

@@ -1,141 +1,160 @@
-import { STATUS_CODES } from "node:http";
-import type { Duplex } from "node:stream";
-import { AppError, type AppError as AnyAppError } from "@plinth/kernel";
-import { type FieldFault, RequestError, TransportError } from "../errors.ts";
-import { problemContentType, toProblem } from "../problem.ts";
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import { AppError } from "@plinth/kernel";
+import { type FieldFault, RequestError, toPointer, TransportError, type TransportErrorCode } from "../errors.ts";
+import { fromHttpStatus } from "../status.ts";
 
 /** An error as HTTP sees it: 405, 413 and the like have no canonical status of their own. */
 export interface HttpFailure {
-  readonly error: AnyAppError;
+  readonly error: AppError;
   readonly httpStatus?: number;
 }
 
-/** What fastify throws for requests that it refuses itself. */
-interface FastifyFailure {
-  readonly statusCode: number;
+interface Refusal {
+  readonly code: TransportErrorCode;
+  readonly httpStatus: number;
   readonly message: string;
-  readonly validation?: readonly ValidationFault[];
-  readonly validationContext?: string;
 }
 
+const tooLarge: Refusal = {
+  code: "ERR_REQUEST_TOO_LARGE",
+  httpStatus: 413,
+  message: "the request body is larger than the limit",
+};
+const mediaType: Refusal = {
+  code: "ERR_REQUEST_MEDIA_TYPE",
+  httpStatus: 415,
+  message: "the media type of the body is not one that this route reads; send application/json",
+};
+const badPath: Refusal = {
+  code: "ERR_REQUEST_MALFORMED",
+  httpStatus: 400,
+  message: "the path is not a valid one: an escape in it is broken",
+};
+
+/** What fastify refuses by itself, in our words: its own repeat what the caller sent. */
+const refusals: Readonly<Record<string, Refusal>> = {
+  FST_ERR_BAD_URL: badPath,
+  FST_ERR_MAX_PARAM_LENGTH: {
+    code: "ERR_REQUEST_MALFORMED",
+    httpStatus: 414,
+    message: "a segment of the path is longer than the limit",
+  },
+  FST_ERR_CTP_BODY_TOO_LARGE: tooLarge,
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: mediaType,
+  FST_ERR_ROUTE_MISSING_CONTENT_TYPE: mediaType,
+  FST_ERR_CTP_EMPTY_JSON_BODY: {
+    code: "ERR_REQUEST_BODY",
+    httpStatus: 400,
+    message: "the body is empty, and its media type promises JSON",
+  },
+  FST_ERR_CTP_INVALID_JSON_BODY: {
+    code: "ERR_REQUEST_BODY",
+    httpStatus: 400,
+    message: "the body is not valid JSON",
+  },
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: {
+    code: "ERR_REQUEST_BODY",
+    httpStatus: 400,
+    message: "the body has not the length that content-length says",
+  },
+};
+
+/** What the parser of HTTP refuses, by its error's code, before there is a request to answer. */
+const parserRefusals: Readonly<Record<string, Refusal>> = {
+  HPE_HEADER_OVERFLOW: {
+    code: "ERR_REQUEST_TOO_LARGE",
+    httpStatus: 431,
+    message: "the request head is larger than the limit",
+  },
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: {
+    code: "ERR_REQUEST_TOO_LARGE",
+    httpStatus: 413,
+    message: "the chunk extensions are larger than the limit",
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    code: "ERR_REQUEST_TIMEOUT",
+    httpStatus: 408,
+    message: "the request did not arrive in time",
+  },
+};
+const malformed: Refusal = {
+  code: "ERR_REQUEST_MALFORMED",
+  httpStatus: 400,
+  message: "what was sent is not a valid HTTP/1.1 request",
+};
+
+const missingHost: HttpFailure = toFailure({ ...malformed, message: "an HTTP/1.1 request must name its host" });
+const badFraming: HttpFailure = toFailure({
+  ...malformed,
+  message: "the only transfer-encoding that this server reads is chunked, in HTTP/1.1",
+});
+export const badExpectation: HttpFailure = toFailure({
+  code: "ERR_REQUEST_REFUSED",
+  httpStatus: 417,
+  message: "the only expectation that this server meets is 100-continue",
+});
+
+/** Turns anything a handler, a hook or fastify itself threw into what the caller gets. Never throws, whatever it is given. */
+export function toHttpFailure(thrown: unknown): HttpFailure {
+  try {
+    return classify(thrown);
+  } catch (error) {
+    // a proxy or getter that throws when looked at
+    return { error: new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error }) };
+  }
+}
+
+/** What a head that the parser lets pass must still not have. */
+export function refusalOf({ headers, httpVersionMinor }: IncomingMessage): HttpFailure | undefined {
+  if (headers.host === undefined && httpVersionMinor > 0) return missingHost;
+  // The parser refuses some of these only after the handler has begun, and takes the others for no body at all.
+  const coding = headers["transfer-encoding"];
+  if (coding !== undefined && (coding.toLowerCase() !== "chunked" || httpVersionMinor === 0)) return badFraming;
+  return undefined;
+}
+
+export function toParserFailure(error: Error & { readonly code?: unknown }): HttpFailure {
+  return toFailure(parserRefusals[String(error.code)] ?? malformed, error);
+}
+
+function classify(thrown: unknown): HttpFailure {
+  if (AppError.is(thrown)) return { error: thrown };
+  if (!(thrown instanceof Error) || !("code" in thrown) || typeof thrown.code !== "string")
+    return { error: AppError.from(thrown) };
+  if ("validation" in thrown && Array.isArray(thrown.validation)) {
+    const part = "validationContext" in thrown ? String(thrown.validationContext) : "body";
+    return { error: new RequestError(thrown.validation.map((fault: ValidationFault) => toFieldFault(fault, part))) };
+  }
+  const refusal = refusals[thrown.code];
+  if (refusal) return toFailure(refusal, thrown);
+  // A plugin of fastify's kind refuses by throwing its own code with a status; its text may repeat what was sent.
+  const status = "statusCode" in thrown ? Number(thrown.statusCode) : 500;
+  if (/^FST_(?!ERR_)/.test(thrown.code) && status >= 400 && status < 500)
+    return toFailure(
+      { code: "ERR_REQUEST_REFUSED", httpStatus: status, message: STATUS_CODES[status] ?? "Refused" },
+      thrown,
+    );
+  return { error: AppError.from(thrown) };
+}
+
+function toFailure({ code, httpStatus, message }: Refusal, cause?: unknown): HttpFailure {
+  const options = cause === undefined ? {} : { cause };
+  return { error: new TransportError(code, fromHttpStatus(httpStatus), message, options), httpStatus };
+}
+
+/** One fault as the JSON Schema validator tells it. */
 interface ValidationFault {
   readonly instancePath: string;
   readonly message?: string;
   readonly params?: Readonly<Record<string, unknown>>;
 }
 
-/** Turns anything a handler, a hook or fastify itself threw into what the caller gets. */
-export function toHttpFailure(thrown: unknown): HttpFailure {
-  if (AppError.is(thrown)) return { error: thrown };
-  if (!isFastifyFailure(thrown)) return { error: AppError.from(thrown) };
-  const { statusCode, validation, validationContext = "body" } = thrown;
-  if (validation) return { error: new RequestError(validation.map((fault) => toFieldFault(fault, validationContext))) };
-  switch (statusCode) {
-    case 413:
-      return {
-        error: new TransportError(
-          "ERR_REQUEST_TOO_LARGE",
-          "resource_exhausted",
-          "the request body is larger than the limit",
-          { cause: thrown },
-        ),
-        httpStatus: 413,
-      };
-    case 415:
-      return {
-        error: new TransportError(
-          "ERR_REQUEST_MEDIA_TYPE",
-          "invalid_argument",
-          "the media type of the body is not one this route reads; send application/json",
-          { cause: thrown },
-        ),
-        httpStatus: 415,
-      };
-    case 414:
-      return {
-        error: new TransportError(
-          "ERR_REQUEST_TOO_LARGE",
-          "invalid_argument",
-          "a path segment is longer than the limit",
-          { cause: thrown },
-        ),
-        httpStatus: 414,
-      };
-    case 400:
-      return {
-        error: new TransportError(
-          "ERR_REQUEST_BODY",
-          "invalid_argument",
-          "the request cannot be read: " + thrown.message,
-          { cause: thrown },
-        ),
-      };
-    default:
-      return { error: AppError.from(thrown) };
-  }
-}
-
-function isFastifyFailure(thrown: unknown): thrown is FastifyFailure {
-  if (!(thrown instanceof Error) || !("statusCode" in thrown) || typeof thrown.statusCode !== "number") return false;
-  const isOwn = "code" in thrown && typeof thrown.code === "string" && thrown.code.startsWith("FST_ERR_");
-  return isOwn || "validation" in thrown || thrown instanceof SyntaxError;
-}
-
 function toFieldFault(
   { instancePath, message = "is not valid", params = {} }: ValidationFault,
-  context: string,
+  part: string,
 ): FieldFault {
-  const base = context === "body" ? "" : `/${context === "querystring" ? "query" : context}`;
+  const base = part === "body" ? "" : `/${part === "querystring" ? "query" : part}`;
   const name = params.missingProperty ?? params.additionalProperty;
-  return { pointer: `${base}${instancePath}${typeof name === "string" ? `/${name}` : ""}`, detail: message };
-}
-
-/** What a request gets that is no HTTP: the parser has refused it, so there is no response object to answer with. */
-export function answerMalformed(error: Error & { readonly code?: unknown }, socket: Duplex): void {
-  if (!socket.writable || error.code === "ECONNRESET") {
-    socket.destroy();
-    return;
-  }
-  const { failure, httpStatus } = malformed(error.code);
-  const body = JSON.stringify(toProblem(failure, { httpStatus }));
-  socket.end(
-    `HTTP/1.1 ${httpStatus} ${STATUS_CODES[httpStatus]}\r\ncontent-type: ${problemContentType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
-}
-
-function malformed(code: unknown): { readonly failure: TransportError; readonly httpStatus: number } {
-  switch (code) {
-    case "HPE_HEADER_OVERFLOW":
-      return {
-        failure: new TransportError(
-          "ERR_REQUEST_TOO_LARGE",
-          "invalid_argument",
-          "the request head is larger than the limit",
-        ),
-        httpStatus: 431,
-      };
-    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
-      return {
-        failure: new TransportError(
-          "ERR_REQUEST_TOO_LARGE",
-          "invalid_argument",
-          "the chunk extensions are larger than the limit",
-        ),
-        httpStatus: 413,
-      };
-    case "ERR_HTTP_REQUEST_TIMEOUT":
-      return {
-        failure: new TransportError("ERR_REQUEST_TIMEOUT", "deadline_exceeded", "the request did not arrive in time"),
-        httpStatus: 408,
-      };
-    default:
-      return {
-        failure: new TransportError(
-          "ERR_REQUEST_MALFORMED",
-          "invalid_argument",
-          "the bytes sent are not a valid HTTP/1.1 request",
-        ),
-        httpStatus: 400,
-      };
-  }
+  const pointer = `${base}${instancePath}`;
+  return { pointer: typeof name === "string" ? toPointer(pointer, [name]) : pointer, detail: message };
 }

@@ -1,6 +1,5 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Histogram, type Logger, type Metrics, runInContext } from "@plinth/kernel";
-import type { Exchange } from "../exchange.ts";
+import type { HttpExchange } from "./exchange.ts";
 
 const methods: ReadonlySet<string> = new Set([
   "GET",
@@ -43,32 +42,37 @@ export class HttpObserver {
   }
 
   /** @param tookMs - From the request's head to the end of the reply. */
-  finished(exchange: Exchange, request: IncomingMessage, response: ServerResponse, tookMs: number): void {
+  finished(exchange: HttpExchange, tookMs: number): void {
+    const { span, error, route, request, status } = exchange;
     const method = methodLabel(request.method);
-    // 499: the caller left before the reply was complete
-    const status = response.writableFinished ? response.statusCode : 499;
-    this.#duration.observe({ method, route: exchange.route, status: String(status) }, tookMs / 1e3);
-    const { span, error } = exchange;
-    span.rename(`${method} ${exchange.route}`);
-    span.setAttribute("http.route", exchange.route);
-    span.setAttribute("http.response.status_code", status);
-    if (error !== undefined && status >= 500) span.fail(error);
+    this.#duration.observe({ method, route, status: String(status) }, tookMs / 1e3);
+    if (span.sampled) {
+      span.rename(`${method} ${route}`);
+      span.setAttribute("http.request.method", method);
+      span.setAttribute("http.route", route);
+      span.setAttribute("http.response.status_code", status);
+      span.setAttribute("url.path", pathOf(request.url));
+      span.setAttribute("url.scheme", "http");
+      if (error !== undefined && status >= 500) span.fail(error);
+    }
     span.end();
-    if (!this.#log?.isEnabled("info")) return;
+    const log = this.#log;
+    if (!log?.isEnabled("info")) return;
     const fields = {
       method,
-      path: pathOf(request.url ?? ""),
-      route: exchange.route,
+      path: pathOf(request.url),
+      route,
       status,
       duration_ms: Math.round(tookMs * 1e3) / 1e3,
-      ...(error === undefined ? {} : { code: error.code }),
+      code: error?.code,
     };
-    runInContext(exchange, () => this.#log?.info("request", fields));
+    runInContext(exchange, () => log.info("request", fields));
   }
 }
 
-/** Without the query, which may hold secrets, and of bounded length. */
-function pathOf(url: string): string {
-  const end = url.indexOf("?");
-  return url.slice(0, Math.min(end < 0 ? url.length : end, 256));
+/** Without the query, which may hold secrets, nor the host and user of an absolute form; of bounded length. */
+function pathOf(url = ""): string {
+  const start = url.startsWith("/") ? 0 : Math.max(0, url.indexOf("/", url.indexOf("//") + 2));
+  const end = url.indexOf("?", start);
+  return url.slice(start, Math.min(end < 0 ? url.length : end, start + 256));
 }

@@ -1,33 +1,22 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import {
-  AppError,
-  type Clock,
-  currentContext,
-  type ErrorBus,
-  type Logger,
-  type Metrics,
-  parseTraceparent,
-  randomHex,
-  runInContext,
-  type Tracing,
-} from "@plinth/kernel";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { AppError } from "@plinth/kernel";
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
   fastify,
+  type onRouteHookHandler,
   type RawServerDefault,
 } from "fastify";
 import { TransportError } from "../errors.ts";
-import { budgetOf, Exchange } from "../exchange.ts";
 import { listen } from "../listen.ts";
-import type { OpsHandler } from "../ops/handler.ts";
-import { type Problem, problemContentType, toProblem } from "../problem.ts";
-import { answerMalformed, toHttpFailure } from "./errors.ts";
-import { HttpObserver, methodLabel } from "./observe.ts";
-import type { HttpSettings } from "./settings.ts";
+import { Connections } from "./connections.ts";
+import { RequestCore, type RequestCoreOptions } from "./core.ts";
+import { exchangeOf } from "./exchange.ts";
+import { bridgeLog, QuietLog } from "./log-bridge.ts";
+import { methodLabel } from "./observe.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
+
+export type { RenderedError } from "./core.ts";
 
 /** A fastify app whose schemas may be Standard Schemas, with types inferred from them. */
 export type HttpApp = FastifyInstance<
@@ -41,32 +30,10 @@ export type HttpApp = FastifyInstance<
 /** Adds routes, hooks or plugins: an ordinary fastify plugin. */
 export type HttpRoutes = (app: HttpApp) => void | Promise<void>;
 
-/** An error reply in the form that a route's callers expect. */
-export interface RenderedError {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string;
-}
-
-declare module "fastify" {
-  interface FastifyContextConfig {
-    /** How errors of this route are written. Default: problem+json. */
-    readonly renderError?: (error: AppError, problem: Problem) => RenderedError;
-  }
-}
-
-export interface HttpServerOptions {
-  readonly settings: HttpSettings;
-  readonly log: Logger;
-  readonly errors: ErrorBus;
-  readonly metrics: Metrics;
-  readonly tracing: Tracing;
-  readonly clock: Clock;
+export interface HttpServerOptions extends RequestCoreOptions {
   readonly routes: readonly HttpRoutes[];
   /** The environment variable that moves the port, for the error of a busy one. Default `PLINTH_HTTP_PORT`. */
   readonly portVariable?: string;
-  /** Answers before everything else, unseen by metrics, traces and access log. Absent: it has a listener of its own. */
-  readonly ops?: OpsHandler | undefined;
 }
 
 export interface HttpServer {
@@ -88,24 +55,35 @@ export interface HttpServer {
  * Every error leaves as problem+json; a fault of the server leaves without its text and goes to the error bus once.
  */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { settings } = options;
+  const { settings, log, errors, routes } = options;
   const core = new RequestCore(options);
+  const requestLog = bridgeLog(log, errors);
   let server: Server | undefined;
   const app: HttpApp = fastify({
     bodyLimit: settings.maxBodyBytes,
     forceCloseConnections: false,
     return503OnClosing: false,
+    logController: new QuietLog((error, request) => core.streamFailed(error, request)),
+    genReqId: (request) => exchangeOf(request)?.requestId ?? "",
     frameworkErrors: (error, request, reply) => core.fail(error, request, reply),
+    clientErrorHandler: (error, socket) => core.refuse(error, socket),
     serverFactory: (handler) => (server = core.createServer(handler)),
   }).withTypeProvider<StandardTypes>();
+  app.log = requestLog;
+  app.decorateRequest("signal", {
+    getter() {
+      return exchangeOf(this.raw)?.signal ?? new AbortController().signal;
+    },
+  });
   app.addHook("onRoute", useStandardSchemas);
+  app.addHook("onRoute", settleHandler);
   app.addHook("onRequest", (request, reply, done) => {
+    request.log = reply.log = requestLog;
     core.routed(request, reply);
     done();
   });
-  // Reading a body leaves the context of the request: it comes from the socket's events.
+  // Reading a body can leave the context of the request: it comes from the socket's events.
   app.addHook("preValidation", (request, _reply, done) => core.reenter(request, done));
-  app.setErrorHandler((error, request, reply) => core.fail(error, request, reply));
   app.setNotFoundHandler((request, reply) =>
     core.fail(
       new TransportError(
@@ -117,125 +95,31 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       reply,
     ),
   );
-  for (const routes of options.routes) await app.register(async (scope) => routes(scope));
+  // Two handlers, one inside the other: fastify goes outwards when answering an error fails in its turn.
+  app.setErrorHandler((error, request, reply) => core.failAgain(error, request, reply));
+  await app.register(async (inner) => {
+    inner.setErrorHandler((error, request, reply) => core.fail(error, request, reply));
+    for (const addRoutes of routes) await inner.register(async (scope) => addRoutes(scope));
+  });
   await app.ready();
   if (server === undefined) throw new Error("fastify made no server"); // serverFactory runs in the constructor
   return new DrainingServer(app, server, core, options);
 }
 
-/** What surrounds every request, whichever route it goes to. */
-class RequestCore {
-  readonly inFlight = new Set<ServerResponse>();
-  draining = false;
-  readonly #options: HttpServerOptions;
-  readonly #observer: HttpObserver;
-  readonly #exchanges = new WeakMap<IncomingMessage, Exchange>();
-  readonly #replies = new WeakMap<Exchange, FastifyReply>();
+/**
+ * A handler that returns a value instead of a promise is made to return a promise: fastify sends such a value outside
+ * of any recovery, so that a header which cannot be sent would be an uncaught exception.
+ */
+const settleHandler: onRouteHookHandler = (route) => {
+  const { handler } = route;
+  route.handler = function settled(request, reply) {
+    const result: unknown = handler.call(this, request, reply);
+    return result === undefined || isThenable(result) ? result : Promise.resolve(result);
+  };
+};
 
-  constructor(options: HttpServerOptions) {
-    this.#options = options;
-    this.#observer = new HttpObserver(options.metrics, options.settings.accessLog ? options.log : undefined);
-    options.metrics.gauge({
-      name: "http_server_active_requests",
-      help: "Requests being served.",
-      collect: (gauge) => gauge.set({}, this.inFlight.size),
-    });
-  }
-
-  createServer(handler: (request: IncomingMessage, response: ServerResponse) => void): Server {
-    const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = this.#options.settings;
-    const server = createServer(
-      {
-        headersTimeout: headersTimeoutMs,
-        requestTimeout: requestTimeoutMs,
-        keepAliveTimeout: keepAliveTimeoutMs,
-        connectionsCheckingInterval: 1_000,
-      },
-      (request, response) => this.#begin(request, response, handler),
-    );
-    server.on("clientError", (error, socket) => {
-      this.#observer.malformed();
-      answerMalformed(error, socket);
-    });
-    return server;
-  }
-
-  #begin(
-    request: IncomingMessage,
-    response: ServerResponse,
-    handler: (request: IncomingMessage, response: ServerResponse) => void,
-  ): void {
-    const { ops, tracing, clock, settings } = this.#options;
-    if (ops?.(request, response)) return;
-    const { headers } = request;
-    const span = tracing.startSpan(methodLabel(request.method), {
-      kind: "server",
-      parent: parseTraceparent(typeof headers.traceparent === "string" ? headers.traceparent : undefined) ?? null,
-      attributes: {
-        "http.request.method": methodLabel(request.method),
-        "url.path": pathAttribute(request.url),
-        "url.scheme": "http",
-      },
-    });
-    const exchange: Exchange = new Exchange({
-      requestId: requestIdOf(headers["x-request-id"]),
-      span,
-      clock,
-      budgetMs: budgetOf(headers["plinth-timeout-ms"], settings.deadlineMs),
-      onDeadline: (error) => this.#expire(exchange, error),
-    });
-    this.#exchanges.set(request, exchange);
-    this.inFlight.add(response);
-    response.once("close", () => {
-      this.inFlight.delete(response);
-      exchange.end();
-      if (!response.writableFinished) exchange.abort(new AppError("ERR_CANCELLED", "cancelled", "the caller has gone"));
-      this.#observer.finished(exchange, request, response, clock.monotonicMs() - exchange.startedAtMs);
-    });
-    runInContext(exchange, () => handler(request, response));
-  }
-
-  /** The router has found the route, or that there is none. */
-  routed(request: FastifyRequest, reply: FastifyReply): void {
-    const exchange = this.#exchanges.get(request.raw);
-    if (!exchange) return; // injected by a test, past the server
-    exchange.route = request.routeOptions.url ?? "unmatched";
-    this.#replies.set(exchange, reply);
-    reply.header("x-request-id", exchange.requestId);
-    if (this.draining) reply.header("connection", "close");
-  }
-
-  reenter(request: FastifyRequest, done: () => void): void {
-    const exchange = this.#exchanges.get(request.raw);
-    if (exchange === undefined || currentContext() === exchange) done();
-    else runInContext(exchange, done);
-  }
-
-  /** Answers with what the caller may know, and reports what is the server's fault. */
-  fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    const { error, httpStatus } = toHttpFailure(thrown);
-    const exchange = this.#exchanges.get(request.raw);
-    const problem = toProblem(error, { traceId: exchange?.span.traceId, httpStatus });
-    if (exchange) exchange.error = error;
-    if (problem.status >= 500) {
-      const report = (): AppError =>
-        this.#options.errors.report(thrown, {
-          origin: "request",
-          attributes: { route: exchange?.route ?? "unmatched" },
-        });
-      if (exchange) runInContext(exchange, report);
-      else report();
-    }
-    if (problem.status === 413) reply.header("connection", "close"); // the rest of the body is not read
-    const { status, contentType, body } = (request.routeOptions.config?.renderError ?? renderProblem)(error, problem);
-    void reply.code(status).type(contentType).serializer(String).send(body);
-  }
-
-  /** The deadline has passed: the handler's signal has been aborted, and what it still returns is dropped. */
-  #expire(exchange: Exchange, error: AppError): void {
-    const reply = this.#replies.get(exchange);
-    if (reply && !reply.sent) runInContext(exchange, () => this.fail(error, reply.request, reply));
-  }
+function isThenable(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 class DrainingServer implements HttpServer {
@@ -245,63 +129,62 @@ class DrainingServer implements HttpServer {
   readonly #server: Server;
   readonly #core: RequestCore;
   readonly #options: HttpServerOptions;
+  readonly #connections: Connections;
   #drained: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
 
   constructor(app: HttpApp, server: Server, core: RequestCore, options: HttpServerOptions) {
     this.#app = app;
     this.#server = server;
     this.#core = core;
     this.#options = options;
+    this.#connections = new Connections(server);
     this.host = options.settings.host;
   }
 
   async listen(): Promise<void> {
-    const { settings, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
-    this.port = await listen(this.#server, { host: settings.host, port: settings.port, variable });
+    const { errors, log, settings, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
+    const { host, port } = settings;
+    this.port = await listen(this.#server, { host, port, variable });
+    // Failing to accept, as for want of file descriptors, must not end the process.
+    this.#server.on("error", (error) => errors.report(error, { origin: "process" }));
+    log.info("http server listens", { host, port: this.port });
   }
 
   announceDrain(): void {
     this.#core.draining = true;
-    for (const response of this.#core.inFlight) response.shouldKeepAlive = false;
+    for (const { response } of this.#core.inFlight) response.shouldKeepAlive = false;
   }
 
-  drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    return (this.#drained ??= this.#drain(signal));
+  async drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    this.#drained ??= this.#drain();
+    const cut = (): void => this.#connections.cut();
+    if (signal.aborted) cut();
+    signal.addEventListener("abort", cut, { once: true });
+    try {
+      await this.#drained;
+    } finally {
+      signal.removeEventListener("abort", cut);
+    }
   }
 
-  async close(): Promise<void> {
-    if (this.#server.listening || !this.#drained) await this.drain({ signal: AbortSignal.abort() });
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    await this.drain({ signal: AbortSignal.abort(new AppError("ERR_CANCELLED", "cancelled", "the server closes")) });
     await this.#app.close();
   }
 
-  #drain(signal: AbortSignal): Promise<void> {
+  async #drain(): Promise<void> {
     this.announceDrain();
-    if (!this.#server.listening) return Promise.resolve();
-    return new Promise((resolve) => {
-      const cut = (): void => this.#server.closeAllConnections();
-      // close() also closes the idle connections; those busy now close after their reply
-      this.#server.close(() => {
-        signal.removeEventListener("abort", cut);
-        resolve();
-      });
-      if (signal.aborted) cut();
-      else signal.addEventListener("abort", cut, { once: true });
-    });
+    if (!this.#server.listening) return;
+    const { inFlight } = this.#core;
+    const isBusy = (socket: object): boolean => inFlight.values().some(({ request }) => request.socket === socket);
+    this.#core.onFinished = (socket) => {
+      if (!isBusy(socket)) this.#connections.release(socket);
+    };
+    await this.#connections.close({ isBusy, clock: this.#options.clock });
   }
-}
-
-function renderProblem(_error: AppError, problem: Problem): RenderedError {
-  return { status: problem.status, contentType: problemContentType, body: JSON.stringify(problem) };
-}
-
-const safeRequestId = /^[A-Za-z0-9_.:-]{8,128}$/;
-
-/** The caller's id when it is well formed, else a new one. */
-function requestIdOf(header: string | string[] | undefined): string {
-  return typeof header === "string" && safeRequestId.test(header) ? header : randomHex(16);
-}
-
-function pathAttribute(url = ""): string {
-  const end = url.indexOf("?");
-  return end < 0 ? url : url.slice(0, end);
 }

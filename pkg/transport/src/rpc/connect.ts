@@ -7,13 +7,13 @@ import {
   toBinary,
   toJsonString,
 } from "@bufbuild/protobuf";
-import { type AppError, currentContext, messageOf } from "@plinth/kernel";
-import { RequestError, TransportError } from "../errors.ts";
+import { type AppError, currentContext, messageOf, type RequestContext } from "@plinth/kernel";
+import { TransportError } from "../errors.ts";
 import type { HttpApp, HttpRoutes, RenderedError } from "../http/server.ts";
 import type { Problem } from "../problem.ts";
 import { isServerFault, toConnectCode } from "../status.ts";
 import { errorDetails } from "./details.ts";
-import { type ErasedHandler, methodName, type RpcCall, type RpcService } from "./service.ts";
+import { type ErasedHandler, methodName, requireMessage, type RpcCall, type RpcService } from "./service.ts";
 
 /**
  * Serves the unary methods of RPC services over HTTP: `POST /package.Service/Method` with JSON or binary bodies.
@@ -32,19 +32,43 @@ export function connectRoutes(services: readonly RpcService[]): HttpRoutes {
 }
 
 function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler): void {
-  app.post(`/${methodName(method)}`, { config: { renderError } }, async (request, reply) => {
-    const isBinary = request.body instanceof Uint8Array;
+  const options = {
+    config: { renderError },
+    onRequest: (request: ConnectRequest, _reply: unknown, done: (error?: Error) => void) => done(refusalOf(request)),
+  };
+  app.post(`/${methodName(method)}`, options, async (request, reply) => {
     const output = await handler(parse(method, request.body), currentCall());
-    const message = create(method.output, output as Record<string, unknown>);
-    if (isBinary) return reply.type("application/proto").send(Buffer.from(toBinary(method.output, message)));
+    const message = create(method.output, requireMessage(method, output));
+    if (request.body instanceof Uint8Array)
+      return reply.type("application/proto").send(Buffer.from(toBinary(method.output, message)));
     return reply.type("application/json").serializer(String).send(toJsonString(method.output, message));
   });
+}
+
+interface ConnectRequest {
+  readonly headers: NodeJS.Dict<string | string[]>;
+}
+
+/** What of the protocol this server does not speak, if the request asks for it. */
+function refusalOf({ headers }: ConnectRequest): TransportError | undefined {
+  const version = headers["connect-protocol-version"];
+  if (version !== undefined && version !== "1")
+    return new TransportError("ERR_REQUEST_REFUSED", "invalid_argument", "connect-protocol-version must be 1");
+  const encoding = headers["content-encoding"];
+  if (encoding !== undefined && encoding !== "identity")
+    return new TransportError(
+      "ERR_RPC_UNIMPLEMENTED",
+      "unimplemented",
+      "this server reads no compressed messages; send content-encoding: identity",
+    );
+  return undefined;
 }
 
 function parse(method: DescMethod, body: unknown): unknown {
   try {
     if (body instanceof Uint8Array) return fromBinary(method.input, body);
-    return fromJson(method.input, (body ?? {}) as JsonValue, { ignoreUnknownFields: true });
+    // Without a body, all fields have their defaults.
+    return fromJson(method.input, isJson(body) ? body : {}, { ignoreUnknownFields: true });
   } catch (error) {
     throw new TransportError(
       "ERR_REQUEST_BODY",
@@ -55,27 +79,31 @@ function parse(method: DescMethod, body: unknown): unknown {
   }
 }
 
+/** True for whatever the parser of JSON returns. */
+function isJson(body: unknown): body is JsonValue {
+  return body !== undefined;
+}
+
 function currentCall(): RpcCall {
-  const { requestId, signal, deadlineAtMs, span } = currentContext() ?? {};
-  if (requestId === undefined || signal === undefined || deadlineAtMs === undefined)
-    throw new Error("an RPC runs inside a request");
-  return { requestId, signal, deadlineAtMs, ...(span ? { span } : {}) };
+  const context = currentContext();
+  if (context === undefined || !isCall(context)) throw new Error("an RPC runs inside a request");
+  return context;
+}
+
+/** The signal is not looked at: it is made when somebody does. */
+function isCall(context: RequestContext): context is RpcCall {
+  return context.requestId !== undefined && context.deadlineAtMs !== undefined && "signal" in context;
 }
 
 /** @see https://connectrpc.com/docs/protocol#error-end-stream */
 function renderError(error: AppError, problem: Problem): RenderedError {
-  const hidden = isServerFault(error.status);
   const body = {
     code: toConnectCode(error.status),
     message: problem.detail,
-    details: errorDetails(error, hidden).map(({ typeName, value }) => ({
+    details: errorDetails(error, isServerFault(error.status)).map(({ typeName, value }) => ({
       type: typeName,
       value: Buffer.from(value).toString("base64").replace(/=+$/, ""),
     })),
   };
-  return {
-    status: error instanceof RequestError ? 400 : problem.status,
-    contentType: "application/json",
-    body: JSON.stringify(body),
-  };
+  return { status: problem.status, contentType: "application/json", body: JSON.stringify(body) };
 }

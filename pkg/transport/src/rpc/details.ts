@@ -13,20 +13,38 @@ export interface ErrorDetail {
 /** Key under which retryability travels in the metadata of ErrorInfo. */
 export const retryableKey = "plinth.retryable";
 
+export interface DetailOptions {
+  /** False leaves out the error's metadata and its field faults. Default true. */
+  readonly withMetadata?: boolean;
+}
+
 /**
  * The error's code, metadata and retryability as ErrorInfo, and its field faults as BadRequest.
  * @param hidden - True for a fault of the server: only a fixed code leaves.
  */
-export function errorDetails(error: AppError, hidden: boolean): ErrorDetail[] {
-  const metadata = { ...(hidden ? {} : error.metadata), [retryableKey]: String(error.retryable) };
+export function errorDetails(
+  error: AppError,
+  hidden: boolean,
+  { withMetadata = true }: DetailOptions = {},
+): ErrorDetail[] {
+  const own = hidden || !withMetadata ? {} : wellFormed(error.metadata);
+  const metadata = { ...own, [retryableKey]: String(error.retryable) };
   const info = create(ErrorInfoSchema, { reason: hidden ? "ERR_INTERNAL" : error.code, domain: "plinth", metadata });
   const details: ErrorDetail[] = [{ typeName: ErrorInfoSchema.typeName, value: toBinary(ErrorInfoSchema, info) }];
-  if (error instanceof RequestError) {
-    const fieldViolations = error.faults.map(({ pointer, detail }) => ({ field: pointer, description: detail }));
+  if (error instanceof RequestError && withMetadata) {
+    const fieldViolations = error.faults.map(({ pointer, detail }) => ({
+      field: pointer.toWellFormed(),
+      description: detail.toWellFormed(),
+    }));
     details.push({
       typeName: BadRequestSchema.typeName,
       value: toBinary(BadRequestSchema, create(BadRequestSchema, { fieldViolations })),
     });
   }
   return details;
+}
+
+/** protobuf holds text as UTF-8, which half a surrogate pair has no form in. */
+function wellFormed(metadata: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key.toWellFormed(), value.toWellFormed()]));
 }

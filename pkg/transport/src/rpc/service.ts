@@ -53,3 +53,18 @@ export function rpcService<S extends DescService>(descriptor: S, handlers: RpcHa
 export function methodName(method: DescMethod): string {
   return `${method.parent.typeName}/${method.name}`;
 }
+
+/**
+ * What a handler returned, as something that a message can be made of.
+ * @throws TypeError when it is no object.
+ */
+export function requireMessage(method: DescMethod, reply: unknown): Record<string, unknown> {
+  if (isObject(reply)) return reply;
+  throw new TypeError(
+    `the handler of ${methodName(method)} returned ${reply === null ? "null" : typeof reply}, no message`,
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

@@ -1,0 +1,57 @@
+import type { Readable } from "node:stream";
+import { create, type DescMessage, type DescMethod, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { ServiceDefinition } from "@grpc/grpc-js";
+import { messageOf } from "@plinth/kernel";
+import { TransportError } from "../errors.ts";
+import { methodName, requireMessage, type RpcService } from "../rpc/service.ts";
+
+/**
+ * The definition of a service as grpc-js wants it, from its descriptor. Messages pass it as bytes: those that cannot be
+ * read or written are errors of the call, with code, trace and report, and not of the library.
+ */
+export function toServiceDefinition({ descriptor }: RpcService): ServiceDefinition {
+  return Object.fromEntries(descriptor.methods.map((method) => [method.localName, toMethodDefinition(method)]));
+}
+
+function toMethodDefinition(method: DescMethod): ServiceDefinition[string] {
+  return {
+    path: `/${methodName(method)}`,
+    requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
+    responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
+    requestSerialize: asBytes,
+    requestDeserialize: asBytes,
+    responseSerialize: asBytes,
+    responseDeserialize: asBytes,
+  };
+}
+
+function asBytes(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+/** @throws {@link TransportError} `ERR_REQUEST_BODY` when the bytes are no message of this type. */
+export function decode(schema: DescMessage, bytes: Buffer): unknown {
+  try {
+    return fromBinary(schema, bytes);
+  } catch (error) {
+    throw new TransportError(
+      "ERR_REQUEST_BODY",
+      "invalid_argument",
+      `the message is no ${schema.typeName}: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Messages as they come; a handler may stop reading and still write. */
+export async function* decodeAll(schema: DescMessage, stream: Readable): AsyncGenerator {
+  const messages: AsyncIterable<Buffer> = stream.iterator({ destroyOnReturn: false });
+  for await (const bytes of messages) yield decode(schema, bytes);
+}
+
+/** @param reply - A message, or what one is made of. */
+export function encode(method: DescMethod, reply: unknown): Buffer {
+  const message = create(method.output, requireMessage(method, reply));
+  const { buffer, byteOffset, byteLength } = toBinary(method.output, message);
+  return Buffer.from(buffer, byteOffset, byteLength);
+}

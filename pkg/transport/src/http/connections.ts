@@ -1,0 +1,59 @@
+import type { Server as HttpServer } from "node:http";
+import { Server, type Socket } from "node:net";
+import type { Clock } from "@plinth/kernel";
+
+/** A connection that has not sent anything yet gets this long for its first request when the server drains. */
+const unusedGraceMs = 500;
+
+/**
+ * The open connections of an HTTP server, and how they end.
+ *
+ * node's own `close()` and `closeIdleConnections()` destroy a connection whose reply has ended but is still being sent,
+ * which cuts the reply short; and they leave those alone that become idle later, which keeps the server open.
+ */
+export class Connections {
+  readonly #server: HttpServer;
+  readonly #sockets = new Set<Socket>();
+
+  constructor(server: HttpServer) {
+    this.#server = server;
+    server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  /**
+   * Stops accepting and closes what is idle now. Connections that become idle later are to be handed to {@link release}.
+   * @returns Resolves when the last connection is closed.
+   */
+  close({ isBusy, clock }: { readonly isBusy: (socket: Socket) => boolean; readonly clock: Clock }): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      Server.prototype.close.call(this.#server, () => resolve());
+    });
+    const unused: Socket[] = [];
+    for (const socket of this.#sockets) {
+      if (isBusy(socket)) continue;
+      if (socket.bytesRead === 0) unused.push(socket);
+      else this.release(socket);
+    }
+    const onGraceOver = (): void => {
+      for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
+    };
+    const timer = clock.schedule(unusedGraceMs, onGraceOver, { keepAlive: false });
+    return closed.finally(() => {
+      timer.cancel();
+      this.#server.close(); // nothing is left to close but node's own check of the connections
+    });
+  }
+
+  /** Ends an idle connection. One that is being ended already goes its own way. */
+  release(socket: Socket): void {
+    if (!socket.writableEnded) socket.destroySoon();
+  }
+
+  /** Breaks every connection off, upgraded ones too. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}

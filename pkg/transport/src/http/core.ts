@@ -1,0 +1,294 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import {
+  type AppError,
+  type Clock,
+  currentContext,
+  type ErrorBus,
+  type Logger,
+  type Metrics,
+  parseTraceparent,
+  randomHex,
+  runInContext,
+  type Tracing,
+} from "@plinth/kernel";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
+import type { OpsHandler } from "../ops/handler.ts";
+import { type Problem, problemContentType, problemText, toProblem } from "../problem.ts";
+import { badExpectation, type HttpFailure, refusalOf, toHttpFailure, toParserFailure } from "./errors.ts";
+import { exchangeOf, HttpExchange, ServedRequest } from "./exchange.ts";
+import { HttpObserver, methodLabel } from "./observe.ts";
+import type { HttpSettings } from "./settings.ts";
+
+/** An error reply in the form that a route's callers expect. */
+export interface RenderedError {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** How errors of this route are written. Default: problem+json. */
+    readonly renderError?: (error: AppError, problem: Problem) => RenderedError;
+  }
+}
+
+export interface RequestCoreOptions {
+  readonly settings: HttpSettings;
+  readonly log: Logger;
+  readonly errors: ErrorBus;
+  readonly metrics: Metrics;
+  readonly tracing: Tracing;
+  readonly clock: Clock;
+  readonly ops?: OpsHandler | undefined;
+}
+
+type RawHandler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** What surrounds every request, whichever route it goes to: recovery, request id, trace, log context, metrics, deadline. */
+export class RequestCore {
+  readonly inFlight = new Set<HttpExchange>();
+  /** While true, each reply closes its connection. */
+  draining = false;
+  /** Called with the connection of each finished request. */
+  onFinished: ((socket: Socket) => void) | undefined;
+  readonly #options: RequestCoreOptions;
+  readonly #observer: HttpObserver;
+  /** Requests that were answered before they had arrived, by their connection. */
+  readonly #unread = new WeakMap<Socket, ServedRequest>();
+  readonly #onExpired = (exchange: HttpExchange, error: AppError): void =>
+    runInContext(exchange, () => this.#expire(exchange, error));
+
+  constructor(options: RequestCoreOptions) {
+    this.#options = options;
+    this.#observer = new HttpObserver(options.metrics, options.settings.accessLog ? options.log : undefined);
+    options.metrics.gauge({
+      name: "http_server_active_requests",
+      help: "Requests being served.",
+      collect: (gauge) => gauge.set({}, this.inFlight.size),
+    });
+  }
+
+  createServer(handler: RawHandler): Server {
+    const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = this.#options.settings;
+    const server = createServer(
+      {
+        IncomingMessage: ServedRequest,
+        headersTimeout: headersTimeoutMs,
+        requestTimeout: requestTimeoutMs,
+        keepAliveTimeout: keepAliveTimeoutMs,
+        connectionsCheckingInterval: 1_000,
+        requireHostHeader: false, // node would answer without a body; `refusalOf` looks at it
+      },
+      (request, response) => this.#begin(request, response, handler),
+    );
+    server.on("checkExpectation", (request, response) => this.#answer(this.#open(request, response), badExpectation));
+    return server;
+  }
+
+  #begin(request: ServedRequest, response: ServerResponse, handler: RawHandler): void {
+    if (this.draining) response.shouldKeepAlive = false;
+    const refusal = refusalOf(request);
+    if (refusal) {
+      this.#observer.malformed();
+      this.#answer(this.#open(request, response), refusal);
+      return;
+    }
+    if (this.#options.ops?.(request, response)) return;
+    const exchange = this.#open(request, response);
+    runInContext(exchange, () => handler(request, response));
+  }
+
+  #open(request: ServedRequest, response: ServerResponse): HttpExchange {
+    const { tracing, clock, settings } = this.#options;
+    const { headers } = request;
+    const method = methodLabel(request.method);
+    const traceparent = headers.traceparent;
+    const span = tracing.startSpan(method, {
+      kind: "server",
+      parent: parseTraceparent(typeof traceparent === "string" ? traceparent : undefined) ?? null,
+    });
+    const exchange = new HttpExchange({
+      request,
+      response,
+      requestId: safeRequestIdOf(headers["x-request-id"]) ?? randomHex(16),
+      span,
+      clock,
+      budget: budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], settings.deadlineMs),
+      onExpired: this.#onExpired,
+    });
+    this.inFlight.add(exchange);
+    response.on("close", () => this.#finish(exchange));
+    return exchange;
+  }
+
+  #finish(exchange: HttpExchange): void {
+    const { response, request } = exchange;
+    this.inFlight.delete(exchange);
+    if (!response.writableFinished) {
+      const gone = callerGone();
+      exchange.error ??= gone;
+      exchange.abort(gone);
+    }
+    exchange.end();
+    if (!request.complete) this.#unread.set(request.socket, request);
+    this.#observer.finished(exchange, this.#options.clock.monotonicMs() - exchange.startedAtMs);
+    this.onFinished?.(request.socket);
+  }
+
+  /** The router has found the route, or that there is none. */
+  routed(request: FastifyRequest, reply: FastifyReply): void {
+    const exchange = exchangeOf(request.raw);
+    if (!exchange) return; // injected by a test, past the server
+    exchange.route = request.routeOptions.url ?? "unmatched";
+    exchange.reply = reply;
+    reply.header("x-request-id", exchange.requestId);
+  }
+
+  /** Goes on inside the context of the request, should a hook have left it. */
+  reenter(request: FastifyRequest, next: () => void): void {
+    const exchange = exchangeOf(request.raw);
+    if (exchange === undefined || currentContext() === exchange) next();
+    else runInContext(exchange, next);
+  }
+
+  /** Answers with what the caller may know, and reports what is the server's fault. */
+  fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const exchange = exchangeOf(request.raw);
+    const failure =
+      thrown !== undefined && thrown === request.raw.errored
+        ? { error: callerGone(thrown) } // while its body was being read
+        : toHttpFailure(thrown);
+    if (this.#isLate(thrown, exchange, failure)) return;
+    const problem = this.#record(thrown, failure, exchange);
+    if (reply.raw.headersSent) {
+      if (exchange) exchange.cut(failure.error);
+      else reply.raw.destroy();
+      return;
+    }
+    for (const name of ofTheReplyThatFailed) reply.removeHeader(name);
+    if (exchange) reply.header("x-request-id", exchange.requestId);
+    if (closing.has(problem.status)) reply.header("connection", "close");
+    const render = request.routeOptions.config?.renderError ?? renderProblem;
+    const { status, contentType, body } = render(failure.error, problem);
+    void reply.code(status).type(contentType).serializer(String).send(body);
+  }
+
+  /** Answers when `fail` could not: a hook or a header of the route broke that reply too. */
+  failAgain(thrown: unknown, request: FastifyRequest, { raw }: FastifyReply): void {
+    const failure = toHttpFailure(thrown);
+    const exchange = exchangeOf(request.raw);
+    if (exchange) this.#answer(exchange, failure, thrown);
+    else raw.destroy();
+  }
+
+  /** A reply's stream failed after part of it was sent: what has arrived must not look complete. */
+  streamFailed(thrown: unknown, request: FastifyRequest): void {
+    const exchange = exchangeOf(request.raw);
+    if (!exchange || exchange.stopped || exchange.response.destroyed) return; // it failed for the caller has gone
+    const failure = toHttpFailure(thrown);
+    this.#record(thrown, failure, exchange);
+    exchange.cut(failure.error);
+  }
+
+  /** The parser refuses what came on this connection, or it came too slowly. */
+  refuse(thrown: Error & { readonly code?: unknown }, socket: Duplex): void {
+    if (thrown.code === "ECONNRESET" || thrown.code === "EPIPE" || !(socket instanceof Socket) || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const ours = [...this.inFlight].filter(({ request }) => request.socket === socket);
+    const current = ours.find(({ request }) => !request.complete);
+    const isAnswered = current?.response.writableEnded ?? this.#unread.get(socket)?.complete === false;
+    if (isAnswered) {
+      socket.destroySoon(); // it is the rest of a request whose answer is on the way
+      return;
+    }
+    this.#observer.malformed();
+    const failure = toParserFailure(thrown);
+    if (current) {
+      current.abort(failure.error);
+      this.#answer(current, failure);
+    } else if (ours.length > 0) {
+      // It stands behind a request that is whole: the reply to that is the connection's last one.
+      for (const { response } of ours) response.shouldKeepAlive = false;
+    } else this.#answerRaw(socket, failure);
+  }
+
+  /** The deadline has passed: the handler's signal has been aborted, and what it still returns is dropped. */
+  #expire(exchange: HttpExchange, error: AppError): void {
+    const { reply, response } = exchange;
+    if (response.writableEnded || reply?.sent) return; // being sent, or taken over by the handler
+    try {
+      if (reply) this.fail(error, reply.request, reply);
+      else this.#answer(exchange, { error });
+    } catch (thrown) {
+      this.#answer(exchange, { error }, thrown); // a header of the route that cannot be sent
+    }
+  }
+
+  /** True for what a handler throws after it was told to stop and its caller was answered. */
+  #isLate(thrown: unknown, exchange: HttpExchange | undefined, { error }: HttpFailure): boolean {
+    if (!exchange?.stopped || error === exchange.stopped) return false;
+    if (!exchange.response.headersSent && !exchange.response.destroyed) return false;
+    this.#options.log.debug("a handler failed after it had been told to stop", { error: thrown });
+    return true;
+  }
+
+  #record(thrown: unknown, { error, httpStatus }: HttpFailure, exchange: HttpExchange | undefined): Problem {
+    const problem = toProblem(error, { traceId: exchange?.span.traceId, httpStatus });
+    if (exchange) exchange.error = error;
+    // That a caller gave too little time is not the server's fault.
+    const isCallers = error === exchange?.stopped && exchange.budget.isCallers;
+    if (problem.status < 500 || isCallers) return problem;
+    if (exchange?.isReported) {
+      this.#options.log.warn("a reply that told of a failure failed too", { error: thrown });
+      return problem;
+    }
+    if (exchange) exchange.isReported = true;
+    const context = { origin: "request", attributes: { route: exchange?.route ?? "unmatched" } } as const;
+    if (exchange) runInContext(exchange, () => this.#options.errors.report(thrown, context));
+    else this.#options.errors.report(thrown, context);
+    return problem;
+  }
+
+  /** Answers past fastify, with nothing that a route has set, and closes the connection. */
+  #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error): void {
+    const { response, requestId } = exchange;
+    const problem = this.#record(thrown, failure, exchange);
+    if (response.headersSent) {
+      exchange.cut(failure.error);
+      return;
+    }
+    for (const name of response.getHeaderNames()) response.removeHeader(name);
+    const { title, ...body } = problemText(problem);
+    response.writeHead(problem.status, title, { ...body.headers, "x-request-id": requestId, connection: "close" });
+    response.end(body.text);
+  }
+
+  /** Answers what is no request, so that there is no response object. */
+  #answerRaw(socket: Socket, failure: HttpFailure): void {
+    const { tracing } = this.#options;
+    const span = tracing.startSpan("_OTHER", { kind: "server", parent: null });
+    const problem = toProblem(failure.error, { traceId: span.traceId, httpStatus: failure.httpStatus });
+    span.end();
+    const { title, headers, text } = problemText(problem);
+    const fields = { ...headers, "x-request-id": randomHex(16), connection: "close" };
+    const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
+    socket.write(`HTTP/1.1 ${problem.status} ${title}\r\n${head.join("")}\r\n${text}`);
+    socket.destroySoon();
+  }
+}
+
+/** Headers that describe the reply which failed, not the one that tells of it. */
+const ofTheReplyThatFailed = ["cache-control", "content-encoding", "content-range", "etag", "last-modified"];
+
+/** After these, what the caller still sends of its request is not read. */
+const closing: ReadonlySet<number> = new Set([408, 413, 504]);
+
+function renderProblem(_error: AppError, problem: Problem): RenderedError {
+  return { status: problem.status, contentType: problemContentType, body: JSON.stringify(problem) };
+}

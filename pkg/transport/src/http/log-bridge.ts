@@ -1,0 +1,72 @@
+import { format } from "node:util";
+import { currentContext, type ErrorBus, type Logger, type LogLevel } from "@plinth/kernel";
+import { type FastifyBaseLogger, LogController } from "fastify";
+import { HttpExchange } from "./exchange.ts";
+
+/** `request.log`, `reply.log` and `app.log` of fastify: they write to the app's log, with the ids of the request. */
+export function bridgeLog(log: Logger, errors: ErrorBus): FastifyBaseLogger {
+  const write =
+    (level: LogLevel) =>
+    (first: unknown, ...rest: readonly unknown[]): void => {
+      const { message, fields } = toLine(first, rest);
+      const exchange = currentContext();
+      if (exchange instanceof HttpExchange && message.startsWith(rejectedLate)) rejected(exchange, fields.error);
+      else if (isRepeated(fields.error) && exchange?.signal?.aborted) log.debug("a late reply was dropped", fields);
+      else log[level](message, fields);
+    };
+  const rejected = (exchange: HttpExchange, error: unknown): void => {
+    if (exchange.stopped) {
+      log.debug("a handler failed after it had been told to stop", { error });
+      return;
+    }
+    errors.report(error, { origin: "request", attributes: { route: exchange.route, replied: true } });
+    if (!exchange.response.writableEnded) exchange.response.destroy(); // a hijacked reply that nobody will end now
+  };
+  const bridge: FastifyBaseLogger = {
+    level: "info",
+    trace: write("trace"),
+    debug: write("debug"),
+    info: write("info"),
+    warn: write("warn"),
+    error: write("error"),
+    fatal: write("fatal"),
+    silent: () => {},
+    child: (bindings) => bridgeLog(log.child(bindings), errors),
+  };
+  return bridge;
+}
+
+/** How fastify begins to tell that a handler has rejected when its reply was out; it tells nobody else. */
+const rejectedLate = "Promise errored, but reply.sent = true";
+
+function isRepeated(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "FST_ERR_REP_ALREADY_SENT";
+}
+
+/** fastify and pino take fields first and the message second, either of them optional, then arguments for its placeholders. */
+function toLine(
+  first: unknown,
+  rest: readonly unknown[],
+): { readonly message: string; readonly fields: { readonly error?: unknown } } {
+  if (typeof first !== "object" || first === null) return { message: format(first, ...rest), fields: {} };
+  const { err, ...others } = first instanceof Error ? { err: first } : { err: undefined, ...first };
+  const fields = err === undefined ? others : { ...others, error: err };
+  const message = rest.length > 0 ? format(...rest) : err instanceof Error ? err.message : "";
+  return { message, fields };
+}
+
+/** fastify's own lines are dropped, for we write ours, but for streams that failed with part of the reply sent. */
+export class QuietLog extends LogController {
+  readonly #onStreamError: LogController["streamError"];
+
+  constructor(onStreamError: LogController["streamError"]) {
+    super({ disableRequestLogging: true });
+    this.#onStreamError = onStreamError;
+  }
+
+  override incomingRequest(): void {}
+  override requestCompleted(): void {}
+  override streamError(...details: Parameters<LogController["streamError"]>): void {
+    this.#onStreamError(...details);
+  }
+}
