@@ -9,9 +9,9 @@ export interface Migration {
   /** Identity and order: migrations run sorted by name. Letters, digits, `_`, `-` and `.`, at most 200. */
   readonly name: string;
   /** Runs inside one transaction with the other pending migrations; unqualified names are in the service's schema. */
-  readonly up: (tx: Queries) => Promise<void>;
+  readonly up: (tx: Queries) => Promise<unknown>;
   /** Takes it back. Nothing runs it yet by itself. */
-  readonly down?: (tx: Queries) => Promise<void>;
+  readonly down?: (tx: Queries) => Promise<unknown>;
 }
 
 const namePattern = /^[A-Za-z0-9_.-]{1,200}$/;

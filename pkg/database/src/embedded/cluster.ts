@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chown, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { chown, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { DatabaseError } from "../errors.ts";
@@ -17,13 +17,18 @@ export interface Cluster {
   readonly logFile: string;
   /** One file for each process that uses the server. */
   readonly leaseDir: string;
+  /** There while the last of them stops the server. */
+  readonly closingFile: string;
 }
 
 const identitySchema = z.object({ id: z.string().regex(/^[0-9a-f]{16}$/), password: z.string().min(16) });
 type Identity = z.infer<typeof identitySchema>;
 
-/** A folder whose owner has gone is removed when it was not used for so long. */
-const abandonedAfterMs = 24 * 3_600_000;
+/**
+ * Data in the shared folder is removed when the folder that it stands for has gone and nobody has used it for so long:
+ * a minute for one that was stopped in order, a day for one that may be running where we cannot see it, as in a container.
+ */
+const abandonedAfterMs = { stopped: 60_000, unclear: 24 * 3_600_000 };
 
 /**
  * The cluster that `folder` stands for, made when there is none yet. Several processes may do so at once: one cluster results.
@@ -40,13 +45,16 @@ export async function openCluster(
   await mkdir(folder, { recursive: true });
   const { id, password } = await identityOf(folder);
   const place = (await canReach(account, folder)) ? folder : await placeInShared(folder, id, account);
+  const watched = join(place, "watched"); // the part that the server's account writes to, beside the data
   const cluster: Cluster = {
     password,
     dataDir: join(place, "data"),
     logFile: join(place, "server.log"),
-    leaseDir: join(place, "leases"),
+    leaseDir: join(watched, "leases"),
+    closingFile: join(watched, "closing"),
   };
   await mkdir(cluster.leaseDir, { recursive: true, mode: 0o700 });
+  await giveTo(account, watched);
   await giveTo(account, cluster.leaseDir);
   if ((await readIfThere(join(cluster.dataDir, "PG_VERSION"))) === undefined) {
     await initialize(place, cluster, account, binaries, fsync);
@@ -83,10 +91,11 @@ async function placeInShared(folder: string, id: string, account: Account | unde
 async function removeAbandoned(place: string, id: string): Promise<void> {
   const marker = join(place, "folder");
   const folder = await readIfThere(marker);
-  if (folder === undefined || Date.now() - (await stat(marker)).mtimeMs < abandonedAfterMs) return;
-  const owner = await readIfThere(join(folder, "cluster.json"));
-  if (owner?.includes(id) || (await findPostmaster(join(place, "data")))) await utimes(marker, new Date(), new Date());
-  else await rm(place, { recursive: true, force: true });
+  if (folder === undefined || (await readIfThere(join(folder, "cluster.json")))?.includes(id)) return;
+  const isStopped = (await readIfThere(join(place, "data", "postmaster.pid"))) === undefined;
+  const unusedMs = Date.now() - (await stat(marker)).mtimeMs;
+  if (unusedMs < abandonedAfterMs[isStopped ? "stopped" : "unclear"]) return;
+  if (!(await findPostmaster(join(place, "data")))) await rm(place, { recursive: true, force: true });
 }
 
 /** Made aside and moved into place, so that a kill half-way leaves nothing that looks like a cluster. */

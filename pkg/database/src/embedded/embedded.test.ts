@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -126,6 +126,20 @@ describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
     assert.equal(await isAlive(pid), false);
   });
 
+  it("never joins a server that is about to be stopped", async () => {
+    let last = await start();
+    for (let round = 0; round < 20; round++) {
+      const stopping = last.stop();
+      for (let turn = 0; turn < round; turn++) await new Promise(setImmediate);
+      last = await start();
+      await stopping;
+      const db = openDatabase({ url: last.url, schema: "joined" });
+      await db.connect();
+      await db.close();
+    }
+    await last.stop();
+  });
+
   it("shares it among processes that start at once, also when they have to make it", async (t) => {
     const dataDir = await freshFolder(t);
     const children = [1, 2, 3].map(() => startInChild(dataDir));
@@ -161,7 +175,7 @@ describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
     const child = startInChild(folder);
     const { url } = await answerOf(child);
     const { pid, dataDir } = await factsOf({ url, started: true, stop: async () => {} });
-    const leases = join(dataDir, "../leases");
+    const leases = join(dataDir, "../watched/leases");
     for (const lease of await readdir(leases)) process.kill(Number(lease), "SIGKILL"); // the watch, so that nobody stops it
     child.kill("SIGKILL");
     await once(child, "exit");
@@ -224,7 +238,17 @@ describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
     const { id } = JSON.parse(await readFile(join(dataDir, "cluster.json"), "utf8"));
     const shared = join(await sharedFolder(account), "clusters", id);
     assert.equal(place, account ? join(shared, "data") : join(dataDir, "data"));
-    await rm(shared, { recursive: true, force: true });
+    if (!account) return;
+    await rm(dataDir, { recursive: true });
+    const long = new Date(Date.now() - 3_600_000);
+    await utimes(join(shared, "folder"), long, long);
+    const other = await freshFolder(t);
+    await chmod(other, 0o700);
+    const next = await start({ dataDir: other, fsync: false });
+    await assert.rejects(stat(shared), { code: "ENOENT" }, "what stands for no folder any more is removed");
+    const nextPlace = (await factsOf(next)).dataDir;
+    await next.stop();
+    await rm(join(nextPlace, ".."), { recursive: true });
   });
 
   it("says which port is taken", async () => {

@@ -11,6 +11,7 @@ import type { Binaries } from "./binaries.ts";
 import type { Cluster } from "./cluster.ts";
 import { findPostmaster } from "./postmaster.ts";
 import { spawnOptions } from "./program.ts";
+import { isClosing } from "./watch.ts";
 
 export interface Launch {
   readonly cluster: Cluster;
@@ -43,6 +44,10 @@ export async function launch(options: Launch): Promise<{ readonly port: number; 
   const { cluster, signal } = options;
   for (let started = false; ;) {
     signal.throwIfAborted();
+    if (await isClosing(cluster)) {
+      await delay(pollMs);
+      continue;
+    }
     const running = await findPostmaster(cluster.dataDir);
     if (running?.ready && (await answers(cluster, running.port))) return { port: running.port, started };
     if (!running) started = await startServer(options);

@@ -1,32 +1,50 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { DatabaseError } from "../errors.ts";
 import type { Account } from "./account.ts";
 import type { Cluster } from "./cluster.ts";
+import { readIfThere } from "./files.ts";
+import { isAlive } from "./postmaster.ts";
 import { spawnOptions } from "./program.ts";
 
 /**
  * Waits until the process at the other end of its input has gone, whatever ended it, SIGKILL included. Then it gives its
- * lease back and, when no process has one any more, tells the server to stop. It hears no Ctrl-C: services drain first.
+ * lease back and, when no process has one any more, stops the server. It hears no Ctrl-C: services drain first.
+ *
+ * It says that it is closing before it looks a second time for leases, and whoever takes a lease looks afterwards for
+ * somebody who is closing: so nobody joins a server that is about to be stopped.
  * Exit code 0: the server was told to stop. 3: others use it.
  */
 const script = `
 trap '' HUP INT TERM
-lease="$1/$$"
-: > "$lease" || exit 1
+leases="$1"; data="$2"; closing="$3"
+: > "$leases/$$" || exit 1
 echo held
 read -r _
-rm -f "$lease"
-for other in "$1"/*; do
-  [ -e "$other" ] || continue
-  holder="\${other##*/}"
-  if kill -0 "$holder" 2>/dev/null && ! grep -q ') Z ' "/proc/$holder/stat" 2>/dev/null; then exit 3; fi
-  rm -f "$other"
-done
-read -r pid < "$2/postmaster.pid" || exit 0
-if [ -e "/proc/$pid/cmdline" ]; then grep -qaF "$2" "/proc/$pid/cmdline" || exit 0
-else ps -o command= -p "$pid" | grep -qF "$2" || exit 0; fi
-kill -INT "$pid"
+rm -f "$leases/$$"
+runs() { kill -0 "$1" 2>/dev/null && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null; }
+leased() {
+  for other in "$leases"/*; do
+    [ -e "$other" ] || continue
+    if runs "\${other##*/}"; then return 0; fi
+    rm -f "$other"
+  done
+  return 1
+}
+if leased; then exit 3; fi
+echo "$$" > "$closing"
+if leased; then rm -f "$closing"; exit 3; fi
+serves() {
+  if [ -e "/proc/$1/cmdline" ]; then grep -qaF "$data" "/proc/$1/cmdline"
+  else ps -o command= -p "$1" | grep -qF "$data"; fi
+}
+if read -r pid < "$data/postmaster.pid" && serves "$pid"; then
+  kill -INT "$pid"
+  waited=0
+  while runs "$pid" && [ "$waited" -lt 250 ]; do sleep 0.02; waited=$((waited + 1)); done
+fi 2>/dev/null
+rm -f "$closing"
 `;
 
 /** A claim of this process on the server; it ends with the process at the latest. */
@@ -36,8 +54,11 @@ export interface Lease {
 }
 
 /** @throws {@link DatabaseError} `ERR_DATABASE_EMBEDDED` when there is no shell to run it. */
-export async function takeLease({ leaseDir, dataDir }: Cluster, account: Account | undefined): Promise<Lease> {
-  const watch = spawn("/bin/sh", ["-c", script, "plinth-postgres-watch", leaseDir, dataDir], {
+export async function takeLease(
+  { leaseDir, dataDir, closingFile }: Cluster,
+  account: Account | undefined,
+): Promise<Lease> {
+  const watch = spawn("/bin/sh", ["-c", script, "plinth-postgres-watch", leaseDir, dataDir, closingFile], {
     ...spawnOptions(account),
     detached: true,
     stdio: ["pipe", "pipe", "ignore"],
@@ -63,6 +84,15 @@ export async function takeLease({ leaseDir, dataDir }: Cluster, account: Account
       return (await ended) !== "exit code 3";
     },
   };
+}
+
+/** Whether somebody is about to stop the server: then wait until it has gone. */
+export async function isClosing({ closingFile }: Cluster): Promise<boolean> {
+  const pid = Number(await readIfThere(closingFile));
+  if (!pid) return false;
+  if (await isAlive(pid)) return true;
+  await rm(closingFile, { force: true }); // it was killed half-way
+  return false;
 }
 
 /** What its end was, in words. */

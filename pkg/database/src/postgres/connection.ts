@@ -42,7 +42,7 @@ export class Connection {
   readonly #client: Client;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
-  #tail: Promise<unknown> = Promise.resolve();
+  #last: Promise<unknown> = Promise.resolve();
   #lost: Error | undefined;
   #running = 0;
   #onLost: (error: Error) => void = () => {};
@@ -126,9 +126,10 @@ export class Connection {
    * @throws {@link DatabaseError} Any code of a statement.
    */
   async execute<Row = Record<string, unknown>>(statement: Statement): Promise<StatementResult<Row>> {
+    const next = (): Promise<StatementResult<Row>> => this.#run<Row>(statement);
+    const run = this.#running === 0 ? next() : this.#last.then(next, next);
     this.#running++;
-    const run = this.#tail.then(() => this.#run<Row>(statement));
-    this.#tail = run.then(ignore, ignore);
+    this.#last = run;
     try {
       return await run;
     } finally {
