@@ -159,7 +159,7 @@ export class RequestCore {
   fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw);
     const failure =
-      thrown !== undefined && thrown === request.raw.errored
+      thrown instanceof Error && thrown === request.raw.errored
         ? { error: callerGone(thrown) } // while its body was being read
         : toHttpFailure(thrown);
     if (this.#isLate(thrown, exchange, failure)) return;
@@ -192,6 +192,12 @@ export class RequestCore {
     const failure = toHttpFailure(thrown);
     this.#record(thrown, failure, exchange);
     exchange.cut(failure.error);
+  }
+
+  /** A hook that runs after the reply failed. */
+  failedAfterwards(thrown: unknown, request: FastifyRequest): void {
+    const exchange = exchangeOf(request.raw);
+    if (exchange) runInContext(exchange, () => this.#report(thrown, exchange));
   }
 
   /** The parser refuses what came on this connection, or it came too slowly. */
@@ -249,10 +255,14 @@ export class RequestCore {
       return problem;
     }
     if (exchange) exchange.isReported = true;
-    const context = { origin: "request", attributes: { route: exchange?.route ?? "unmatched" } } as const;
-    if (exchange) runInContext(exchange, () => this.#options.errors.report(thrown, context));
-    else this.#options.errors.report(thrown, context);
+    if (exchange) runInContext(exchange, () => this.#report(thrown, exchange));
+    else this.#report(thrown, undefined);
     return problem;
+  }
+
+  #report(thrown: unknown, exchange: HttpExchange | undefined): void {
+    const attributes = { route: exchange?.route ?? "unmatched" };
+    this.#options.errors.report(thrown, { origin: "request", attributes });
   }
 
   /** Answers past fastify, with nothing that a route has set, and closes the connection. */

@@ -1,6 +1,6 @@
 import { format } from "node:util";
 import { currentContext, type ErrorBus, type Logger, type LogLevel } from "@plinth/kernel";
-import { type FastifyBaseLogger, LogController } from "fastify";
+import { type FastifyBaseLogger, type FastifyRequest, LogController } from "fastify";
 import { HttpExchange } from "./exchange.ts";
 
 /** `request.log`, `reply.log` and `app.log` of fastify: they write to the app's log, with the ids of the request. */
@@ -55,18 +55,30 @@ function toLine(
   return { message, fields };
 }
 
-/** fastify's own lines are dropped, for we write ours, but for streams that failed with part of the reply sent. */
-export class QuietLog extends LogController {
-  readonly #onStreamError: LogController["streamError"];
+/** Who is told of what fastify only writes to its log. */
+export interface FailureListener {
+  /** A reply's stream failed after part of it was sent. */
+  streamFailed(thrown: unknown, request: FastifyRequest): void;
+  /** A hook that runs after the reply failed. */
+  failedAfterwards(thrown: unknown, request: FastifyRequest): void;
+}
 
-  constructor(onStreamError: LogController["streamError"]) {
+/** fastify's own lines are dropped, for we write ours. */
+export class QuietLog extends LogController {
+  readonly #listener: FailureListener;
+
+  constructor(listener: FailureListener) {
     super({ disableRequestLogging: true });
-    this.#onStreamError = onStreamError;
+    this.#listener = listener;
   }
 
   override incomingRequest(): void {}
-  override requestCompleted(): void {}
-  override streamError(...details: Parameters<LogController["streamError"]>): void {
-    this.#onStreamError(...details);
+
+  override requestCompleted(error: Error | null | undefined, request: FastifyRequest): void {
+    if (error !== null && error !== undefined) this.#listener.failedAfterwards(error, request);
+  }
+
+  override streamError(error: Error, request: FastifyRequest): void {
+    this.#listener.streamFailed(error, request);
   }
 }

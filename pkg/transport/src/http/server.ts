@@ -1,17 +1,12 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { AppError } from "@plinth/kernel";
-import {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  fastify,
-  type onRouteHookHandler,
-  type RawServerDefault,
-} from "fastify";
+import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
 import { TransportError } from "../errors.ts";
 import { listen } from "../listen.ts";
 import { Connections } from "./connections.ts";
 import { RequestCore, type RequestCoreOptions } from "./core.ts";
 import { exchangeOf } from "./exchange.ts";
+import { closeGaps } from "./guard.ts";
 import { bridgeLog, QuietLog } from "./log-bridge.ts";
 import { methodLabel } from "./observe.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
@@ -63,7 +58,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     bodyLimit: settings.maxBodyBytes,
     forceCloseConnections: false,
     return503OnClosing: false,
-    logController: new QuietLog((error, request) => core.streamFailed(error, request)),
+    logController: new QuietLog(core),
     genReqId: (request) => exchangeOf(request)?.requestId ?? "",
     frameworkErrors: (error, request, reply) => core.fail(error, request, reply),
     clientErrorHandler: (error, socket) => core.refuse(error, socket),
@@ -76,7 +71,6 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     },
   });
   app.addHook("onRoute", useStandardSchemas);
-  app.addHook("onRoute", settleHandler);
   app.addHook("onRequest", (request, reply, done) => {
     request.log = reply.log = requestLog;
     core.routed(request, reply);
@@ -84,6 +78,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   });
   // Reading a body can leave the context of the request: it comes from the socket's events.
   app.addHook("preValidation", (request, _reply, done) => core.reenter(request, done));
+  closeGaps(app);
   app.setNotFoundHandler((request, reply) =>
     core.fail(
       new TransportError(
@@ -104,22 +99,6 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   await app.ready();
   if (server === undefined) throw new Error("fastify made no server"); // serverFactory runs in the constructor
   return new DrainingServer(app, server, core, options);
-}
-
-/**
- * A handler that returns a value instead of a promise is made to return a promise: fastify sends such a value outside
- * of any recovery, so that a header which cannot be sent would be an uncaught exception.
- */
-const settleHandler: onRouteHookHandler = (route) => {
-  const { handler } = route;
-  route.handler = function settled(request, reply) {
-    const result: unknown = handler.call(this, request, reply);
-    return result === undefined || isThenable(result) ? result : Promise.resolve(result);
-  };
-};
-
-function isThenable(value: unknown): boolean {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 class DrainingServer implements HttpServer {

@@ -1,0 +1,77 @@
+import { messageOf } from "@plinth/kernel";
+import type { FastifyInstance, onRouteHookHandler } from "fastify";
+
+/**
+ * Closes gaps in fastify's own recovery:
+ *
+ * - a handler that returns a value and no promise has it sent outside of any recovery, so that a header which cannot be
+ *   sent is an uncaught exception;
+ * - a hook that throws `null` or `undefined` counts as one that has passed, authentication included;
+ * - what an error handler throws is sent as the reply, with status 200, unless it is an `Error`.
+ */
+export function closeGaps(app: FastifyInstance): void {
+  override(app, "addHook", (name, hook) => [name, requestHooks.has(String(name)) ? guardHook(hook) : hook]);
+  override(app, "setErrorHandler", (handler) => [guardErrorHandler(handler)]);
+  app.addHook("onRoute", guardRoute);
+}
+
+/** Scopes inherit from the app, so that what is put there holds for all of them. */
+function override(app: FastifyInstance, name: string, change: (...args: unknown[]) => unknown[]): void {
+  const method: unknown = Reflect.get(app, name);
+  if (typeof method !== "function") throw new TypeError(`fastify has no ${name}`);
+  Reflect.set(app, name, function guarded(this: unknown, ...args: unknown[]): unknown {
+    const scope: unknown = Reflect.apply(method, this, change(...args));
+    return scope;
+  });
+}
+
+const requestHooks: ReadonlySet<string> = new Set([
+  "onRequest",
+  "preParsing",
+  "preValidation",
+  "preHandler",
+  "preSerialization",
+  "onSend",
+]);
+
+const guardRoute: onRouteHookHandler = (route) => {
+  const { handler } = route;
+  route.handler = function settled(request, reply) {
+    const result: unknown = handler.call(this, request, reply);
+    return result === undefined || isThenable(result) ? result : Promise.resolve(result);
+  };
+  for (const name of requestHooks) {
+    const hooks: unknown = Reflect.get(route, name);
+    if (hooks !== undefined) Reflect.set(route, name, Array.isArray(hooks) ? hooks.map(guardHook) : guardHook(hooks));
+  }
+  if (route.errorHandler) Reflect.set(route, "errorHandler", guardErrorHandler(route.errorHandler));
+};
+
+/** Async functions are left as they are: what they reject with is taken for a failure, whatever it is. */
+function guardHook(hook: unknown): unknown {
+  return isFunction(hook) && hook.constructor.name !== "AsyncFunction" ? throwingErrors(hook) : hook;
+}
+
+function guardErrorHandler(handler: unknown): unknown {
+  return isFunction(handler) ? throwingErrors(handler) : handler;
+}
+
+function isFunction(value: unknown): value is (...args: never) => unknown {
+  return typeof value === "function";
+}
+
+/** The same function, which throws nothing but `Error`s. */
+function throwingErrors(fn: (...args: never) => unknown): unknown {
+  return function guarded(this: unknown, ...args: unknown[]): unknown {
+    try {
+      const result: unknown = Reflect.apply(fn, this, args);
+      return result;
+    } catch (thrown) {
+      throw thrown instanceof Error ? thrown : new Error(messageOf(thrown), { cause: thrown });
+    }
+  };
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
