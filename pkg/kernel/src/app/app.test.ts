@@ -251,6 +251,26 @@ describe("a fatal error of an app", () => {
     assert.equal(late.state, "ready");
   });
 
+  for (const [name, error] of Object.entries({
+    "a promise": new Promise(() => {}),
+    // oxlint-disable-next-line unicorn/no-thenable -- the point of it
+    "something like a promise": { then: () => assert.fail("called") },
+    "a proxy that throws": new Proxy({}, { get: () => assert.fail("touched"), has: () => assert.fail("touched") }),
+    "a revoked proxy": revoked(),
+  })) {
+    it(`may be ${name}: it is told all the same`, async () => {
+      const app = createApp({ name: "app", modules: [], config });
+      app.fail(error);
+      assert.equal(((await app.failure) as Error).cause, error);
+    });
+  }
+
+  it("may be nothing at all", async () => {
+    const app = createApp({ name: "app", modules: [], config });
+    app.fail(null);
+    assert.equal(await app.failure, null);
+  });
+
   it("is an event with its origin, for who listens now and for who comes late", () => {
     const app = createApp({ name: "app", modules: [], config });
     app.fail("x", "stream");
@@ -263,3 +283,9 @@ describe("a fatal error of an app", () => {
     ]);
   });
 });
+
+function revoked(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../clock.ts";
 import { type ConfigSources, loadConfig } from "../config/load.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
+import { AppError, isError } from "../errors/app-error.ts";
 import { OptionError } from "../errors/option-error.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import { LifecycleError } from "./errors.ts";
@@ -141,7 +142,9 @@ class KernelApp implements App {
 
   fail(error: unknown, origin: ErrorOrigin = "lifecycle"): void {
     this.#events.emit({ type: "fatal", error, origin });
-    this.#failed.resolve(error);
+    // wrapped where a promise would take it for another one, or stumble over its getters
+    const isObject = (typeof error === "object" && error !== null) || typeof error === "function";
+    this.#failed.resolve(isObject && !isError(error) ? AppError.from(error) : error);
   }
 
   get<T>(token: Token<T>): T {

@@ -80,7 +80,8 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     unhandledRejection: onCrash,
   };
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
-  for (const app of apps) void app.failure.then((error) => onFatal(error, messageOf(error)));
+  const onFailure = (error: unknown): void => onFatal(error, messageOf(error));
+  for (const app of apps) void app.failure.then(onFailure, onFailure);
 
   const started: Runnable[] = [];
   let failures = 0;

@@ -1,0 +1,475 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import { describe, it } from "node:test";
+import { coreModule, logger } from "../core-module.ts";
+import { createApp } from "./app.ts";
+import { defineModule, type HookContext, type Module, provider } from "./provider.ts";
+import { type ProcessHost, type Runnable, runApps } from "./run.ts";
+import { token } from "./token.ts";
+import { appControl } from "./tokens.ts";
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+const untilAborted = ({ signal }: HookContext): Promise<void> =>
+  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+const never = (): Promise<never> => new Promise(() => {});
+
+/** `base`, and `service` that needs it, so that there is an order to see. */
+function partsOf(service: { start?: (context: HookContext) => unknown; stop?: () => unknown } = {}): Module {
+  const base = token("base").of<string>();
+  return defineModule("parts", [
+    provider({ provides: base, create: () => "base", stop: () => say("base stopped") }),
+    provider({
+      provides: token("service").of<string>(),
+      needs: { base, log: logger },
+      create: () => "service",
+      start: async (_, context) => void (await service.start?.(context)),
+      async stop() {
+        say("service stops");
+        await service.stop?.();
+      },
+    }),
+  ]);
+}
+
+/** Programs that the tests run as processes of their own: this file with a name as its argument. */
+const programs: Readonly<Record<string, () => Promise<number>>> = {
+  orderly: () => run(partsOf()),
+  "failing start": () =>
+    run(
+      partsOf({
+        start() {
+          throw new Error("no such bucket");
+        },
+      }),
+    ),
+  "failing stop": () => run(partsOf({ stop: () => Promise.reject(new Error("still busy")) })),
+  "hanging stop": () =>
+    run(
+      partsOf({
+        stop: async () => {
+          setTimeout(() => say("a moment later"), 150);
+          await never();
+        },
+      }),
+    ),
+  "slow start": () => run(partsOf({ start: (context) => (say("starting"), untilAborted(context)) })),
+  "stubborn start": () =>
+    run(
+      partsOf({
+        start: (context) => (say("starting"), untilAborted(context)),
+        stop: () => Promise.reject(new Error("still busy")),
+      }),
+    ),
+  "hanging ready": () => run(partsOf(), () => (say("ready"), never())),
+  "failing ready": () => run(partsOf(), () => Promise.reject(new Error("cannot print"))),
+  "fatal error": () => {
+    const failing = provider({
+      provides: token("failing").of<string>(),
+      needs: { control: appControl },
+      create({ control }) {
+        setTimeout(() => control.fail(new Error("port was taken away"), "stream"), 10);
+        return "failing";
+      },
+      start: () => {},
+    });
+    return run(defineModule("all", [partsOf(), failing]));
+  },
+  "uncaught exception": () =>
+    run(partsOf(), () =>
+      setImmediate(() => {
+        throw new Error("nobody caught me");
+      }),
+    ),
+  "unhandled rejection": () => run(partsOf(), () => void Promise.reject(new Error("nobody handled me"))),
+  "crash while stopping": () =>
+    run(
+      partsOf({
+        stop: () =>
+          new Promise<void>((resolve) => {
+            setImmediate(() => {
+              setImmediate(resolve);
+              throw new Error("late crash");
+            });
+          }),
+      }),
+    ),
+  "leftover handle": () => {
+    setInterval(() => {}, 60_000);
+    return run(partsOf());
+  },
+  "many lines": () => {
+    const talker = provider({
+      provides: token("talker").of<string>(),
+      needs: { log: logger },
+      create: () => "talker",
+      start: () => {},
+      stop: () => {},
+    });
+    const chatty = provider({
+      provides: token("chatty").of<string>(),
+      needs: { log: logger },
+      create: ({ log }) => {
+        process.once("SIGTERM", () => {
+          for (let line = 0; line < 3_000; line++) log.info("line", { line });
+        });
+        return "chatty";
+      },
+      start: () => {},
+    });
+    return run(defineModule("all", [talker, chatty]));
+  },
+};
+
+async function run(parts: Module, onReady: () => unknown = () => say("ready")): Promise<number> {
+  const app = createApp({
+    name: "program",
+    modules: [coreModule, parts],
+    config: { environment: {}, overrides: { lifecycle: { announceDelayMs: 0 } } },
+  });
+  return app.run({ onReady: async () => void (await onReady()) });
+}
+
+const program = programs[process.argv[2] ?? ""];
+if (program) process.exitCode = await program();
+else tests();
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly tookMs: number;
+}
+
+/** Runs a program; when a line of its output begins with one of `on`, sends that signal. */
+async function runProgram(name: string, on: Readonly<Record<string, NodeJS.Signals>> = {}): Promise<Ended> {
+  const startedAtMs = performance.now();
+  const child = spawn(process.execPath, ["--conditions=plinth-source", import.meta.filename, name], { stdio: "pipe" });
+  const output = { stdout: "", stderr: "" };
+  const waiting = new Map(Object.entries(on));
+  const listen = (stream: "stdout" | "stderr"): void => {
+    child[stream].setEncoding("utf8").on("data", (text: string) => {
+      output[stream] += text;
+      for (const [line, signal] of waiting) {
+        if (!`\n${output.stdout}`.includes(`\n${line}`)) continue;
+        waiting.delete(line);
+        child.kill(signal);
+      }
+    });
+  };
+  listen("stdout");
+  listen("stderr");
+  const code = await exitOf(child);
+  return { code, ...output, tookMs: performance.now() - startedAtMs };
+}
+
+async function exitOf(child: ChildProcess): Promise<number | null> {
+  const [code] = (await once(child, "close")) as [number | null];
+  return code;
+}
+
+/** Log lines of a program's output, without what it said beside. */
+function linesOf({ stdout }: Ended): Record<string, unknown>[] {
+  return stdout
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+function tests(): void {
+  describe("a running app", { concurrency: 3 }, () => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      it(`stops in order at ${signal} and exits with 0, its last log line written`, async () => {
+        const ended = await runProgram("orderly", { ready: signal });
+        assert.equal(ended.code, 0, ended.stderr);
+        assert.match(ended.stdout, /ready\n[^]*service stops\n[^]*base stopped\n/);
+        assert.deepEqual(
+          linesOf(ended).map(({ message }) => message),
+          ["app ready", "app draining", "app stopping", "app stopped"],
+        );
+        assert.equal(ended.stderr, "");
+      });
+    }
+
+    it("exits with 1 when it cannot start, naming who failed and who needs it, once", async () => {
+      const ended = await runProgram("failing start");
+      assert.equal(ended.code, 1);
+      assert.match(
+        ended.stderr,
+        /^program did not start: start of "service" \(module parts, .*run\.test\.ts:\d+\) failed: no such bucket\n$/,
+      );
+      assert.match(ended.stdout, /service stops\n[^]*base stopped\n/);
+    });
+
+    it("exits with 1 when a stop fails, and says which", async () => {
+      const ended = await runProgram("failing stop", { ready: "SIGTERM" });
+      assert.equal(ended.code, 1);
+      assert.match(
+        ended.stderr,
+        /^program did not stop in order: 1 hook failed while stopping: stop of "service".*: still busy\n$/,
+      );
+      assert.match(ended.stdout, /base stopped/);
+    });
+
+    it("is cancelled by a signal during the start, puts all back in order, and exits with 0", async () => {
+      const ended = await runProgram("slow start", { starting: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      assert.match(ended.stderr, /^program did not start: start of "service".* was cancelled: SIGTERM arrived\n$/);
+      assert.match(ended.stdout, /service stops\n[^]*base stopped\n/);
+      assert.doesNotMatch(ended.stdout, /ready/);
+    });
+
+    it("exits with 1 when what a signal cancelled cannot be put back in order", async () => {
+      const ended = await runProgram("stubborn start", { starting: "SIGTERM" });
+      assert.equal(ended.code, 1);
+      assert.match(ended.stderr, /SIGTERM arrived; and while stopping what had started: .*still busy/);
+    });
+
+    const seconds: readonly (readonly [NodeJS.Signals, NodeJS.Signals, number, string])[] = [
+      ["SIGTERM", "SIGINT", 130, "service stops"],
+      ["SIGINT", "SIGTERM", 143, "service stops"],
+      ["SIGINT", "SIGINT", 130, "a moment later"],
+      ["SIGTERM", "SIGTERM", 143, "a moment later"],
+    ];
+    for (const [first, second, code, when] of seconds) {
+      it(`ends at once with ${code} at ${second} after ${first}`, async () => {
+        const ended = await runProgram("hanging stop", { ready: first, [when]: second });
+        assert.equal(ended.code, code);
+        assert.doesNotMatch(ended.stdout, /base stopped/);
+      });
+    }
+
+    it("stops in order after a fatal error, exits with 1, and the error is in the log once", async () => {
+      const ended = await runProgram("fatal error");
+      assert.equal(ended.code, 1);
+      assert.equal(ended.stderr, "fatal error, stopping: port was taken away\n");
+      assert.match(ended.stdout, /base stopped/);
+      const fatal = linesOf(ended).filter(({ level }) => level === "fatal");
+      assert.deepEqual(
+        fatal.map(({ message, origin, handled }) => [message, origin, handled]),
+        [["port was taken away", "stream", false]],
+      );
+    });
+
+    for (const [name, text] of [
+      ["uncaught exception", "nobody caught me"],
+      ["unhandled rejection", "nobody handled me"],
+    ] as const) {
+      it(`stops in order after an ${name}, exits with 1, and shows its stack`, async () => {
+        const ended = await runProgram(name);
+        assert.equal(ended.code, 1);
+        assert.match(ended.stderr, new RegExp(`^fatal error, stopping: Error: ${text}\n    at .*run\\.test\\.ts`));
+        assert.match(ended.stdout, /base stopped/);
+        const fatal = linesOf(ended).filter(({ level }) => level === "fatal");
+        assert.deepEqual(
+          fatal.map(({ message, origin }) => [message, origin]),
+          [[text, "process"]],
+        );
+      });
+    }
+
+    it("exits with 1 for an exception that nobody caught while it stops, and goes on stopping", async () => {
+      const ended = await runProgram("crash while stopping", { ready: "SIGTERM" });
+      assert.equal(ended.code, 1);
+      assert.match(ended.stderr, /^fatal error, stopping: Error: late crash/);
+      assert.match(ended.stdout, /base stopped/);
+    });
+
+    it("hears signals also while its ready callback hangs", async () => {
+      const ended = await runProgram("hanging ready", { ready: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      assert.match(ended.stdout, /base stopped/);
+    });
+
+    it("exits with 1 when its ready callback fails", async () => {
+      const ended = await runProgram("failing ready");
+      assert.equal(ended.code, 1);
+      assert.match(ended.stderr, /cannot print/);
+      assert.match(ended.stdout, /base stopped/);
+    });
+
+    it("is not held by a handle that somebody forgot: it is named and cut off", async () => {
+      const ended = await runProgram("leftover handle", { ready: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      assert.match(ended.stderr, /^still open 2000 ms after the stop: .*Timeout.*; exiting\n$/);
+      assert.ok(ended.tookMs < 10_000);
+    });
+
+    it("loses no log line of its stop", async () => {
+      const ended = await runProgram("many lines", { ready: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      const numbers = linesOf(ended).flatMap(({ line }) => (typeof line === "number" ? line : []));
+      assert.deepEqual(
+        numbers,
+        Array.from({ length: 3_000 }, (_, line) => line),
+      );
+    });
+  });
+
+  /** A process that the test plays. */
+  class FakeHost implements ProcessHost {
+    readonly exits: number[] = [];
+    readonly said: string[] = [];
+    readonly stderr = { write: (text: string) => this.said.push(text) };
+    readonly events = new EventEmitter();
+
+    on(event: string, listener: (...args: never[]) => void): void {
+      this.events.on(event, listener);
+    }
+
+    off(event: string, listener: (...args: never[]) => void): void {
+      this.events.off(event, listener);
+    }
+
+    emit(event: string, ...args: unknown[]): void {
+      this.events.emit(event, ...args);
+    }
+
+    exit(code: number): void {
+      this.exits.push(code);
+    }
+  }
+
+  class FakeApp implements Runnable {
+    readonly name: string;
+    readonly #failure = Promise.withResolvers<unknown>();
+    readonly #journal: string[];
+    readonly #hooks: { readonly start?: (signal: AbortSignal) => unknown; readonly stop?: () => unknown };
+
+    constructor(
+      name: string,
+      journal: string[],
+      hooks: { start?: (signal: AbortSignal) => unknown; stop?: () => unknown } = {},
+    ) {
+      this.name = name;
+      this.#journal = journal;
+      this.#hooks = hooks;
+    }
+
+    get failure(): Promise<unknown> {
+      return this.#failure.promise;
+    }
+
+    async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+      this.#journal.push(`start ${this.name}`);
+      await this.#hooks.start?.(signal);
+    }
+
+    async stop(): Promise<void> {
+      this.#journal.push(`stop ${this.name}`);
+      await this.#hooks.stop?.();
+    }
+
+    fail(error: unknown): void {
+      this.#failure.resolve(error);
+    }
+  }
+
+  describe("runApps", () => {
+    it("starts apps in order, stops them in reverse, and leaves no listener", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const apps = ["a", "b", "c"].map((name) => new FakeApp(name, journal));
+      const code = runApps(apps, { host, onReady: () => host.emit("SIGTERM") });
+      assert.equal(await code, 0);
+      assert.deepEqual(journal, ["start a", "start b", "start c", "stop c", "stop b", "stop a"]);
+      assert.deepEqual(host.events.eventNames(), []);
+      assert.deepEqual(host.said, []);
+    });
+
+    it("starts no further app once one has failed, and stops those before and the one itself", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const failing = { start: () => Promise.reject(new Error("no")) };
+      const apps = [new FakeApp("a", journal), new FakeApp("b", journal, failing), new FakeApp("c", journal)];
+      assert.equal(await runApps(apps, { host }), 1);
+      assert.deepEqual(journal, ["start a", "start b", "stop b", "stop a"]);
+      assert.deepEqual(host.said, ["b did not start: no\n"]);
+    });
+
+    it("starts no further app after a signal that the one at work ignored", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const apps = [new FakeApp("a", journal, { start: () => host.emit("SIGINT") }), new FakeApp("b", journal)];
+      assert.equal(await runApps(apps, { host }), 0);
+      assert.deepEqual(journal, ["start a", "stop a"]);
+    });
+
+    it("takes two equal signals at once for one, and two different ones for two", async () => {
+      for (const [second, exits] of [
+        ["SIGINT", []],
+        ["SIGTERM", [143]],
+      ] as const) {
+        const host = new FakeHost();
+        const app = new FakeApp("a", []);
+        const onReady = (): void => {
+          host.emit("SIGINT");
+          host.emit(second);
+        };
+        assert.equal(await runApps([app], { host, onReady }), 0);
+        assert.deepEqual(host.exits, exits);
+      }
+    });
+
+    it("stops every app though one before it cannot be stopped", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const stuck = { stop: () => Promise.reject(new Error("stuck")) };
+      const apps = [new FakeApp("a", journal), new FakeApp("b", journal, stuck)];
+      assert.equal(await runApps(apps, { host, onReady: () => host.emit("SIGTERM") }), 1);
+      assert.deepEqual(journal.slice(-2), ["stop b", "stop a"]);
+      assert.deepEqual(host.said, ["b did not stop in order: stuck\n"]);
+    });
+
+    it("ends for the first app that fails, whichever, also before the start, and says it once", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const apps = [new FakeApp("a", journal), new FakeApp("b", journal)];
+      const error = new Error("broken");
+      apps[1]?.fail(error);
+      assert.equal(await runApps(apps, { host }), 1);
+      assert.deepEqual(journal, ["start a", "stop a"]);
+      assert.deepEqual(host.said, ["fatal error, stopping: broken\n"]);
+    });
+
+    it("cancels the start of an app when another has failed", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const first = new FakeApp("a", journal);
+      const waiting = new FakeApp("b", journal, {
+        start: (signal) => (first.fail(new Error("broken")), untilAborted({ signal })),
+      });
+      assert.equal(await runApps([first, waiting], { host }), 1);
+      assert.deepEqual(journal, ["start a", "start b", "stop b", "stop a"]);
+    });
+
+    it("tells the first app of a crash, so that its error bus has it", async () => {
+      const host = new FakeHost();
+      const app = new FakeApp("a", []);
+      const error = new Error("crash");
+      const code = runApps([app], { host, onReady: () => host.emit("uncaughtException", error) });
+      assert.equal(await code, 1);
+      assert.equal(await app.failure, error);
+      assert.equal(host.said.length, 1);
+    });
+
+    it("runs no app at all until told to end", async () => {
+      const host = new FakeHost();
+      const code = runApps([], { host });
+      host.emit("SIGTERM");
+      assert.equal(await code, 0);
+    });
+
+    for (const [name, thrown] of Object.entries({
+      undefined,
+      text: "text",
+    })) {
+      it(`survives a crash with ${name}`, async () => {
+        const host = new FakeHost();
+        const app = new FakeApp("a", []);
+        assert.equal(await runApps([app], { host, onReady: () => host.emit("unhandledRejection", thrown) }), 1);
+        assert.equal(host.said.length, 1);
+      });
+    }
+  });
+}
