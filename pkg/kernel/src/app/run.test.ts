@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { EventEmitter, once } from "node:events";
+import { once } from "node:events";
 import { describe, it } from "node:test";
 import { coreModule, logger } from "../core-module.ts";
 import { createApp } from "./app.ts";
@@ -311,18 +311,19 @@ function tests(): void {
     readonly exits: number[] = [];
     readonly said: string[] = [];
     readonly stderr = { write: (text: string) => this.said.push(text) };
-    readonly events = new EventEmitter();
+    readonly listeners = new Map<string, (...args: never[]) => void>();
 
     on(event: string, listener: (...args: never[]) => void): void {
-      this.events.on(event, listener);
+      this.listeners.set(event, listener);
     }
 
     off(event: string, listener: (...args: never[]) => void): void {
-      this.events.off(event, listener);
+      if (this.listeners.get(event) === listener) this.listeners.delete(event);
     }
 
     emit(event: string, ...args: unknown[]): void {
-      this.events.emit(event, ...args);
+      const listener = this.listeners.get(event);
+      if (listener) Reflect.apply(listener, undefined, args);
     }
 
     exit(code: number): void {
@@ -373,7 +374,7 @@ function tests(): void {
       const code = runApps(apps, { host, onReady: () => host.emit("SIGTERM") });
       assert.equal(await code, 0);
       assert.deepEqual(journal, ["start a", "start b", "start c", "stop c", "stop b", "stop a"]);
-      assert.deepEqual(host.events.eventNames(), []);
+      assert.equal(host.listeners.size, 0);
       assert.deepEqual(host.said, []);
     });
 
