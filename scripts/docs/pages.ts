@@ -1,0 +1,15 @@
+// The pages of docs/ that are made from the code.
+import { configPage } from "./config.ts";
+import { metricsPage } from "./metrics.ts";
+import { reasonsPage } from "./reasons.ts";
+import { readSources } from "./sources.ts";
+
+/** Each page's text, by its path from the repository's root. */
+export async function makePages(root: string): Promise<ReadonlyMap<string, string>> {
+  const sources = readSources(root);
+  return new Map([
+    ["docs/config.md", await configPage(root, sources)],
+    ["docs/metrics.md", metricsPage(sources)],
+    ["docs/reasons.md", reasonsPage()],
+  ]);
+}

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { defineSettings } from "@plinth/kernel";
+import { settingRows } from "../../scripts/docs/config.ts";
+import { findMetrics } from "../../scripts/docs/metrics.ts";
+import { makePages } from "../../scripts/docs/pages.ts";
+import { toSource } from "../../scripts/docs/sources.ts";
+
+const root = join(import.meta.dirname, "../..");
+
+/** The lines that only one of the two texts has. */
+function differences(written: string, made: string): string[] {
+  const [before, after] = [written.split("\n"), made.split("\n")];
+  const gone = before.filter((line) => !after.includes(line)).map((line) => `- ${line}`);
+  return [...gone, ...after.filter((line) => !before.includes(line)).map((line) => `+ ${line}`)];
+}
+
+describe("the pages made from the code", async () => {
+  for (const [file, made] of await makePages(root)) {
+    it(`${file} says what the code says`, () => {
+      const written = existsSync(join(root, file)) ? readFileSync(join(root, file), "utf8") : "";
+      const lines = differences(written, made).join("\n");
+      assert.ok(written === made, `${file} (-) and the code (+) differ; run: npm run docs\n${lines}\n`);
+    });
+  }
+});
+
+describe("settingRows", () => {
+  it("gives each variable its name, type, range, default and meaning, and marks secrets", () => {
+    const token = { type: "string", minLength: 1, writeOnly: true, description: "For the door." };
+    const properties = {
+      waitMs: { type: "integer", minimum: 1, maximum: 60_000, default: 500, description: "How long." },
+      ratio: { type: "number", exclusiveMinimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+      tags: { type: "array", items: { type: "string" }, default: [] },
+      mode: { type: "string", enum: ["on", "off"], default: "on" },
+      inner: { type: "object", properties: { token } },
+    };
+    const jsonSchema = { input: () => ({ type: "object", properties }) };
+    const schema = {
+      "~standard": { version: 1, vendor: "shop", validate: (value: unknown) => ({ value }), jsonSchema },
+    } as const;
+    assert.deepEqual(settingRows(defineSettings("shop", schema)), [
+      ["`waitMs`", "`PLINTH_SHOP_WAIT_MS`", "whole number", "from 1 to 60000", "`500`", "How long."],
+      ["`ratio`", "`PLINTH_SHOP_RATIO`", "number", "above 0", "", ""],
+      ["`tags`", "`PLINTH_SHOP_TAGS`", "list of text", "", "`[]`", ""],
+      ["`mode`", "`PLINTH_SHOP_MODE`", "`on`, `off`", "", "`on`", ""],
+      ["`inner.token`", "`PLINTH_SHOP_INNER_TOKEN`", "secret text", "not empty", "", "For the door."],
+    ]);
+  });
+});
+
+describe("findMetrics", () => {
+  const metricsOf = (text: string): string[] =>
+    findMetrics(toSource("pkg/shop/src/file.ts", text)).map(
+      ({ kind, name, labels, help }) => `${kind} ${name} {${labels.join()}} ${help}`,
+    );
+
+  it("reads the declarations that are written out", () => {
+    const text = `own?.counter({ name: "sold_total", help: "Sold.", labels: ["kind", "shop"] });
+      metrics.gauge({ collect(gauge) { gauge.set({}, 1); }, name: "open", help: "Open." })`;
+    assert.deepEqual(metricsOf(text), ["counter sold_total {kind,shop} Sold.", "gauge open {} Open."]);
+  });
+
+  it("reads those of a loop over a literal table", () => {
+    const text = `const rows = [["a", "A."], ["b", "B.", f(1, 2)]] as const;
+      for (const [name, help] of rows) { metrics.gauge({ name, help, labels: ["x"] }); }`;
+    assert.deepEqual(metricsOf(text), ["gauge a {x} A.", "gauge b {x} B."]);
+  });
+
+  it("refuses one whose name is computed, and says where", () => {
+    assert.throws(() => metricsOf('metrics.counter({ name: `${prefix}_total`, help: "Sold." })'), {
+      message: /^pkg\/shop\/src\/file\.ts:1: .* this counter/,
+    });
+  });
+});
