@@ -17,7 +17,14 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { type Problem, problemContentType, problemText, toProblem } from "../problem.ts";
-import { badExpectation, type HttpFailure, refusalOf, toHttpFailure, toParserFailure } from "./errors.ts";
+import {
+  badExpectation,
+  type HttpFailure,
+  refusalOf,
+  routeNotFound,
+  toHttpFailure,
+  toParserFailure,
+} from "./errors.ts";
 import { exchangeOf, HttpExchange, ServedRequest } from "./exchange.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
 import type { HttpSettings } from "./settings.ts";
@@ -148,20 +155,16 @@ export class RequestCore {
     reply.header("x-request-id", exchange.requestId);
   }
 
-  /** Goes on inside the context of the request, should a hook have left it. */
-  reenter(request: FastifyRequest, next: () => void): void {
+  /** Runs `handler` inside the context of the request, should a hook have left it. */
+  inside<T>(request: FastifyRequest, handler: () => T): T {
     const exchange = exchangeOf(request.raw);
-    if (exchange === undefined || currentContext() === exchange) next();
-    else runInContext(exchange, next);
+    return exchange === undefined || currentContext() === exchange ? handler() : runInContext(exchange, handler);
   }
 
   /** Answers with what the caller may know, and reports what is the server's fault. */
   fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw);
-    const failure =
-      thrown instanceof Error && thrown === request.raw.errored
-        ? { error: callerGone(thrown) } // while its body was being read
-        : toHttpFailure(thrown);
+    const failure = this.#toFailure(thrown, request);
     if (this.#isLate(thrown, exchange, failure)) return;
     const problem = this.#record(thrown, failure, exchange);
     if (reply.raw.headersSent) {
@@ -234,6 +237,14 @@ export class RequestCore {
     } catch (thrown) {
       this.#answer(exchange, { error }, thrown); // a header of the route that cannot be sent
     }
+  }
+
+  #toFailure(thrown: unknown, request: FastifyRequest): HttpFailure {
+    if (thrown instanceof Error && thrown === request.raw.errored) return { error: callerGone(thrown) }; // in its body
+    const failure = toHttpFailure(thrown);
+    // Where no route wants the body, what is wrong with it does not matter; a path that cannot be read never gets there.
+    const isUnmatched = request.is404 && exchangeOf(request.raw)?.reply !== undefined;
+    return isUnmatched && failure.httpStatus !== undefined ? { error: routeNotFound(request.method) } : failure;
   }
 
   /** True for what a handler throws after it was told to stop and its caller was answered. */

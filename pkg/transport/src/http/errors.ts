@@ -2,6 +2,7 @@ import { type IncomingMessage, STATUS_CODES } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FieldFault, RequestError, toPointer, TransportError, type TransportErrorCode } from "../errors.ts";
 import { fromHttpStatus } from "../status.ts";
+import { methodLabel } from "./observe.ts";
 
 /** An error as HTTP sees it: 405, 413 and the like have no canonical status of their own. */
 export interface HttpFailure {
@@ -102,6 +103,14 @@ export function toHttpFailure(thrown: unknown): HttpFailure {
     // a proxy or getter that throws when looked at
     return { error: new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error }) };
   }
+}
+
+export function routeNotFound(method: string): TransportError {
+  return new TransportError(
+    "ERR_ROUTE_NOT_FOUND",
+    "not_found",
+    `there is no ${methodLabel(method)} route for this path`,
+  );
 }
 
 /** What a head that the parser lets pass must still not have. */

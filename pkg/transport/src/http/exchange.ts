@@ -1,5 +1,5 @@
 import { IncomingMessage, type ServerResponse } from "node:http";
-import type { AppError } from "@plinth/kernel";
+import { type AppError, currentContext, runInContext } from "@plinth/kernel";
 import type { FastifyReply } from "fastify";
 import { Exchange, type ExchangeOptions } from "../exchange.ts";
 import { toHttpStatus } from "../status.ts";
@@ -13,6 +13,13 @@ export interface HttpExchangeOptions extends ExchangeOptions {
 /** A request as the server makes it: it knows the exchange that it belongs to. */
 export class ServedRequest extends IncomingMessage {
   exchange: HttpExchange | undefined;
+
+  /** The parts of a body come from the socket's events; whoever listens is still inside the request. */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const { exchange } = this;
+    if (exchange === undefined || exchange.isOver || currentContext() === exchange) return super.emit(event, ...args);
+    return runInContext(exchange, () => super.emit(event, ...args));
+  }
 }
 
 /** The exchange of a request; none for one that a test injects past the server. */

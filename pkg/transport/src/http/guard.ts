@@ -1,5 +1,5 @@
 import { messageOf } from "@plinth/kernel";
-import type { FastifyInstance, onRouteHookHandler } from "fastify";
+import type { FastifyInstance, FastifyRequest, onRouteHookHandler } from "fastify";
 
 /**
  * Closes gaps in fastify's own recovery:
@@ -7,12 +7,19 @@ import type { FastifyInstance, onRouteHookHandler } from "fastify";
  * - a handler that returns a value and no promise has it sent outside of any recovery, so that a header which cannot be
  *   sent is an uncaught exception;
  * - a hook that throws `null` or `undefined` counts as one that has passed, authentication included;
+ * - a hook that calls back from another context, as that of a pooled connection, takes the handler there;
  * - what an error handler throws is sent as the reply, with status 200, unless it is an `Error`.
  */
-export function closeGaps(app: FastifyInstance): void {
+export function closeGaps(app: FastifyInstance, context: RequestContexts): void {
   override(app, "addHook", (name, hook) => [name, requestHooks.has(String(name)) ? guardHook(hook) : hook]);
   override(app, "setErrorHandler", (handler) => [guardErrorHandler(handler)]);
-  app.addHook("onRoute", guardRoute);
+  app.addHook("onRoute", (route) => guardRoute(route, context));
+}
+
+/** Knows the context of each request. */
+export interface RequestContexts {
+  /** Runs `handler` inside the context of the request, should a hook have left it. */
+  inside<T>(request: FastifyRequest, handler: () => T): T;
 }
 
 /** Scopes inherit from the app, so that what is put there holds for all of them. */
@@ -34,10 +41,10 @@ const requestHooks: ReadonlySet<string> = new Set([
   "onSend",
 ]);
 
-const guardRoute: onRouteHookHandler = (route) => {
+function guardRoute(route: Parameters<onRouteHookHandler>[0], context: RequestContexts): void {
   const { handler } = route;
   route.handler = function settled(request, reply) {
-    const result: unknown = handler.call(this, request, reply);
+    const result: unknown = context.inside(request, () => handler.call(this, request, reply));
     return result === undefined || isThenable(result) ? result : Promise.resolve(result);
   };
   for (const name of requestHooks) {
@@ -45,7 +52,7 @@ const guardRoute: onRouteHookHandler = (route) => {
     if (hooks !== undefined) Reflect.set(route, name, Array.isArray(hooks) ? hooks.map(guardHook) : guardHook(hooks));
   }
   if (route.errorHandler) Reflect.set(route, "errorHandler", guardErrorHandler(route.errorHandler));
-};
+}
 
 /** Async functions are left as they are: what they reject with is taken for a failure, whatever it is. */
 function guardHook(hook: unknown): unknown {

@@ -1,14 +1,13 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
-import { TransportError } from "../errors.ts";
 import { listen } from "../listen.ts";
 import { Connections } from "./connections.ts";
 import { RequestCore, type RequestCoreOptions } from "./core.ts";
+import { routeNotFound } from "./errors.ts";
 import { exchangeOf } from "./exchange.ts";
 import { closeGaps } from "./guard.ts";
 import { bridgeLog, QuietLog } from "./log-bridge.ts";
-import { methodLabel } from "./observe.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
 
 export type { RenderedError } from "./core.ts";
@@ -76,24 +75,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     core.routed(request, reply);
     done();
   });
-  // Reading a body can leave the context of the request: it comes from the socket's events.
-  app.addHook("preValidation", (request, _reply, done) => core.reenter(request, done));
-  closeGaps(app);
-  app.setNotFoundHandler((request, reply) =>
-    core.fail(
-      new TransportError(
-        "ERR_ROUTE_NOT_FOUND",
-        "not_found",
-        `there is no ${methodLabel(request.method)} route for this path`,
-      ),
-      request,
-      reply,
-    ),
-  );
-  // Two handlers, one inside the other: fastify goes outwards when answering an error fails in its turn.
+  closeGaps(app, core);
+  // Two error handlers, one inside the other: fastify goes outwards when answering an error fails in its turn.
   app.setErrorHandler((error, request, reply) => core.failAgain(error, request, reply));
   await app.register(async (inner) => {
     inner.setErrorHandler((error, request, reply) => core.fail(error, request, reply));
+    inner.setNotFoundHandler((request, reply) => core.fail(routeNotFound(request.method), request, reply));
     for (const addRoutes of routes) await inner.register(async (scope) => addRoutes(scope));
   });
   await app.ready();

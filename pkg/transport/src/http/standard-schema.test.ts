@@ -273,6 +273,12 @@ describe("a body that cannot be read", () => {
     assert.match(text, /"code":"ERR_REQUEST_TOO_LARGE"/);
   });
 
+  it("is not looked at where no route wants it", async () => {
+    await using http = await startHttp({ routes: withNote });
+    for (const init of [jsonOf("{"), typed("text/csv", "x"), { method: "QUERY" }])
+      assert.equal((await problemOf(await http.fetch("/nowhere", init))).code, "ERR_ROUTE_NOT_FOUND");
+  });
+
   it("is refused with 413 before a byte of it has come when its length is told", async () => {
     await using http = await startHttp({ routes: withNote, settings: { maxBodyBytes: 1_000 } });
     const head = "POST /notes HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1001\r\n\r\n";
