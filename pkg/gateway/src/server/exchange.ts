@@ -1,5 +1,5 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
-import { randomHex, type RequestContext, type Span } from "@plinth/kernel";
+import { randomHex, type RequestContext, runInContext, type Span } from "@plinth/kernel";
 import { type Reason, reasonOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
 import type { GatewayCore } from "./core.ts";
@@ -116,7 +116,9 @@ export class Exchange implements RequestContext, Expiring {
 
   /** A fault of our own: the caller gets a 500 without its text, and the error bus has it. */
   fault(error: unknown): void {
-    this.core.errors.report(error, { origin: "request", attributes: { route: this.route?.name ?? "unmatched" } });
+    const { errors } = this.core;
+    const attributes = { route: this.route?.name ?? "unmatched" };
+    runInContext(this, () => errors.report(error, { origin: "request", attributes }));
     this.refuse("gateway_error");
   }
 

@@ -9,6 +9,7 @@ export function reasonOfParserError(code: unknown): Reason | undefined {
     case "ECONNRESET":
     case "EPIPE":
     case "ETIMEDOUT":
+    case "HPE_INVALID_EOF_STATE": // it ended the connection in the middle of a request
       return undefined;
     case "HPE_HEADER_OVERFLOW":
       return "headers_too_large";

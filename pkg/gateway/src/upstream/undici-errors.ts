@@ -19,7 +19,7 @@ export function kindOf(error: Error & { readonly code?: unknown }, sent: boolean
   const known = byCode.get(code);
   if (known !== undefined) return known;
   if (!sent) return code === "ETIMEDOUT" ? "connect_timeout" : "unreachable";
-  // The HTTP parser's codes, and the two replies that undici refuses by message alone: an unasked 100 or 101.
-  if (code.startsWith("HPE_") || /^bad (?:response|upgrade)$/.test(error.message)) return "invalid";
+  // What the HTTP parser refuses, and the two replies that undici refuses by message alone: an unasked 100 or 101.
+  if (error.name === "HTTPParserError" || /^bad (?:response|upgrade)$/.test(error.message)) return "invalid";
   return "reset";
 }
