@@ -119,10 +119,10 @@ const provideErrorBus = provider({
       labels: ["origin", "code"],
     });
     bus.subscribe({ name: "metrics", report: ({ origin, error }) => counter.inc({ origin, code: error.code }) });
-    own.gauge({
+    own.counter({
       name: "errors_dropped_total",
-      help: "Error reports lost because the queue was full.",
-      collect: (gauge) => gauge.set({}, bus.stats().dropped),
+      help: "Error reports that a reporter did not get, because its queue was full or a flush ran out of time.",
+      collect: (counter) => counter.set({}, bus.stats().dropped),
     });
     events.subscribe(
       (event) =>

@@ -14,6 +14,11 @@ export interface Counter<Name extends string = never> {
   inc(labels: Labels<Name>, by?: number): void;
 }
 
+export interface CounterOptions<Name extends string> extends MetricOptions<Name> {
+  /** For totals that something else keeps: called at each scrape to set them. They must never fall while the process lives. */
+  readonly collect?: (counter: { set(labels: Labels<Name>, total: number): void }) => void;
+}
+
 export interface Gauge<Name extends string = never> {
   set(labels: Labels<Name>, value: number): void;
 }
@@ -32,9 +37,12 @@ export interface HistogramOptions<Name extends string> extends MetricOptions<Nam
   readonly buckets?: readonly number[];
 }
 
-/** One app's metrics: a registry of its own, nothing global. A name is declared once. */
+/**
+ * One app's metrics: a registry of its own, nothing global. A name is declared once; a second time throws.
+ * A `collect` that throws is a warning of the process, and the other metrics are still exposed.
+ */
 export interface Metrics {
-  counter<const Name extends string = never>(options: MetricOptions<Name>): Counter<Name>;
+  counter<const Name extends string = never>(options: CounterOptions<Name>): Counter<Name>;
   gauge<const Name extends string = never>(options: GaugeOptions<Name>): Gauge<Name>;
   histogram<const Name extends string = never>(options: HistogramOptions<Name>): Histogram<Name>;
   /** Prometheus text format. */

@@ -5,12 +5,12 @@ import type { Metrics } from "./metrics.ts";
 export function collectProcessMetrics(metrics: Metrics): { close(): void } {
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
-  metrics.gauge({
+  metrics.counter({
     name: "process_cpu_seconds_total",
     help: "User and system CPU time spent by the process.",
-    collect: (gauge) => {
+    collect: (counter) => {
       const { user, system } = process.cpuUsage();
-      gauge.set({}, (user + system) / 1e6);
+      counter.set({}, (user + system) / 1e6);
     },
   });
   metrics.gauge({

@@ -1,59 +1,89 @@
 import * as prometheus from "@prometheus-io/client";
+import { messageOf } from "../errors/app-error.ts";
+import { requireNumber } from "../errors/option-error.ts";
 import {
   type Counter,
+  type CounterOptions,
   durationBucketsSeconds,
   type Gauge,
+  type GaugeOptions,
   type Histogram,
-  type Labels,
+  type HistogramOptions,
   type Metrics,
 } from "./metrics.ts";
+
+type Registers = prometheus.Registry<prometheus.PrometheusContentType>[];
 
 /** Metrics on a private registry of the Prometheus client. */
 export function createMetrics(): Metrics {
   const registry = new prometheus.Registry(prometheus.Registry.PROMETHEUS_CONTENT_TYPE);
-  const registers = [registry as prometheus.Registry<prometheus.PrometheusContentType>];
+  const registers = [registry];
   return {
-    counter<Name extends string>({
-      name,
-      help,
-      labels = [],
-    }: {
-      name: string;
-      help: string;
-      labels?: readonly Name[];
-    }): Counter<Name> {
-      const counter = new prometheus.Counter<string>({ name, help, labelNames: labels, registers });
-      return { inc: (values: Labels<Name>, by = 1) => counter.inc(values, by) };
-    },
-    gauge({ name, help, labels = [], collect }) {
-      const gauge = new prometheus.Gauge<string>({
-        name,
-        help,
-        labelNames: labels,
-        registers,
-        collect: () => collect?.(ours),
-      });
-      const ours: Gauge<string> = { set: (values, value) => gauge.set(values, value) };
-      return ours;
-    },
-    histogram<Name extends string>(options: {
-      name: string;
-      help: string;
-      labels?: readonly Name[];
-      buckets?: readonly number[];
-    }): Histogram<Name> {
-      const { name, help, labels = [], buckets = durationBucketsSeconds } = options;
-      const histogram = new prometheus.Histogram<string>({
-        name,
-        help,
-        labelNames: labels,
-        registers,
-        buckets: [...buckets],
-      });
-      return { observe: (values: Labels<Name>, value) => histogram.observe(values, value) };
-    },
+    counter: (options) => createCounter(options, registers),
+    gauge: (options) => createGauge(options, registers),
+    histogram: (options) => createHistogram(options, registers),
     async expose() {
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
+  };
+}
+
+function createCounter<Name extends string>(options: CounterOptions<Name>, registers: Registers): Counter<Name> {
+  const { name, help, labels = [], collect } = options;
+  const counter = new prometheus.Counter<string>({
+    name,
+    help,
+    labelNames: labels,
+    registers,
+    collect: guarded(
+      name,
+      collect &&
+        (() => {
+          counter.reset();
+          collect({ set: (values, total) => counter.inc(values, total) });
+        }),
+    ),
+  });
+  return {
+    inc(values, by = 1) {
+      requireNumber(`what is added to ${name}`, by, { min: 0 });
+      counter.inc(values, by);
+    },
+  };
+}
+
+function createGauge<Name extends string>(options: GaugeOptions<Name>, registers: Registers): Gauge<Name> {
+  const { name, help, labels = [], collect } = options;
+  const gauge = new prometheus.Gauge<string>({
+    name,
+    help,
+    labelNames: labels,
+    registers,
+    collect: guarded(name, collect && (() => collect(own))),
+  });
+  const own: Gauge<Name> = { set: (values, value) => gauge.set(values, value) };
+  return own;
+}
+
+function createHistogram<Name extends string>(options: HistogramOptions<Name>, registers: Registers): Histogram<Name> {
+  const { name, help, labels = [], buckets = durationBucketsSeconds } = options;
+  const histogram = new prometheus.Histogram<string>({
+    name,
+    help,
+    labelNames: labels,
+    registers,
+    buckets: [...buckets],
+  });
+  return { observe: (values, value) => histogram.observe(values, value) };
+}
+
+/** One collector that fails must not take all other metrics with it. */
+function guarded(name: string, collect: (() => void) | undefined): () => void {
+  return () => {
+    try {
+      collect?.();
+    } catch (error) {
+      process.emitWarning(`the value of metric ${name} could not be read: ${messageOf(error)}`);
+    }
   };
 }

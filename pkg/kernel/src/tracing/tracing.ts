@@ -9,7 +9,7 @@ import {
   type TracerProvider,
 } from "@opentelemetry/api";
 import { currentContext, runInContext } from "../context.ts";
-import { AppError } from "../errors/app-error.ts";
+import { AppError, isError } from "../errors/app-error.ts";
 import { randomHex } from "./ids.ts";
 import type { SpanContext } from "./traceparent.ts";
 
@@ -145,7 +145,7 @@ class ExportedSpan implements Span {
     const { code, message } = AppError.from(error);
     this.otel.setAttribute("error.type", code);
     this.otel.setStatus({ code: SpanStatusCode.ERROR, message });
-    this.otel.recordException(error instanceof Error ? error : { name: code, message });
+    this.otel.recordException(isError(error) ? error : { name: code, message });
   }
 
   end(): void {

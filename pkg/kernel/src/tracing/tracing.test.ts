@@ -1,0 +1,251 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import {
+  type Context,
+  type Exception,
+  type Span as OtelSpan,
+  type SpanContext as OtelSpanContext,
+  SpanKind,
+  type SpanOptions,
+  type SpanStatus,
+  SpanStatusCode,
+  trace,
+  type Tracer,
+} from "@opentelemetry/api";
+import { currentContext, runInContext } from "../context.ts";
+import { AppError } from "../errors/app-error.ts";
+import { randomHex } from "./ids.ts";
+import type { SpanContext } from "./traceparent.ts";
+import { createTracing, type SpanSink } from "./tracing.ts";
+
+interface Recorded {
+  name: string;
+  readonly context: OtelSpanContext;
+  readonly parent: OtelSpanContext | undefined;
+  readonly options: SpanOptions | undefined;
+  readonly attributes: Record<string, unknown>;
+  status: SpanStatus | undefined;
+  exception: Exception | undefined;
+  ends: number;
+}
+
+/** An OpenTelemetry provider that keeps what it is told; it samples what begins here, and what its caller sampled. */
+function recorder(): { readonly sink: SpanSink; readonly spans: Recorded[]; readonly asked: (SpanContext | null)[] } {
+  const asked: (SpanContext | null)[] = [];
+  const spans: Recorded[] = [];
+  const startSpan = (name: string, options?: SpanOptions, context?: Context): OtelSpan => {
+    const parent = options?.root || !context ? undefined : trace.getSpanContext(context);
+    const recorded: Recorded = {
+      name,
+      context: { traceId: parent?.traceId ?? randomHex(16), spanId: randomHex(8), traceFlags: parent?.traceFlags ?? 1 },
+      parent,
+      options,
+      attributes: { ...options?.attributes },
+      status: undefined,
+      exception: undefined,
+      ends: 0,
+    };
+    spans.push(recorded);
+    const span = {
+      spanContext: () => recorded.context,
+      setAttribute: (key: string, value: unknown) => ((recorded.attributes[key] = value), span),
+      updateName: (next: string) => ((recorded.name = next), span),
+      setStatus: (status: SpanStatus) => ((recorded.status = status), span),
+      recordException: (exception: Exception) => void (recorded.exception = exception),
+      end: () => void recorded.ends++,
+    } as OtelSpan;
+    return span;
+  };
+  const isSampled = (caller: SpanContext | null): boolean => {
+    asked.push(caller);
+    return caller?.sampled ?? true;
+  };
+  return { sink: { getTracer: () => ({ startSpan }) as Tracer, isSampled }, spans, asked };
+}
+
+const remote = { traceId: "1".repeat(32), spanId: "2".repeat(16), sampled: true };
+
+describe("randomHex", () => {
+  it("gives as many lower-case digits as asked for, different ones each time", () => {
+    const ids = Array.from({ length: 2_000 }, () => randomHex(16));
+    assert.ok(ids.every((id) => /^[0-9a-f]{32}$/.test(id)));
+    assert.equal(new Set(ids).size, ids.length);
+    assert.match(randomHex(64), /^[0-9a-f]{128}$/);
+  });
+});
+
+describe("tracing without a sink", () => {
+  const tracing = createTracing();
+
+  it("makes ids of a new trace, unsampled", () => {
+    const span = tracing.startSpan("work");
+    assert.match(span.traceId, /^[0-9a-f]{32}$/);
+    assert.match(span.spanId, /^[0-9a-f]{16}$/);
+    assert.equal(span.sampled, false);
+    span.setAttribute("a", 1);
+    span.rename("b");
+    span.fail(new Error("x"));
+    span.end();
+    span.end();
+  });
+
+  it("goes on with the caller's trace and its sampling, under a span id of its own", () => {
+    for (const sampled of [true, false]) {
+      const span = tracing.startSpan("work", { parent: { ...remote, sampled } });
+      assert.equal(span.traceId, remote.traceId);
+      assert.notEqual(span.spanId, remote.spanId);
+      assert.equal(span.sampled, sampled);
+    }
+  });
+
+  it("takes the span of the request for parent, unless told to begin anew", () => {
+    runInContext({ span: remote }, () => {
+      assert.equal(tracing.startSpan("in it").traceId, remote.traceId);
+      assert.notEqual(tracing.startSpan("beside it", { parent: null }).traceId, remote.traceId);
+    });
+  });
+});
+
+describe("tracing with a sink", () => {
+  it("hands over name, kind, attributes and parent, and shows the ids that the provider made", () => {
+    const { sink, spans } = recorder();
+    const span = createTracing({ sink }).startSpan("GET /notes/:id", {
+      kind: "server",
+      parent: remote,
+      attributes: { "http.request.method": "GET" },
+    });
+    const [recorded] = spans;
+    assert.ok(recorded);
+    assert.equal(recorded.name, "GET /notes/:id");
+    assert.equal(recorded.options?.kind, SpanKind.SERVER);
+    assert.deepEqual(recorded.attributes, { "http.request.method": "GET" });
+    assert.deepEqual(recorded.parent, {
+      traceId: remote.traceId,
+      spanId: remote.spanId,
+      traceFlags: 1,
+      isRemote: true,
+    });
+    assert.deepEqual(
+      [span.traceId, span.spanId, span.sampled],
+      [recorded.context.traceId, recorded.context.spanId, true],
+    );
+    span.setAttribute("http.response.status_code", 200);
+    span.rename("GET /notes/{id}");
+    span.end();
+    assert.equal(Reflect.get(recorded.attributes, "http.response.status_code"), 200);
+    assert.equal(recorded.name, "GET /notes/{id}");
+    assert.equal(recorded.ends, 1);
+  });
+
+  it("begins a trace of its own outside of a request, and when told to", () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink });
+    tracing.startSpan("job");
+    runInContext({ span: remote }, () => tracing.startSpan("job", { parent: null }));
+    assert.ok(spans.every(({ parent, options }) => parent === undefined && options?.root === true));
+  });
+
+  it("does not sample below a caller that did not", () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink });
+    const span = tracing.startSpan("work", { parent: { ...remote, sampled: false } });
+    assert.equal(span.sampled, false);
+    assert.equal(span.traceId, remote.traceId);
+    assert.equal(tracing.startSpan("below", { parent: span }).sampled, false);
+    assert.deepEqual(spans, []);
+  });
+
+  it("asks the sink once for each trace that begins or enters here, not for what is below", () => {
+    const { sink, asked } = recorder();
+    const tracing = createTracing({ sink });
+    const entered = tracing.startSpan("entered", { parent: remote });
+    tracing.startSpan("below", { parent: entered });
+    const begun = tracing.startSpan("begun", { parent: null });
+    tracing.startSpan("below", { parent: begun });
+    assert.deepEqual(asked, [remote, null]);
+  });
+
+  it("nests spans by withSpan: parent, child and grandchild in one trace, siblings beside each other", async () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink });
+    await tracing.withSpan("request", { kind: "server", parent: remote }, async () => {
+      await Promise.all([
+        tracing.withSpan("left", {}, () => tracing.withSpan("below left", { kind: "client" }, () => {})),
+        tracing.withSpan("right", {}, () => {}),
+      ]);
+    });
+    const parents = new Map(
+      spans.map(({ name, parent }) => [name, spans.find(({ context }) => context.spanId === parent?.spanId)?.name]),
+    );
+    assert.deepEqual(Object.fromEntries(parents), {
+      request: undefined,
+      left: "request",
+      "below left": "left",
+      right: "request",
+    });
+    assert.ok(spans.every(({ context }) => context.traceId === remote.traceId));
+    assert.deepEqual(
+      spans.map(({ ends }) => ends),
+      [1, 1, 1, 1],
+    );
+  });
+
+  it("keeps what else the request has inside a span, and puts the old span back after it", async () => {
+    const tracing = createTracing();
+    await runInContext({ requestId: "r1", span: remote }, async () => {
+      await tracing.withSpan("inner", {}, (span) => {
+        assert.equal(currentContext()?.requestId, "r1");
+        assert.equal(currentContext()?.span, span);
+      });
+      assert.equal(currentContext()?.span, remote);
+    });
+    assert.equal(currentContext(), undefined);
+  });
+
+  it("returns what the work returns", async () => {
+    assert.equal(await createTracing().withSpan("work", {}, () => 5), 5);
+    assert.equal(await createTracing().withSpan("work", {}, async () => "later"), "later");
+  });
+
+  const failures: Readonly<Record<string, () => unknown>> = {
+    throws: () => {
+      throw new AppError("ERR_STORE_DOWN", "unavailable", "no store");
+    },
+    rejects: () => Promise.reject(new AppError("ERR_STORE_DOWN", "unavailable", "no store")),
+  };
+  for (const [name, work] of Object.entries(failures)) {
+    it(`marks and ends the span of work that ${name}, and passes the error on`, async () => {
+      const { sink, spans } = recorder();
+      await assert.rejects(createTracing({ sink }).withSpan("work", {}, work), { code: "ERR_STORE_DOWN" });
+      const [span] = spans;
+      assert.deepEqual(span?.status, { code: SpanStatusCode.ERROR, message: "no store" });
+      assert.equal(span?.attributes["error.type"], "ERR_STORE_DOWN");
+      assert.ok(span?.exception instanceof AppError);
+      assert.equal(span?.ends, 1);
+    });
+  }
+
+  const odd: Readonly<Record<string, unknown>> = {
+    text: "plain",
+    undefined,
+    "a proxy that throws": new Proxy(
+      {},
+      { get: () => assert.fail("get"), has: () => assert.fail("has"), getPrototypeOf: () => assert.fail("proto") },
+    ),
+  };
+  for (const [name, thrown] of Object.entries(odd)) {
+    it(`marks the span also for ${name}, and passes on exactly that`, async () => {
+      const { sink, spans } = recorder();
+      const failed = createTracing({ sink }).withSpan("work", {}, () => {
+        throw thrown;
+      });
+      const caught = await failed.then(
+        () => assert.fail("it did not fail"),
+        (error: unknown) => ({ error }),
+      );
+      assert.equal(caught.error, thrown);
+      assert.equal(spans[0]?.attributes["error.type"], "ERR_INTERNAL");
+      assert.equal(spans[0]?.ends, 1);
+    });
+  }
+});
