@@ -62,7 +62,7 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
   const { routes = () => {}, settings = {}, clock = systemClock, tracing = createTracing(), ops } = options;
   const observed = await observe(clock);
   const server = await createHttpServer({
-    settings: { ...defaults, ...settings },
+    settings: { ...testSettings, ...settings },
     log: observed.log,
     errors: observed.errors,
     metrics: observed.metrics,
@@ -88,7 +88,7 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
   };
 }
 
-const defaults: HttpSettings = {
+export const testSettings: HttpSettings = {
   host: "127.0.0.1",
   port: 0,
   deadlineMs: 10_000,
