@@ -1,0 +1,414 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, it } from "node:test";
+import type { GatewayDocument } from "../config/schema.ts";
+import { claimsOf, forge, forgeHmac, signingKey, startIssuer, type TestIssuer, tokenOf } from "../testing/issuer.ts";
+import {
+  echo,
+  httpInstance,
+  openRoute,
+  type Received,
+  type Scripted,
+  startGateway,
+  type TestGateway,
+  until,
+} from "../testing/kit.ts";
+
+function documentFor(jwks: string, more: Partial<NonNullable<GatewayDocument["jwt"]>[string]> = {}): GatewayDocument {
+  const { anonymous: _open, ...route } = openRoute();
+  return {
+    jwt: {
+      test: {
+        issuer: "test-issuer",
+        audiences: ["other", "test"],
+        algorithms: ["ES256", "RS256", "EdDSA"],
+        jwks,
+        ...more,
+      },
+    },
+    routes: [
+      openRoute({ name: "open", match: { path: "/open" } }),
+      { ...route, name: "any", match: { path: "/any" }, auth: {} },
+      { ...route, name: "read", match: { path: "/read" }, auth: { scopes: ["notes:read"] } },
+      { ...route, name: "both", match: { path: "/both" }, auth: { scopes: ["notes:read", "notes:admin"] } },
+      { ...route, name: "passing", match: { path: "/passing" }, auth: { forwardToken: true } },
+    ],
+  };
+}
+
+interface Told {
+  readonly status: number;
+  readonly reason: string | undefined;
+  readonly challenge: string | null;
+  readonly received: Received | undefined;
+}
+
+async function ask(running: TestGateway, path: string, headers: Record<string, string> = {}): Promise<Told> {
+  const reply = await fetch(`${running.url}${path}`, { headers });
+  const body = (await reply.json()) as Record<string, unknown>;
+  return {
+    status: reply.status,
+    reason: body.reason as string | undefined,
+    challenge: reply.headers.get("www-authenticate"),
+    received: reply.status === 200 ? (body as unknown as Received) : undefined,
+  };
+}
+
+const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` });
+
+describe("a route that needs a token", () => {
+  const es = signingKey("es");
+  const rsa = signingKey("rsa", "RS256");
+  const ed = signingKey("ed", "EdDSA");
+  const stranger = signingKey("es");
+  let issuer: TestIssuer;
+  let instance: Scripted;
+  let running: TestGateway;
+  before(async () => {
+    issuer = await startIssuer(es, rsa, ed);
+    instance = await httpInstance(echo);
+    running = await startGateway({ document: documentFor(issuer.url) });
+    await running.add(instance);
+    assert.equal((await ask(running, "/any", bearer(tokenOf(es)))).status, 200); // the keys are there
+  });
+  after(async () => {
+    await running[Symbol.asyncDispose]();
+    await instance.close();
+    await issuer.close();
+  });
+
+  it("passes on who is calling, and not the token", async () => {
+    const { received } = await ask(running, "/read", {
+      ...bearer(tokenOf(es)),
+      "plinth-subject": "root",
+      "plinth-scopes": "all",
+      "x-plinth-subject": "root",
+    });
+    assert.deepEqual(received?.headers["plinth-subject"], ["alice"]);
+    assert.deepEqual(received?.headers["plinth-scopes"], ["notes:read notes:write"]);
+    assert.deepEqual(received?.headers["plinth-issuer"], ["test-issuer"]);
+    assert.equal(received?.headers["x-plinth-subject"], undefined);
+    assert.equal(received?.headers.authorization, undefined);
+  });
+
+  it("passes on the token where the route says so", async () => {
+    const token = tokenOf(es);
+    const { received } = await ask(running, "/passing", bearer(token));
+    assert.deepEqual(received?.headers.authorization, [`Bearer ${token}`]);
+  });
+
+  it("escapes what a header cannot hold, so that the value can be had back", async () => {
+    for (const sub of ["alice@example.org|x", "Zo\u00eb", "a b", "100%", "a\r\nX-Evil: 1", "\u{1f600}"]) {
+      const { received } = await ask(running, "/any", bearer(tokenOf(es, { sub })));
+      assert.equal(decodeURIComponent(String(received?.headers["plinth-subject"])), sub);
+      assert.equal(received?.headers["x-evil"], undefined);
+    }
+    assert.deepEqual(
+      (await ask(running, "/any", bearer(tokenOf(es, { sub: "alice@example.org" })))).received?.headers[
+        "plinth-subject"
+      ],
+      ["alice@example.org"],
+    );
+  });
+
+  it("needs nothing on an open route, and sets no identity there, whatever token comes", async () => {
+    const { status, received } = await ask(running, "/open", bearer(tokenOf(es)));
+    assert.equal(status, 200);
+    assert.equal(received?.headers["plinth-subject"], undefined);
+    assert.equal((await ask(running, "/open", bearer("nonsense"))).status, 200);
+  });
+
+  it("is 401 with a bare challenge when there is no bearer token", async () => {
+    for (const headers of [
+      {},
+      { authorization: "Basic eA==" },
+      { authorization: "" },
+      { authorization: tokenOf(es) },
+    ]) {
+      const { status, reason, challenge } = await ask(running, "/any", headers);
+      assert.deepEqual([status, reason, challenge], [401, "token_missing", 'Bearer realm="plinth"']);
+    }
+  });
+
+  it("is 403 naming the scopes when one is missing", async () => {
+    const { status, reason, challenge } = await ask(running, "/both", bearer(tokenOf(es)));
+    assert.deepEqual([status, reason], [403, "scope_missing"]);
+    assert.equal(challenge, 'Bearer realm="plinth", error="insufficient_scope", scope="notes:read notes:admin"');
+    assert.equal(
+      (await ask(running, "/read", bearer(tokenOf(es, { scope: "notes:readall xnotes:read" })))).status,
+      403,
+    );
+    assert.equal((await ask(running, "/read", bearer(tokenOf(es, { scope: undefined })))).status, 403);
+    assert.equal(
+      (await ask(running, "/both", bearer(tokenOf(es, { scope: undefined, scp: ["notes:admin", "notes:read"] }))))
+        .status,
+      200,
+    );
+  });
+
+  const now = (): number => Math.floor(Date.now() / 1e3);
+  const valid: Readonly<Record<string, () => string>> = {
+    ES256: () => tokenOf(es),
+    RS256: () => tokenOf(rsa),
+    EdDSA: () => tokenOf(ed),
+    "typ JWT": () => tokenOf(es, {}, { typ: "JWT" }),
+    "typ as a media type": () => tokenOf(es, {}, { typ: "application/at+jwt" }),
+    "no typ": () => tokenOf(es, {}, { typ: undefined }),
+    "several audiences": () => tokenOf(es, { aud: ["x", "test"] }),
+    "expired within the skew": () => tokenOf(es, { exp: now() - 25 }),
+    "not yet valid within the skew": () => tokenOf(es, { nbf: now() + 25 }),
+    "a fraction of a second": () => tokenOf(es, { exp: now() + 60.5 }),
+    "keys of its own, which nobody looks at": () =>
+      tokenOf(es, {}, { jwk: stranger.jwk, jku: "http://127.0.0.1:1/", x5u: "http://127.0.0.1:1/" }),
+  };
+  for (const [name, make] of Object.entries(valid))
+    it(`takes a token with ${name}`, async () =>
+      assert.equal((await ask(running, "/any", bearer(make()))).status, 200));
+
+  const pem = es.publicKey.export({ format: "pem", type: "spki" });
+  const unsigned = (alg: unknown): string =>
+    `${Buffer.from(JSON.stringify({ alg, typ: "JWT" })).toString("base64url")}.${Buffer.from(JSON.stringify(claimsOf())).toString("base64url")}`;
+  const retail = (token: string, change: (signature: Buffer) => Buffer): string => {
+    const [head, body, signature = ""] = token.split(".");
+    return `${head}.${body}.${change(Buffer.from(signature, "base64url")).toString("base64url")}`;
+  };
+  const invalid: Readonly<Record<string, readonly [fault: string, make: () => string]>> = {
+    "no signature at all": ["malformed", () => unsigned("none")],
+    "alg none and an empty signature": ["malformed", () => `${unsigned("none")}.`],
+    "alg none and some signature": ["algorithm", () => `${unsigned("none")}.AAAA`],
+    "alg nOnE": ["algorithm", () => `${unsigned("nOnE")}.AAAA`],
+    "an empty alg": ["algorithm", () => `${unsigned("")}.AAAA`],
+    "alg missing": ["algorithm", () => `${unsigned(undefined)}.AAAA`],
+    "alg a list": ["algorithm", () => `${unsigned(["ES256"])}.AAAA`],
+    "four parts": ["malformed", () => `${tokenOf(es)}.AAAA`],
+    "HS256 with the public key's PEM as secret": [
+      "algorithm",
+      () => forgeHmac(pem, { alg: "HS256", typ: "JWT", kid: "es" }, claimsOf()),
+    ],
+    "HS256 with the public key's PEM after a line feed": [
+      "algorithm",
+      () => forgeHmac(`\n${pem}`, { alg: "HS256", kid: "es" }, claimsOf()),
+    ],
+    "HS256 with the public key's DER": [
+      "algorithm",
+      () => forgeHmac(es.publicKey.export({ format: "der", type: "spki" }), { alg: "HS256", kid: "es" }, claimsOf()),
+    ],
+    "HS256 with the JWK": [
+      "algorithm",
+      () => forgeHmac(JSON.stringify(es.jwk), { alg: "HS256", kid: "es" }, claimsOf()),
+    ],
+    "an algorithm that does not fit its key": ["key_unknown", () => forge(es, { alg: "RS256", kid: "es" }, claimsOf())],
+    "an algorithm that is not on the list": ["algorithm", () => forge(es, { alg: "ES384", kid: "es" }, claimsOf())],
+    "another key's id": ["key_unknown", () => forge(es, { alg: "ES256", kid: "rsa" }, claimsOf())],
+    "a stranger's signature": ["signature", () => tokenOf(stranger)],
+    "a stranger's signature and key": ["signature", () => tokenOf(stranger, {}, { jwk: stranger.jwk })],
+    "the claims of another token": [
+      "signature",
+      () => `${tokenOf(es).split(".")[0]}.${tokenOf(es, { sub: "root" }).split(".")[1]}.${tokenOf(es).split(".")[2]}`,
+    ],
+    "a signature of zeros": ["signature", () => retail(tokenOf(es), () => Buffer.alloc(64))],
+    "a signature one byte longer": [
+      "signature",
+      () => retail(tokenOf(es), (signature) => Buffer.concat([signature, Buffer.alloc(1)])),
+    ],
+    "a signature one byte shorter": ["signature", () => retail(tokenOf(es), (signature) => signature.subarray(0, 63))],
+    "a signature in DER": [
+      "signature",
+      () =>
+        retail(tokenOf(es), (signature) =>
+          Buffer.concat([
+            Buffer.from("30440220", "hex"),
+            signature.subarray(0, 32),
+            Buffer.from("0220", "hex"),
+            signature.subarray(32),
+          ]),
+        ),
+    ],
+    "an RSA signature with a flipped bit": [
+      "signature",
+      () => retail(tokenOf(rsa), (signature) => ((signature[5]! ^= 1), signature)),
+    ],
+    padding: ["malformed", () => `${tokenOf(es)}=`],
+    "a bit in the tail that base64url does not use": [
+      "malformed",
+      () => {
+        const token = tokenOf(es);
+        const last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        return token.slice(0, -1) + (last[last.indexOf(token.at(-1)!) + 1] ?? "_");
+      },
+    ],
+    "a comma and another one": ["malformed", () => `${tokenOf(es)},${tokenOf(es)}`],
+    "8193 characters": ["malformed", () => tokenOf(es, { pad: "x".repeat(6_000) })],
+    crit: ["header", () => tokenOf(es, {}, { crit: ["x"], x: 1 })],
+    b64: ["header", () => tokenOf(es, {}, { b64: false, crit: ["b64"] })],
+    "enc, as for an encrypted one": ["header", () => tokenOf(es, {}, { enc: "A256GCM" })],
+    "a kid that is an object": ["header", () => tokenOf(es, {}, { kid: { es: 1 } })],
+    "a kid of 300 bytes": ["header", () => tokenOf(es, {}, { kid: "k".repeat(300) })],
+    "another type": ["type", () => tokenOf(es, {}, { typ: "id+jwt" })],
+    "a type that is no text": ["type", () => tokenOf(es, {}, { typ: 1 })],
+    "header members twice": ["malformed", () => forge(es, '{"alg":"ES256","kid":"es","alg":"none"}', claimsOf())],
+    "claims twice": [
+      "malformed",
+      () => forge(es, { alg: "ES256", kid: "es" }, `{"sub":"root",${JSON.stringify(claimsOf()).slice(1)}`),
+    ],
+    "claims that are no JSON": ["malformed", () => forge(es, { alg: "ES256", kid: "es" }, "claims")],
+    "claims that are a list": ["malformed", () => forge(es, { alg: "ES256", kid: "es" }, "[]")],
+    "claims that are no UTF-8": [
+      "malformed",
+      () => `${tokenOf(es).split(".")[0]}.${Buffer.from([0x7b, 0xff, 0x7d]).toString("base64url")}.AAAA`,
+    ],
+    "another issuer": ["issuer", () => tokenOf(es, { iss: "test-issuer/" })],
+    "an issuer in another case": ["issuer", () => tokenOf(es, { iss: "Test-Issuer" })],
+    "a list of issuers": ["issuer", () => tokenOf(es, { iss: ["test-issuer"] })],
+    "no issuer": ["issuer", () => tokenOf(es, { iss: undefined })],
+    "issuer __proto__": ["issuer", () => tokenOf(es, { iss: "__proto__" })],
+    "another audience": ["audience", () => tokenOf(es, { aud: "testing" })],
+    "an audience that is an object": ["audience", () => tokenOf(es, { aud: { test: 1 } })],
+    "audiences that are not all text": ["audience", () => tokenOf(es, { aud: ["test", 1] })],
+    "no audience": ["audience", () => tokenOf(es, { aud: undefined })],
+    "no subject": ["subject", () => tokenOf(es, { sub: undefined })],
+    "an empty subject": ["subject", () => tokenOf(es, { sub: "" })],
+    "a subject that is a number": ["subject", () => tokenOf(es, { sub: 1 })],
+    "no expiry": ["expiry_missing", () => tokenOf(es, { exp: undefined })],
+    "an expiry that is text": ["expiry_missing", () => tokenOf(es, { exp: `${now() + 600}` })],
+    "an expiry of 1e400": [
+      "expiry_missing",
+      () =>
+        forge(es, { alg: "ES256", kid: "es" }, JSON.stringify(claimsOf({ exp: 1 })).replace('"exp":1', '"exp":1e400')),
+    ],
+    "a negative expiry": ["expiry_missing", () => tokenOf(es, { exp: -1 })],
+    "an expiry of null": ["expiry_missing", () => tokenOf(es, { exp: null })],
+    "validity later than the skew": ["not_yet_valid", () => tokenOf(es, { nbf: now() + 40 })],
+    "validity that is text": ["not_yet_valid", () => tokenOf(es, { nbf: "0" })],
+    "issue in the future": ["not_yet_valid", () => tokenOf(es, { iat: now() + 40 })],
+    "scopes that are a number": ["scope", () => tokenOf(es, { scope: 7 })],
+  };
+  for (const [name, [fault, make]] of Object.entries(invalid)) {
+    it(`is 401 for a token with ${name}`, async () => {
+      const count = running.log.withMessage("request").length + 1;
+      const { status, reason, challenge } = await ask(running, "/any", bearer(make()));
+      assert.deepEqual(
+        [status, reason, challenge],
+        [401, "token_invalid", 'Bearer realm="plinth", error="invalid_token"'],
+      );
+      assert.equal((await running.lines(count)).at(-1)?.auth, fault);
+    });
+  }
+
+  it("is 401 token_expired for a token that expired longer ago than the skew", async () => {
+    const { status, reason, challenge } = await ask(running, "/any", bearer(tokenOf(es, { exp: now() - 35 })));
+    assert.deepEqual([status, reason], [401, "token_expired"]);
+    assert.match(String(challenge), /error="invalid_token", error_description="the token has expired"/);
+  });
+
+  it("does not ask the issuer for each of many unknown keys", async () => {
+    const fetches = issuer.fetches;
+    await Promise.all(
+      Array.from({ length: 200 }, async () => {
+        const kid = randomBytes(8).toString("hex");
+        assert.equal((await ask(running, "/any", bearer(tokenOf(es, {}, { kid })))).reason, "token_invalid");
+      }),
+    );
+    assert.ok(issuer.fetches - fetches <= 1, `${issuer.fetches - fetches} fetches`);
+  });
+
+  it("tells nothing of tokens in the log", async () => {
+    const token = tokenOf(es, { secret: "s3cret" });
+    await ask(running, "/any", bearer(token));
+    await ask(running, "/any", bearer(`${token}x`));
+    assert.doesNotMatch(JSON.stringify(running.log.lines), new RegExp(`${token.split(".")[2]}|s3cret`));
+  });
+});
+
+describe("the keys of an issuer", () => {
+  const first = signingKey("first");
+  const second = signingKey("second");
+
+  it("that cannot be had at a cold start: 503 keys_unavailable with Retry-After, open routes go on, and it heals by itself", async () => {
+    await using issuer = await startIssuer(first);
+    issuer.answer = { status: 500, body: "no" };
+    await using instance = await httpInstance(echo);
+    await using running = await startGateway({ document: documentFor(issuer.url) });
+    await running.add(instance);
+    const { status, reason, challenge } = await ask(running, "/any", bearer(tokenOf(first)));
+    assert.deepEqual([status, reason, challenge], [503, "keys_unavailable", null]);
+    assert.equal((await ask(running, "/open")).status, 200);
+    assert.equal(
+      (await ask(running, "/any")).reason,
+      "token_missing",
+      "a request without a token needs no keys to be refused",
+    );
+    for (let i = 0; i < 50; i++) await ask(running, "/any", bearer(tokenOf(first)));
+    assert.ok(issuer.fetches <= 2, `${issuer.fetches} fetches`);
+    issuer.answer = { keys: [first] };
+    await until(() => (running.gateway.providersWithoutKeys().length === 0 ? true : undefined));
+    assert.equal((await ask(running, "/any", bearer(tokenOf(first)))).status, 200);
+    assert.equal(running.log.withMessage("key set cannot be fetched, trying again").length, 1);
+    assert.equal(running.log.withMessage("key set can be fetched again").length, 1);
+  });
+
+  it("that are too large, elsewhere, not there, or garbage: 503 in all cases", async () => {
+    const big = JSON.stringify({ keys: [first.jwk], pad: "x".repeat(600_000) });
+    for (const answer of [
+      { status: 200, body: big },
+      { status: 200, body: "<html>" },
+      { status: 404, body: "" },
+      { status: 204, body: "" },
+      { status: 302, body: "", headers: { location: "http://127.0.0.1:1/jwks" } },
+    ]) {
+      await using issuer = await startIssuer();
+      issuer.answer = answer;
+      await using running = await startGateway({ document: documentFor(issuer.url) });
+      assert.equal(
+        (await ask(running, "/any", bearer(tokenOf(first)))).reason,
+        "keys_unavailable",
+        JSON.stringify(answer).slice(0, 60),
+      );
+    }
+  });
+
+  it("that rotates are known at the next token, and the old ones are refused", async () => {
+    await using issuer = await startIssuer(first);
+    await using instance = await httpInstance(echo);
+    await using running = await startGateway({ document: documentFor(issuer.url) });
+    await running.add(instance);
+    const old = tokenOf(first);
+    assert.equal((await ask(running, "/any", bearer(old))).status, 200);
+    assert.equal((await ask(running, "/any", bearer(old))).status, 200);
+    issuer.answer = { keys: [second] };
+    assert.equal((await ask(running, "/any", bearer(tokenOf(second)))).status, 200);
+    assert.equal(
+      (await ask(running, "/any", bearer(old))).reason,
+      "token_invalid",
+      "also a token that was verified before",
+    );
+  });
+
+  it("go on being used while the issuer is down", async () => {
+    await using issuer = await startIssuer(first);
+    await using instance = await httpInstance(echo);
+    await using running = await startGateway({ document: documentFor(issuer.url) });
+    await running.add(instance);
+    assert.equal((await ask(running, "/any", bearer(tokenOf(first)))).status, 200);
+    await issuer.close();
+    for (let i = 0; i < 10; i++)
+      assert.equal((await ask(running, "/any", bearer(tokenOf(first, { sub: `user-${i}` })))).status, 200);
+    assert.equal((await ask(running, "/any", bearer(tokenOf(second)))).reason, "token_invalid");
+  });
+
+  it("come from the URL that the settings give, and a name or URL that is not taken is a fault", async () => {
+    await using issuer = await startIssuer(first);
+    await using instance = await httpInstance(echo);
+    const document = documentFor("https://issuer.invalid/jwks");
+    await using running = await startGateway({ document, settings: { jwksUrls: { test: issuer.url } } });
+    await running.add(instance);
+    assert.equal((await ask(running, "/any", bearer(tokenOf(first)))).status, 200);
+    await assert.rejects(
+      startGateway({ document, settings: { jwksUrls: { tset: issuer.url, test: "http://10.0.0.1/" } } }),
+      {
+        code: "ERR_GATEWAY_CONFIG",
+        message: /jwksUrls\.tset: the document has no provider.*jwksUrls\.test: expected https/s,
+      },
+    );
+  });
+});
