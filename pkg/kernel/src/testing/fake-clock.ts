@@ -46,7 +46,7 @@ export class FakeClock implements Clock {
       task.run();
       await settle();
     }
-    this.#nowMs = untilMs;
+    this.#nowMs = Math.max(this.#nowMs, untilMs); // a task may have moved time itself
   }
 
   #next(untilMs: number): Task | undefined {

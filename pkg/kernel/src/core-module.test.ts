@@ -1,0 +1,350 @@
+import assert from "node:assert/strict";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { describe, it } from "node:test";
+import type { AppOptions } from "./app/app.ts";
+import { createApp } from "./app/app.ts";
+import { defineModule, type Module, provider } from "./app/provider.ts";
+import { token } from "./app/token.ts";
+import { appControl } from "./app/tokens.ts";
+import { coreModule, errorBus, errorReporters, health, healthChecks, logger, metrics, tracing } from "./core-module.ts";
+import { runInContext } from "./context.ts";
+import { AppError } from "./errors/app-error.ts";
+import type { ErrorReport } from "./errors/error-bus.ts";
+import { FakeClock } from "./testing/fake-clock.ts";
+import { MemoryLog } from "./testing/memory-log.ts";
+import { testApp } from "./testing/test-app.ts";
+
+const span = { traceId: "1".repeat(32), spanId: "2".repeat(16), sampled: true };
+
+describe("coreModule", () => {
+  it("is all that an app needs to start, and logs its states", async () => {
+    const app = await testApp({ name: "notes", modules: [coreModule] });
+    await app.stop();
+    assert.deepEqual(
+      app.log.lines.map(({ level, message, service }) => [level, message, service]),
+      ["ready", "draining", "stopping", "stopped"].map((state) => ["info", `app ${state}`, "notes"]),
+    );
+  });
+
+  it("takes the level of the log from the config", async () => {
+    await using app = await testApp({
+      name: "notes",
+      modules: [coreModule],
+      config: { environment: { PLINTH_LOG_LEVEL: "error" } },
+    });
+    app.get(logger).warn("quiet");
+    app.get(logger).error("loud");
+    assert.deepEqual(
+      app.log.lines.map(({ message }) => message),
+      ["loud"],
+    );
+  });
+
+  it("refuses a level that is none, naming the variable", async () => {
+    const config = { environment: { PLINTH_LOG_LEVEL: "loud" } };
+    await assert.rejects(createApp({ name: "notes", modules: [coreModule], config }).start(), {
+      code: "ERR_CONFIG_INVALID",
+      message: /log\.level: .*"trace".*got "loud" \(PLINTH_LOG_LEVEL\)/,
+    });
+  });
+
+  it("is not ready before all has started, is ready after, and not while it drains", async () => {
+    const states: [string, boolean][] = [];
+    const watcher = provider({
+      provides: token("watcher").of<() => Promise<void>>(),
+      needs: { health },
+      create:
+        ({ health }) =>
+        async () => {
+          const { state, ready } = await health.readiness();
+          states.push([state, ready]);
+        },
+      start: (watch) => watch(),
+      join: (watch) => watch(),
+      drain: (watch) => watch(),
+      stop: (watch) => watch(),
+    });
+    const app = await testApp({ name: "notes", modules: [coreModule, defineModule("watch", [watcher])] });
+    await app.stop();
+    assert.deepEqual(states, [
+      ["starting", false],
+      ["ready", true],
+      ["draining", false],
+      ["stopped", false],
+    ]);
+    assert.equal((await app.get(health).readiness()).state, "stopped");
+  });
+
+  it("asks the checks that modules add, keeps the verdict as configured, and logs what fails", async () => {
+    const clock = new FakeClock();
+    let runs = 0;
+    const check = provider({
+      provides: healthChecks,
+      create: () => ({
+        name: "store",
+        run() {
+          runs++;
+          throw new Error("no route to host");
+        },
+      }),
+    });
+    await using app = await testApp({
+      name: "notes",
+      clock,
+      modules: [coreModule, defineModule("store", [check])],
+      config: { overrides: { health: { cacheMs: 500 } } },
+    });
+    const report = await app.get(health).readiness();
+    assert.equal(report.ready, false);
+    assert.deepEqual(report.checks, [{ name: "store", status: "fail", durationMs: 0, output: "failed" }]);
+    await clock.advance(499);
+    await app.get(health).readiness();
+    assert.equal(runs, 1);
+    await clock.advance(1);
+    await app.get(health).readiness();
+    assert.equal(runs, 2);
+    const [line] = app.log.withMessage("health check failed");
+    assert.equal(line?.level, "warn");
+    assert.equal(line?.check, "store");
+    assert.match(JSON.stringify(line?.error), /no route to host/);
+  });
+
+  it("writes each reported error to the log once, with the ids of its request, and counts it", async () => {
+    await using app = await testApp({ name: "notes", modules: [coreModule] });
+    const bus = app.get(errorBus);
+    const error = new AppError("ERR_NOTES_FULL", "resource_exhausted", "no more notes");
+    runInContext({ requestId: "r1", span }, () => {
+      bus.report(error, { origin: "request", attributes: { route: "/notes" } });
+      bus.report(error, { origin: "request" });
+    });
+    runInContext({ requestId: "r2" }, () =>
+      bus.report(new Error("second"), { origin: "request", severity: "warning" }),
+    );
+    bus.report(new Error("third"), { origin: "job" });
+    await bus.flush();
+    const lines = ["no more notes", "second", "third"].flatMap((message) => app.log.withMessage(message));
+    assert.deepEqual(
+      lines.map(({ level, origin, handled, route, trace_id, span_id, request_id }) => [
+        level,
+        origin,
+        handled,
+        route,
+        trace_id,
+        span_id,
+        request_id,
+      ]),
+      [
+        ["error", "request", true, "/notes", span.traceId, span.spanId, "r1"],
+        ["warn", "request", true, undefined, undefined, undefined, "r2"],
+        ["error", "job", true, undefined, undefined, undefined, undefined],
+      ],
+    );
+    assert.equal(Object(lines[0]?.error).code, "ERR_NOTES_FULL");
+    const { body } = await app.get(metrics).expose();
+    assert.match(body, /errors_total\{origin="request",code="ERR_NOTES_FULL"\} 1/);
+    assert.match(body, /errors_total\{origin="job",code="ERR_INTERNAL"\} 1/);
+    assert.match(body, /errors_dropped_total 0/);
+  });
+
+  it("gives errors to the reporters that modules add, the last ones before the app has stopped", async () => {
+    const reports: ErrorReport[] = [];
+    const reporter = provider({
+      provides: errorReporters,
+      create: () => ({ name: "webhook", report: async (report: ErrorReport) => void reports.push(report) }),
+    });
+    const app = await testApp({ name: "notes", modules: [coreModule, defineModule("webhook", [reporter])] });
+    app.get(errorBus).report(new Error("a"), { origin: "timer" });
+    const stopped = app.stop();
+    app.get(errorBus).report(new Error("b"), { origin: "lifecycle" });
+    await stopped;
+    assert.deepEqual(
+      reports.map(({ error }) => error.message),
+      ["a", "b"],
+    );
+  });
+
+  it("stops though a reporter hangs, and writes what was reported", async (t) => {
+    t.mock.method(process.stderr, "write", () => true);
+    const clock = new FakeClock();
+    const hanging = provider({
+      provides: errorReporters,
+      create: () => ({ name: "hanging", report: () => new Promise<void>(() => {}) }),
+    });
+    const app = await testApp({ name: "notes", clock, modules: [coreModule, defineModule("webhook", [hanging])] });
+    app.get(errorBus).report(new Error("a"), { origin: "timer" });
+    const stopped = app.stop();
+    await clock.advance(3_000);
+    await stopped;
+    assert.equal(app.log.withMessage("a").length, 1);
+  });
+
+  it("reports a fatal error to the log and the reporters, also one that came before there was a bus", async () => {
+    const memory = new MemoryLog();
+    const app = createApp({
+      name: "notes",
+      modules: [coreModule],
+      logDestination: memory,
+      config: { environment: {} },
+      expose: [appControl],
+    });
+    app.fail(new Error("early"), "process");
+    await app.start();
+    app.get(appControl).fail(new Error("late"), "stream");
+    await app.stop();
+    assert.deepEqual(
+      memory.lines
+        .filter(({ level }) => level === "fatal")
+        .map(({ message, origin, handled }) => [message, origin, handled]),
+      [
+        ["early", "process", false],
+        ["late", "stream", false],
+      ],
+    );
+  });
+
+  it("tells by metrics who runs and what its hooks took", async () => {
+    const clock = new FakeClock();
+    const slow = provider({
+      provides: token("slow").of<string>(),
+      create: () => "slow",
+      start: () => clock.advance(250),
+    });
+    await using app = await testApp({
+      name: "notes",
+      version: "1.2.3",
+      clock,
+      modules: [coreModule, defineModule("slow", [slow])],
+    });
+    const { body } = await app.get(metrics).expose();
+    assert.match(body, /app_info\{service="notes",version="1\.2\.3"\} 1/);
+    assert.match(body, /app_hook_duration_seconds\{provider="slow",hook="start"\} 0\.25/);
+    assert.match(body, /process_resident_memory_bytes \d+/);
+  });
+
+  it("makes spans with ids, though nothing exports them", async () => {
+    await using app = await testApp({ name: "notes", modules: [coreModule] });
+    await app.get(tracing).withSpan("work", {}, ({ traceId }) => {
+      app.get(logger).info("inside");
+      assert.equal(app.log.withMessage("inside")[0]?.trace_id, traceId);
+    });
+  });
+
+  it("lets modules replace any of it", async () => {
+    const quiet: string[] = [];
+    const own = provider({
+      provides: logger,
+      create: () => {
+        const write = (message: string): void => void quiet.push(message);
+        const log = {
+          trace: write,
+          debug: write,
+          info: write,
+          warn: write,
+          error: write,
+          fatal: write,
+          isEnabled: () => true,
+        };
+        return { ...log, child: () => assert.fail("not used"), flush: async () => {}, flushSync: () => {} };
+      },
+    });
+    const app = await testApp({ name: "notes", modules: [coreModule], overrides: [own] });
+    await app.stop();
+    assert.deepEqual(quiet.at(-1), "app stopped");
+    assert.deepEqual(app.log.lines, []);
+  });
+});
+
+describe("two hundred apps, one after the other", () => {
+  it("leave no listener, timer, handle or event-loop monitor behind", async (t) => {
+    const monitor: object = Object.getPrototypeOf(monitorEventLoopDelay());
+    const [enabled, disabled] = (["enable", "disable"] as const).map((name) =>
+      t.mock.method(monitor as ReturnType<typeof monitorEventLoopDelay>, name),
+    );
+    const parts = (): Module => {
+      const base = token("base").of<string>();
+      return defineModule("parts", [
+        provider({ provides: base, create: () => "base" }),
+        provider({
+          provides: token("service").of<string>(),
+          needs: { base, log: logger, bus: errorBus, own: metrics },
+          create: () => "service",
+          start: () => {},
+          join: () => {},
+          leave: () => {},
+          drain: () => {},
+        }),
+        provider({ provides: healthChecks, create: () => ({ name: "fine", run: () => {} }) }),
+      ]);
+    };
+    const live = async (options: Partial<AppOptions<readonly []>> = {}): Promise<void> => {
+      const app = await testApp({ name: "leak", modules: [coreModule, parts()], ...options });
+      await app.get(health).readiness();
+      app.get(errorBus).report(new Error("x"), { origin: "job" });
+      await app.stop();
+    };
+    await live();
+    const before = stateOf();
+    for (let round = 0; round < 200; round++) await live();
+    await new Promise(setImmediate);
+    assert.deepEqual(stateOf(), before);
+    assert.equal(enabled?.mock.callCount(), 201);
+    assert.equal(disabled?.mock.callCount(), 201);
+  });
+
+  it("leave none behind when they cannot start, or are cancelled", async () => {
+    const failing = defineModule("failing", [
+      provider({
+        provides: token("failing").of<string>(),
+        needs: { log: logger },
+        create: () => "failing",
+        start() {
+          throw new Error("no");
+        },
+      }),
+    ]);
+    const live = async (signal?: AbortSignal): Promise<void> => {
+      const options = {
+        name: "leak",
+        modules: [coreModule, failing],
+        logDestination: new MemoryLog(),
+        config: { environment: {} },
+      } as const;
+      await assert.rejects(createApp(options).start(signal ? { signal } : {}));
+    };
+    await live();
+    const before = stateOf();
+    for (let round = 0; round < 100; round++) {
+      await live();
+      await live(AbortSignal.abort());
+    }
+    await new Promise(setImmediate);
+    assert.deepEqual(stateOf(), before);
+  });
+
+  it("run: leave no listener on the process", async () => {
+    const before = stateOf();
+    const app = createApp({
+      name: "leak",
+      modules: [coreModule],
+      logDestination: new MemoryLog(),
+      config: { environment: {}, overrides: { lifecycle: { announceDelayMs: 0 } } },
+    });
+    const listening = process.listenerCount("SIGTERM");
+    const running = app.run({ onReady: () => void process.emit("SIGTERM", "SIGTERM") });
+    assert.equal(process.listenerCount("SIGTERM"), listening + 1);
+    assert.equal(await running, 0);
+    assert.deepEqual(stateOf().listeners, before.listeners);
+  });
+});
+
+/** What an app could leave in the process. */
+function stateOf(): { readonly resources: Record<string, number>; readonly listeners: Record<string, number> } {
+  const resources: Record<string, number> = {};
+  for (const name of process.getActiveResourcesInfo()) {
+    // stays until the garbage collector comes; whether it was stopped is asked otherwise
+    if (name !== "IntervalHistogram") resources[name] = (resources[name] ?? 0) + 1;
+  }
+  const listeners: Record<string, number> = {};
+  for (const name of process.eventNames()) listeners[String(name)] = process.listenerCount(name);
+  return { resources, listeners };
+}
