@@ -1,3 +1,4 @@
+import { Server as SocketServer } from "node:net";
 import {
   type Clock,
   createErrorBus,
@@ -191,7 +192,9 @@ class HttpGateway implements Gateway, GatewayCore {
     this.announceDrain();
     if (!this.#server.listening) return;
     const ended = Promise.withResolvers<void>();
-    this.#server.close((error) => (error ? ended.reject(error) : ended.resolve()));
+    // The socket server's own `close`: that of the HTTP server would also cut off clients that have only just connected, whose
+    // request may be on its way.
+    SocketServer.prototype.close.call(this.#server, (error?: Error) => (error ? ended.reject(error) : ended.resolve()));
     this.#connections.endIdle(false);
     const grace = this.clock.schedule(freshGraceMs, () => this.#connections.endIdle(true));
     const cutOff = (): void => this.#cutOff();
@@ -208,6 +211,7 @@ class HttpGateway implements Gateway, GatewayCore {
     const drained = this.drain();
     this.#cutOff();
     await drained;
+    this.#server.close(); // ends the HTTP server's own timer
     for (const pool of this.#routes.pools) pool.destroy();
     await Promise.all(this.#routes.pools.map((pool) => pool.close()));
   }

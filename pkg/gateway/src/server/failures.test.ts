@@ -84,6 +84,18 @@ async function fullInstance(): Promise<AsyncDisposable & { readonly port: number
   };
 }
 
+describe("a path that no route has", () => {
+  it("is 404 route_not_found, in one series of metrics whatever the path", async () => {
+    await using running = await startGateway({ routes: [openRoute({ match: { path: "/known" } })] });
+    assert.deepEqual(await ask(running), { status: 404, reason: "route_not_found", retryAfter: null });
+    for (let i = 0; i < 100; i++)
+      await (await fetch(`${running.url}/random-${i}`, { method: i % 2 === 0 ? "GET" : "PROPFIND" })).text();
+    await running.lines(101);
+    const series = (await running.metrics()).split("\n").filter((line) => line.startsWith("gateway_requests_total"));
+    assert.equal(series.length, 2, series.join("\n"));
+  });
+});
+
 describe("a service that is not there", () => {
   it("has no instance: 503 no_instance with Retry-After, and comes back by itself", async () => {
     await using running = await startGateway();
