@@ -27,7 +27,8 @@ async function runApart(): Promise<number> {
 async function runOne(name: AppName): Promise<number> {
   const part = createPlatformApp(name, { environment: process.env });
   // The parent is gone, killed perhaps: nobody would stop this process any more.
-  process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
+  const onOrphaned = (): void => void process.kill(process.pid, "SIGTERM");
+  process.once("disconnect", onOrphaned);
   const code = await runApps([part.app], {
     onReady: () => {
       const message: ReadyMessage = { type: "ready", addresses: part.addresses() };
@@ -35,6 +36,7 @@ async function runOne(name: AppName): Promise<number> {
       else process.stdout.write(platformTable(message.addresses));
     },
   });
+  process.off("disconnect", onOrphaned);
   if (process.connected) process.disconnect?.();
   return code;
 }
