@@ -35,6 +35,14 @@ function partsOf(service: { start?: (context: HookContext) => unknown; stop?: ()
 /** Programs that the tests run as processes of their own: this file with a name as its argument. */
 const programs: Readonly<Record<string, () => Promise<number>>> = {
   orderly: () => run(partsOf()),
+  // Nothing of this app is open while it waits: it must wait all the same.
+  idle: async () => {
+    const idle = provider({ provides: token("idle").of<string>(), create: () => "idle", start: () => {} });
+    const app = createApp({ name: "idle", modules: [defineModule("idle", [idle])], config: { environment: {} } });
+    process.once("beforeExit", () => say("nothing left to do"));
+    // unreferenced, so that it holds nothing open itself
+    return app.run({ onReady: () => void setTimeout(() => say("ready"), 50).unref() });
+  },
   "failing start": () =>
     run(
       partsOf({
@@ -190,6 +198,12 @@ function tests(): void {
         assert.equal(ended.stderr, "");
       });
     }
+
+    it("waits for a signal also when nothing of it keeps the process alive", async () => {
+      const ended = await runProgram("idle", { ready: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      assert.equal(ended.stdout.split("\n")[0], "ready");
+    });
 
     it("exits with 1 when it cannot start, naming who failed and who needs it, once", async () => {
       const ended = await runProgram("failing start");

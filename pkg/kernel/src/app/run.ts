@@ -32,6 +32,7 @@ const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM
 const samePressMs = 100;
 /** After an orderly end, what still holds the process open gets this long. */
 const lingerMs = 2_000;
+const longestTimerMs = 2 ** 31 - 1;
 
 /**
  * Runs apps in one process: starts them in order, waits for SIGTERM, SIGINT or a fatal error, stops them in reverse.
@@ -80,6 +81,8 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     unhandledRejection: onCrash,
   };
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
+  // Waiting for a signal does not by itself keep a process alive, and an app need not have anything open that does.
+  const keepAlive = setInterval(() => {}, longestTimerMs);
   const onFailure = (error: unknown): void => onFatal(error, messageOf(error));
   for (const app of apps) void app.failure.then(onFailure, onFailure);
 
@@ -107,6 +110,7 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     }
   }
   for (const [event, listener] of Object.entries(listeners)) host.off(event, listener);
+  clearInterval(keepAlive);
   const code = failures + fatalErrors.size > 0 ? 1 : 0;
   // Unreferenced: it only fires when a handle that somebody forgot keeps the process alive.
   setTimeout(() => {
