@@ -14,40 +14,37 @@ export interface ListenOptions {
  * Binds `server`, and tells the port it got.
  * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` naming port and variable, or `ERR_LISTEN_ADDRESS`.
  */
-export function listen(server: Server, { host, port, variable }: ListenOptions): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: Error): void => {
-      server.off("listening", onListening);
-      reject(toListenError(error, { host, port, variable }));
-    };
-    const onListening = (): void => {
-      server.off("error", onError);
-      const address = server.address();
-      resolve(typeof address === "object" && address !== null ? address.port : port);
-    };
-    server.once("error", onError);
-    server.once("listening", onListening);
+export async function listen(server: Server, { host, port, variable }: ListenOptions): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  server.once("listening", resolve);
+  try {
     server.listen({ host, port });
-  });
+    await promise;
+  } catch (error) {
+    throw toListenError(error, { host, port, variable });
+  } finally {
+    server.off("error", reject);
+    server.off("listening", resolve);
+  }
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : port;
 }
 
 /** The error that a failed bind becomes. */
-export function toListenError(
-  error: Error & { readonly code?: unknown },
-  { host, port, variable }: ListenOptions,
-): TransportError {
-  if (error.code === "EADDRINUSE") {
+export function toListenError(cause: unknown, { host, port, variable }: ListenOptions): TransportError {
+  if (cause instanceof Error && "code" in cause && cause.code === "EADDRINUSE") {
     return new TransportError(
       "ERR_LISTEN_PORT_BUSY",
       "failed_precondition",
       `port ${port} on ${host} is in use by another process; stop that, or set ${variable} to a free port`,
-      { cause: error },
+      { cause },
     );
   }
   return new TransportError(
     "ERR_LISTEN_ADDRESS",
     "failed_precondition",
-    `cannot listen on ${host}:${port}: ${messageOf(error)}; check the address, or set ${variable}`,
-    { cause: error },
+    `cannot listen on ${host}:${port}: ${messageOf(cause)}; check the address, or set ${variable}`,
+    { cause },
   );
 }

@@ -16,7 +16,7 @@ import {
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
 import type { OpsHandler } from "../ops/handler.ts";
-import { type Problem, problemContentType, problemText, toProblem } from "../problem.ts";
+import { type Problem, problemContentType, toProblem } from "../problem.ts";
 import {
   badExpectation,
   type HttpFailure,
@@ -27,6 +27,7 @@ import {
 } from "./errors.ts";
 import { exchangeOf, HttpExchange, ServedRequest } from "./exchange.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
+import { writeProblem, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 
 /** An error reply in the form that a route's callers expect. */
@@ -278,29 +279,16 @@ export class RequestCore {
 
   /** Answers past fastify, with nothing that a route has set, and closes the connection. */
   #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error): void {
-    const { response, requestId } = exchange;
-    const problem = this.#record(thrown, failure, exchange);
-    if (response.headersSent) {
-      exchange.cut(failure.error);
-      return;
-    }
-    for (const name of response.getHeaderNames()) response.removeHeader(name);
-    const { title, ...body } = problemText(problem);
-    response.writeHead(problem.status, title, { ...body.headers, "x-request-id": requestId, connection: "close" });
-    response.end(body.text);
+    this.#record(thrown, failure, exchange);
+    if (exchange.response.headersSent) exchange.cut(failure.error);
+    else writeProblem(exchange.response, failure, { requestId: exchange.requestId, traceId: exchange.span.traceId });
   }
 
-  /** Answers what is no request, so that there is no response object. */
+  /** Answers what is no request. */
   #answerRaw(socket: Socket, failure: HttpFailure): void {
-    const { tracing } = this.#options;
-    const span = tracing.startSpan("_OTHER", { kind: "server", parent: null });
-    const problem = toProblem(failure.error, { traceId: span.traceId, httpStatus: failure.httpStatus });
+    const span = this.#options.tracing.startSpan("_OTHER", { kind: "server", parent: null });
     span.end();
-    const { title, headers, text } = problemText(problem);
-    const fields = { ...headers, "x-request-id": randomHex(16), connection: "close" };
-    const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
-    socket.write(`HTTP/1.1 ${problem.status} ${title}\r\n${head.join("")}\r\n${text}`);
-    socket.destroySoon();
+    writeProblemTo(socket, failure, { requestId: randomHex(16), traceId: span.traceId });
   }
 }
 

@@ -89,6 +89,11 @@ const badFraming: HttpFailure = toFailure({
   ...malformed,
   message: "the only transfer-encoding that this server reads is chunked, in HTTP/1.1",
 });
+export const methodNotAllowed: HttpFailure = toFailure({
+  code: "ERR_METHOD_NOT_ALLOWED",
+  httpStatus: 405,
+  message: "this endpoint is only read; use GET or HEAD",
+});
 export const badExpectation: HttpFailure = toFailure({
   code: "ERR_REQUEST_REFUSED",
   httpStatus: 417,

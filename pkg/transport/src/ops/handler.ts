@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Health, Metrics } from "@plinth/kernel";
+import { type ErrorBus, type Health, type Metrics, randomHex } from "@plinth/kernel";
+import { methodNotAllowed, toHttpFailure } from "../http/errors.ts";
+import { writeProblem } from "../http/raw-reply.ts";
 
 /**
  * Answers `/healthz`, `/ready` and `/metrics` on any `node:http` server.
@@ -12,9 +14,11 @@ export const opsPaths: readonly string[] = Object.freeze(["/healthz", "/ready", 
 export interface OpsOptions {
   readonly health: Health;
   readonly metrics: Metrics;
+  /** Told when an endpoint itself fails, as when a collector of metrics throws. */
+  readonly errors?: ErrorBus;
 }
 
-export function createOpsHandler({ health, metrics }: OpsOptions): OpsHandler {
+export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHandler {
   /** Alive means that this code runs: it never looks outside the process. */
   const healthz = async (): Promise<Reply> => ({
     status: 200,
@@ -36,10 +40,11 @@ export function createOpsHandler({ health, metrics }: OpsOptions): OpsHandler {
   ]);
 
   return (request, response) => {
-    const route = routes.get((request.url ?? "").split("?", 1)[0] ?? "");
+    const [path = ""] = (request.url ?? "").split("?", 1);
+    const route = routes.get(path);
     if (!route) return false;
     if (request.method !== "GET" && request.method !== "HEAD") {
-      response.writeHead(405, { allow: "GET, HEAD", "content-length": 0 }).end();
+      writeProblem(response, methodNotAllowed, { requestId: randomHex(16), headers: { allow: "GET, HEAD" } });
       return true;
     }
     route().then(
@@ -49,9 +54,12 @@ export function createOpsHandler({ health, metrics }: OpsOptions): OpsHandler {
           "content-length": Buffer.byteLength(body),
           "cache-control": "no-store",
         });
-        response.end(request.method === "HEAD" ? undefined : body);
+        response.end(body);
       },
-      () => response.writeHead(500, { "content-length": 0 }).end(), // a collector that throws: the scrape fails, and its target shows as down
+      (thrown: unknown) => {
+        errors?.report(thrown, { origin: "request", attributes: { route: path } });
+        writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16) });
+      },
     );
     return true;
   };

@@ -1,8 +1,7 @@
-import { createServer, type Server } from "node:http";
-import { defineModule, defineSettings, health, logger, metrics, provider, token } from "@plinth/kernel";
+import { defineModule, defineSettings, errorBus, health, logger, metrics, provider, token } from "@plinth/kernel";
 import { z } from "zod";
-import { listen } from "../listen.ts";
 import { createOpsHandler, type OpsHandler } from "./handler.ts";
+import { startOpsServer } from "./server.ts";
 
 export const opsSettings = defineSettings(
   "ops",
@@ -28,7 +27,7 @@ export const opsListener = token("ops.listener").of<OpsListener>();
 
 const provideOpsHandler = provider({
   provides: opsHandler,
-  needs: { health, metrics },
+  needs: { health, metrics, errors: errorBus },
   ground: true,
   create: createOpsHandler,
 });
@@ -36,26 +35,15 @@ const provideOpsHandler = provider({
 /** Opens first and closes last: it answers while everything else starts and drains. */
 const provideOpsListener = provider({
   provides: opsListener,
-  needs: { handler: opsHandler, settings: opsSettings, log: logger },
+  needs: { handler: opsHandler, settings: opsSettings, log: logger, errors: errorBus },
   ground: true,
-  create: async ({ handler, settings, log }) => {
-    const { host, port } = settings;
+  create: async ({ handler, settings: { host, port }, log, errors }) => {
     if (port === undefined) return { port: undefined, close: async () => {} };
-    const server = createServer((request, response) => {
-      if (!handler(request, response)) response.writeHead(404, { "content-length": 0 }).end();
-    });
-    const bound = await listen(server, { host, port, variable: "PLINTH_OPS_PORT" });
-    log.info("ops endpoints listen", { host, port: bound });
-    return { port: bound, close: () => closeServer(server) };
+    const server = await startOpsServer({ handler, errors, host, port, variable: "PLINTH_OPS_PORT" });
+    log.info("ops endpoints listen", { host, port: server.port });
+    return server;
   },
   stop: (listener) => listener.close(),
 });
-
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.close((error) => (error ? reject(error) : resolve()));
-    server.closeAllConnections(); // a scrape under way is the only thing to lose
-  });
-}
 
 export const opsModule = defineModule("ops", [provideOpsHandler, provideOpsListener]);

@@ -1,0 +1,41 @@
+import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { problemText, toProblem } from "../problem.ts";
+import type { HttpFailure } from "./errors.ts";
+
+/** Ids by which operators find a request that failed. */
+export interface FailureIds {
+  readonly requestId: string;
+  readonly traceId?: string | undefined;
+}
+
+export interface ProblemReply extends FailureIds {
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Answers with a problem and nothing that was set before, and closes the connection after it. */
+export function writeProblem(
+  response: ServerResponse,
+  { error, httpStatus }: HttpFailure,
+  { requestId, traceId, headers: more = {} }: ProblemReply,
+): void {
+  for (const name of response.getHeaderNames()) response.removeHeader(name);
+  const problem = toProblem(error, { traceId, httpStatus });
+  const { title, headers, text } = problemText(problem);
+  response.writeHead(problem.status, title, { ...more, ...headers, "x-request-id": requestId, connection: "close" });
+  response.end(text);
+}
+
+/** The same on a connection that has brought no request, so that there is no response object. */
+export function writeProblemTo(
+  socket: Socket,
+  { error, httpStatus }: HttpFailure,
+  { requestId, traceId }: FailureIds,
+): void {
+  const problem = toProblem(error, { traceId, httpStatus });
+  const { title, headers, text } = problemText(problem);
+  const fields = Object.entries({ ...headers, "x-request-id": requestId, connection: "close" });
+  const head = fields.map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  socket.write(`HTTP/1.1 ${problem.status} ${title}\r\n${head}\r\n${text}`);
+  socket.destroySoon();
+}

@@ -1,0 +1,278 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { describe, it } from "node:test";
+import {
+  coreModule,
+  createHealth,
+  createMetrics,
+  defineModule,
+  health as healthToken,
+  type HealthCheck,
+  healthChecks,
+  metrics as metricsToken,
+  provider,
+  systemClock,
+  token,
+} from "@plinth/kernel";
+import { testApp } from "@plinth/kernel/testing";
+import { observe, parseReply, RawConnection, startHttp } from "../testing/http.ts";
+import { createOpsHandler } from "./handler.ts";
+import { opsListener, opsModule } from "./module.ts";
+
+/** The same endpoints on the HTTP server of a service, and on a listener of their own. */
+const places = [
+  {
+    name: "on the HTTP server",
+    async start() {
+      const health = createHealth({ clock: systemClock, cacheMs: 0 });
+      const metrics = createMetrics();
+      const http = await startHttp({ ops: createOpsHandler({ health, metrics }) });
+      return { health, metrics, origin: http.origin, [Symbol.asyncDispose]: () => http.server.close() };
+    },
+  },
+  {
+    name: "on a listener of their own",
+    async start() {
+      const app = await testApp({
+        name: "ops",
+        modules: [coreModule, opsModule],
+        config: { defaults: { ops: { port: 0 }, health: { cacheMs: 0 } } },
+      });
+      const health = app.get(healthToken);
+      health.setState("starting");
+      const origin = `http://127.0.0.1:${app.get(opsListener).port}`;
+      return { health, metrics: app.get(metricsToken), origin, [Symbol.asyncDispose]: () => app.stop() };
+    },
+  },
+];
+
+for (const { name, start } of places) {
+  describe(`the ops endpoints ${name}`, () => {
+    it("say that the process lives, whatever state it is in", async () => {
+      await using place = await start();
+      const { origin, health } = place;
+      health.register({ name: "database", run: () => Promise.reject(new Error("down")) });
+      for (const state of ["starting", "ready", "draining", "stopped"] as const) {
+        health.setState(state);
+        const response = await fetch(`${origin}/healthz`);
+        assert.deepEqual([response.status, await response.json()], [200, { status: "pass" }]);
+        assert.equal(response.headers.get("content-type"), "application/health+json");
+        assert.equal(response.headers.get("cache-control"), "no-store");
+      }
+    });
+
+    it("say that it is ready only when it is, and its critical checks pass", async () => {
+      await using place = await start();
+      const { origin, health } = place;
+      let verdict: () => void = () => {};
+      const checks: HealthCheck[] = [
+        { name: "database", run: () => verdict() },
+        { name: "cache", critical: false, run: () => Promise.reject(new Error("secret")) },
+      ];
+      const ready = async () => {
+        const response = await fetch(`${origin}/ready`);
+        assert.equal(response.headers.get("content-type"), "application/health+json");
+        const body = JSON.parse(await response.text());
+        return [response.status, body.state, body.status, body.checks];
+      };
+      for (const state of ["starting", "draining", "stopped"] as const) {
+        health.setState(state);
+        assert.deepEqual(await ready(), [503, state, "fail", []]);
+      }
+      health.setState("ready");
+      assert.deepEqual(await ready(), [200, "ready", "pass", []]);
+      for (const check of checks) health.register(check);
+      const [status, , verdictNow, results] = await ready();
+      assert.deepEqual([status, verdictNow], [200, "warn"]);
+      assert.deepEqual(
+        results.map(({ name, status, output }: Record<string, unknown>) => [name, status, output]),
+        [
+          ["database", "pass", undefined],
+          ["cache", "warn", "failed"],
+        ],
+      );
+      verdict = () => fail(new Error("secret"));
+      const [downStatus, , downVerdict, downResults] = await ready();
+      assert.deepEqual([downStatus, downVerdict], [503, "fail"]);
+      assert.doesNotMatch(JSON.stringify(downResults), /secret/);
+    });
+
+    it("show the metrics in the Prometheus text format", async () => {
+      await using place = await start();
+      const { origin, metrics } = place;
+      metrics.counter({ name: "notes_total", help: "Notes." }).inc({});
+      const response = await fetch(`${origin}/metrics?x=1`);
+      assert.equal(response.status, 200);
+      assert.match(response.headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/);
+      assert.match(await response.text(), /^notes_total 1$/m);
+    });
+
+    it("answer HEAD as GET, without the body", async () => {
+      await using place = await start();
+      const { origin } = place;
+      for (const path of ["/healthz", "/ready", "/metrics"]) {
+        const [head, get] = await Promise.all([
+          fetch(`${origin}${path}`, { method: "HEAD" }),
+          fetch(`${origin}${path}`),
+        ]);
+        assert.equal(head.status, get.status);
+        assert.equal(await head.text(), "");
+        if (path !== "/metrics") assert.equal(head.headers.get("content-length"), String((await get.text()).length));
+        else await get.text();
+      }
+    });
+
+    it("refuse every other method with a 405 problem, and other paths with a 404 problem", async () => {
+      await using place = await start();
+      const { origin } = place;
+      for (const method of ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"]) {
+        const response = await fetch(`${origin}/ready`, { method });
+        const problem = JSON.parse(await response.text());
+        assert.deepEqual(
+          [response.status, response.headers.get("allow"), problem.status, problem.code],
+          [405, "GET, HEAD", 405, "ERR_METHOD_NOT_ALLOWED"],
+        );
+        assert.equal(response.headers.get("content-type"), "application/problem+json");
+      }
+      for (const path of ["/", "/ready/", "/READY", "/metrics/x", "/%72eady"]) {
+        const response = await fetch(`${origin}${path}`);
+        assert.deepEqual([response.status, JSON.parse(await response.text()).code], [404, "ERR_ROUTE_NOT_FOUND"]);
+      }
+    });
+
+    it("answer bytes that are no HTTP with a 400 problem", async () => {
+      await using place = await start();
+      const { origin } = place;
+      const connection = new RawConnection(Number(new URL(origin).port));
+      connection.write("GARBAGE\r\n\r\n");
+      const reply = parseReply(await connection.ended);
+      assert.deepEqual([reply.status, JSON.parse(reply.body).code], [400, "ERR_REQUEST_MALFORMED"]);
+    });
+  });
+}
+
+describe("the ops endpoints of a service", () => {
+  it("are unseen by access log and metrics", async () => {
+    const ops = createOpsHandler({ health: createHealth({ clock: systemClock }), metrics: createMetrics() });
+    await using http = await startHttp({ ops });
+    for (const path of ["/healthz", "/ready", "/metrics"]) await (await http.fetch(path)).text();
+    assert.deepEqual(http.lines.withMessage("request"), []);
+    assert.doesNotMatch((await http.metrics.expose()).body, /http_server_request_duration_seconds_count/);
+  });
+
+  it("answer with a 500 problem without its text, and one report, when an endpoint itself fails", async () => {
+    const health = createHealth({ clock: systemClock });
+    const metrics = { ...createMetrics(), expose: async () => fail(new Error("secret")) };
+    const { errors, reports } = await observe();
+    await using http = await startHttp({ ops: createOpsHandler({ health, metrics, errors }) });
+    const response = await http.fetch("/metrics");
+    const text = await response.text();
+    assert.deepEqual([response.status, JSON.parse(text).code], [500, "ERR_INTERNAL"]);
+    assert.doesNotMatch(text, /secret/);
+    assert.deepEqual(
+      (await reports()).map(({ error, attributes }) => [error.message, attributes]),
+      [["secret", { route: "/metrics" }]],
+    );
+    assert.equal((await http.fetch("/healthz")).status, 200);
+  });
+});
+
+describe("the ops listener", () => {
+  it("is not there without ops.port", async () => {
+    await using app = await testApp({ name: "ops", modules: [coreModule, opsModule] });
+    assert.equal(app.get(opsListener).port, undefined);
+  });
+
+  it("answers before other modules start and until their last stop hook has returned", async () => {
+    const seen: (readonly [when: string, path: string, status: number])[] = [];
+    let origin = "";
+    const probe = async (when: string): Promise<void> => {
+      for (const path of ["/healthz", "/ready", "/metrics"])
+        seen.push([when, path, (await fetch(`${origin}${path}`)).status]);
+    };
+    const slow = token("slow").of<true>();
+    const app = await testApp({
+      name: "ops",
+      modules: [
+        coreModule,
+        opsModule,
+        defineModule("slow", [
+          provider({
+            provides: slow,
+            needs: { listener: opsListener },
+            create: async ({ listener }) => {
+              origin = `http://127.0.0.1:${listener.port}`;
+              await probe("create");
+              return true as const;
+            },
+            start: () => probe("start"),
+            drain: () => probe("drain"),
+            stop: () => probe("stop"),
+          }),
+        ]),
+      ],
+      config: { defaults: { ops: { port: 0 } } },
+    });
+    await probe("ready");
+    await app.stop();
+    const expected = (["create", "start", "ready", "drain", "stop"] as const).flatMap((when) => [
+      [when, "/healthz", 200],
+      [when, "/ready", when === "ready" ? 200 : 503],
+      [when, "/metrics", 200],
+    ]);
+    assert.deepEqual(seen, expected);
+    await assert.rejects(fetch(`${origin}/healthz`));
+  });
+
+  it("closes with a scrape under way and a connection kept alive, and can be closed twice", async () => {
+    const { promise: scraped, resolve: onScrape } = Promise.withResolvers<void>();
+    const never = provider({
+      provides: healthChecks,
+      create: () => ({
+        name: "hangs",
+        timeoutMs: 60_000,
+        run: () => {
+          onScrape();
+          return new Promise<void>(() => {});
+        },
+      }),
+    });
+    const app = await testApp({
+      name: "ops",
+      modules: [coreModule, opsModule, defineModule("never", [never])],
+      config: { defaults: { ops: { port: 0 } } },
+    });
+    const listener = app.get(opsListener);
+    const connection = new RawConnection(listener.port ?? 0);
+    connection.write("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n");
+    await scraped;
+    await app.stop();
+    assert.equal(await connection.ended, "");
+    await listener.close();
+  });
+
+  it("names port and variable when its port is busy, and what had started is stopped", async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    const { port } = other.address() as { port: number };
+    const starting = testApp({
+      name: "ops",
+      modules: [coreModule, opsModule],
+      config: { defaults: { ops: { port } } },
+    });
+    await assert.rejects(
+      starting,
+      (error: Error & { code: string; cause?: Error & { cause?: Error & { code: string } } }) => {
+        assert.equal(error.code, "ERR_LIFECYCLE_START");
+        assert.match(error.message, new RegExp(`port ${port} on 127\\.0\\.0\\.1 is in use .* set PLINTH_OPS_PORT`));
+        assert.equal(error.cause?.cause?.code, "ERR_LISTEN_PORT_BUSY");
+        return true;
+      },
+    );
+    other.close();
+  });
+});
+
+function fail(error: Error): never {
+  throw error;
+}
