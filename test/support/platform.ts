@@ -6,7 +6,7 @@ import { type Program, startProgram, userEnvironment } from "./program.ts";
 
 const repository = join(import.meta.dirname, "../..");
 const entry = join(repository, "examples/platform/main.ts");
-const readyText = "Ctrl-C stops everything.";
+const readyText = "The platform is ready.";
 const defaultReadyLimitMs = 45_000;
 
 export interface PlatformPorts {
@@ -82,10 +82,10 @@ export async function startPlatform({
 }
 
 export function tableOf(stdout: string): string {
-  const from = stdout.indexOf("The platform is ready.");
-  const to = stdout.indexOf(readyText, from);
-  if (from < 0 || to < 0) throw new Error(`no table in:\n${stdout.slice(-2_000)}`);
-  return stdout.slice(from, to + readyText.length);
+  const from = stdout.indexOf(readyText);
+  if (from < 0) throw new Error(`no table in:\n${stdout.slice(-2_000)}`);
+  const nextLogLine = stdout.indexOf("\n{", from);
+  return stdout.slice(from, nextLogLine < 0 ? undefined : nextLogLine);
 }
 
 export function addressIn(table: string, what: string): string {

@@ -1,0 +1,132 @@
+// Closed-loop load on keep-alive connections: each connection has one request under way at any time.
+import { Agent, type IncomingMessage, request } from "node:http";
+import { asRecord } from "./json.ts";
+import { until } from "./until.ts";
+
+export interface LoadOptions {
+  readonly url: string;
+  /** Default 4. */
+  readonly connections?: number;
+}
+
+export interface LoadReport {
+  /** How often each status came; with the reason code of a problem where there is one: `200`, `503 no_instance`. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** Connections that were refused. Each ends its loop. */
+  readonly refused: number;
+  /**
+   * New connections that were reset without a word: a server that stops listening resets those that the system has made
+   * and it has not accepted yet, and no server can prevent that.
+   */
+  readonly unaccepted: number;
+  /** Requests that got no whole reply, and why. */
+  readonly broken: readonly string[];
+}
+
+export interface Load {
+  /** Waits until so many more replies have come. */
+  untilMore(replies: number): Promise<void>;
+  /** What came so far. */
+  report(): LoadReport;
+  /** Each loop ends after its next reply. */
+  stop(): Promise<LoadReport>;
+  /** Resolves when every loop has ended by itself, because the server takes no more connections. */
+  readonly ended: Promise<void>;
+}
+
+// A reply that does not come is a broken one.
+const replyLimitMs = 10_000;
+const moreLimitMs = 20_000;
+
+export function startLoad({ url, connections = 4 }: LoadOptions): Load {
+  const statuses: Record<string, number> = {};
+  const broken: string[] = [];
+  let refused = 0;
+  let unaccepted = 0;
+  let replies = 0;
+  const stopping = new AbortController();
+
+  const loop = async (): Promise<void> => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    try {
+      while (!stopping.signal.aborted) {
+        const outcome = await ask(url, agent);
+        if (outcome.kind === "refused") {
+          refused++;
+          return;
+        }
+        if (outcome.kind === "unaccepted") unaccepted++;
+        else if (outcome.kind === "broken") broken.push(outcome.why);
+        else {
+          statuses[outcome.status] = (statuses[outcome.status] ?? 0) + 1;
+          replies++;
+        }
+      }
+    } finally {
+      agent.destroy();
+    }
+  };
+  const ended = Promise.all(Array.from({ length: connections }, loop)).then(() => {});
+  const report = (): LoadReport => ({ statuses: { ...statuses }, refused, unaccepted, broken: [...broken] });
+  return {
+    async untilMore(more) {
+      const wanted = replies + more;
+      await until(
+        () => replies >= wanted,
+        () => `${more} more replies; there are ${JSON.stringify(report())}`,
+        moreLimitMs,
+      );
+    },
+    report,
+    ended,
+    async stop() {
+      stopping.abort();
+      await ended;
+      return report();
+    },
+  };
+}
+
+type Outcome =
+  | { readonly kind: "reply"; readonly status: string }
+  | { readonly kind: "refused" }
+  | { readonly kind: "unaccepted" }
+  | { readonly kind: "broken"; readonly why: string };
+
+function ask(url: string, agent: Agent): Promise<Outcome> {
+  const { promise, resolve } = Promise.withResolvers<Outcome>();
+  const sent = request(url, { agent, timeout: replyLimitMs });
+  let hasReply = false;
+  const onError = (error: Error & { code?: string }): void => {
+    if (error.code === "ECONNREFUSED") resolve({ kind: "refused" });
+    else if (error.code === "ECONNRESET" && !sent.reusedSocket && !hasReply) resolve({ kind: "unaccepted" });
+    else
+      resolve({
+        kind: "broken",
+        why: `${error.code ?? error.message} on a ${sent.reusedSocket ? "kept" : "new"} connection`,
+      });
+  };
+  sent.once("response", (response: IncomingMessage) => {
+    hasReply = true;
+    let text = "";
+    response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+    response.once("end", () =>
+      resolve(
+        response.complete
+          ? { kind: "reply", status: statusOf(response, text) }
+          : { kind: "broken", why: "the reply was cut short" },
+      ),
+    );
+    response.once("error", onError);
+  });
+  sent.once("timeout", () => sent.destroy(new Error(`no reply within ${replyLimitMs} ms`)));
+  sent.once("error", onError);
+  sent.end();
+  return promise;
+}
+
+function statusOf({ statusCode, headers }: IncomingMessage, text: string): string {
+  if (!headers["content-type"]?.startsWith("application/problem+json")) return String(statusCode);
+  const problem = asRecord(JSON.parse(text));
+  return `${statusCode} ${String(problem["reason"] ?? problem["code"])}`;
+}
