@@ -25,7 +25,7 @@ describe("gatewayModule", () => {
     await using instance = await httpInstance(echo);
     const registry = createMemoryRegistry({ store });
     await registry.register({ service: "s", id: "s-1", host: "127.0.0.1", ports: { http: instance.port } });
-    const app = await testApp({
+    await using app = await testApp({
       name: "gateway",
       modules: [coreModule, opsModule, memory, gatewayModule],
       expose: [opsListener],

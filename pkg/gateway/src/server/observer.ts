@@ -2,6 +2,7 @@ import { type Counter, type Histogram, type Logger, type Metrics, runInContext }
 import type { Reason } from "../reasons.ts";
 import type { FailureKind } from "../upstream/upstream.ts";
 import type { Exchange } from "./exchange.ts";
+import { Tally } from "./tally.ts";
 
 const methods: ReadonlySet<string> = new Set([
   "GET",
@@ -14,6 +15,7 @@ const methods: ReadonlySet<string> = new Set([
   "TRACE",
   "CONNECT",
 ]);
+const statusClasses = ["", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
 const maxLoggedPath = 256;
 
 /** The method as a label and in span names: unusual ones share a value. */
@@ -24,7 +26,7 @@ export function methodLabel(method: string | undefined): string {
 /** Metrics, access log and span attributes of exchanges. */
 export class Observer {
   readonly #accessLog: Logger | undefined;
-  readonly #requests: Counter<"route" | "method" | "status_class" | "reason">;
+  readonly #requests = new Tally();
   readonly #duration: Histogram<"route">;
   readonly #malformed: Counter<"reason">;
   readonly #attempts: Counter<"service" | "outcome">;
@@ -33,10 +35,14 @@ export class Observer {
 
   constructor(metrics: Metrics, accessLog: Logger | undefined) {
     this.#accessLog = accessLog;
-    this.#requests = metrics.counter({
+    metrics.counter({
       name: "gateway_requests_total",
       help: "Requests answered. `reason` is `none` for replies of services, else why the gateway answered itself or cut off.",
       labels: ["route", "method", "status_class", "reason"],
+      collect: (counter) =>
+        this.#requests.each((route, method, status_class, reason, total) =>
+          counter.set({ route, method, status_class, reason }, total),
+        ),
     });
     this.#duration = metrics.histogram({
       name: "gateway_request_duration_seconds",
@@ -86,7 +92,7 @@ export class Observer {
     const { span, reason } = exchange;
     const route = exchange.route?.name ?? "unmatched";
     const method = methodLabel(exchange.method);
-    this.#requests.inc({ route, method, status_class: `${Math.floor(status / 100)}xx`, reason: reason ?? "none" });
+    this.#requests.inc(route, method, statusClasses[Math.floor(status / 100)] ?? "other", reason ?? "none");
     this.#duration.observe({ route }, tookMs / 1e3);
     if (span.sampled) {
       span.rename(exchange.template === undefined ? method : `${method} ${exchange.template}`);
