@@ -101,7 +101,7 @@ describe("services that share a server", { timeout: 30_000 }, () => {
   after(() => server.stop());
 
   it("have a schema and a limit each", async () => {
-    await using one = await testDatabase({ url: server.url, maxConnections: 1, acquireTimeoutMs: 20 });
+    await using one = await testDatabase({ url: server.url, maxConnections: 1, acquireTimeoutMs: 1_000 });
     await using two = await testDatabase({ url: server.url, maxConnections: 1 });
     for (const [db, text] of [
       [one, "one"],
