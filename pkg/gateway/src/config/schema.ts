@@ -151,4 +151,3 @@ export type GatewayDocument = z.input<typeof gatewayDocument>;
 export type ParsedDocument = z.output<typeof gatewayDocument>;
 export type RouteConfig = ParsedDocument["routes"][number];
 export type RateLimitConfig = ParsedDocument["rateLimits"][string];
-export type JwtProviderConfig = ParsedDocument["jwt"][string];

@@ -11,7 +11,7 @@ export interface ErrorDetail {
 }
 
 /** Key under which retryability travels in the metadata of ErrorInfo. */
-export const retryableKey = "plinth.retryable";
+const retryableKey = "plinth.retryable";
 
 export interface DetailOptions {
   /** False leaves out the error's metadata and its field faults. Default true. */
