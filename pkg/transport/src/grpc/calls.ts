@@ -96,7 +96,7 @@ export class CallCore {
           this.#serve(
             served,
             call,
-            async (exchange) => encode(method, await handler(decodeAll(input, call), exchange)),
+            async (exchange) => encode(method, await handler(decodeAll(input, call, exchange), exchange)),
             (reply) => callback(null, reply),
             (status) => callback(status),
           );
@@ -118,7 +118,7 @@ export class CallCore {
           this.#serve(
             served,
             call,
-            (exchange) => pump(handler(decodeAll(input, call), exchange), { call, method, exchange }),
+            (exchange) => pump(handler(decodeAll(input, call, exchange), exchange), { call, method, exchange }),
             () => call.end(),
             (status) => call.emit("error", status),
           );

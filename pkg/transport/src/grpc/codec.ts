@@ -3,6 +3,7 @@ import { create, type DescMessage, type DescMethod, fromBinary, toBinary } from 
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { messageOf } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
+import type { Exchange } from "../exchange.ts";
 import { methodName, requireMessage, type RpcService } from "../rpc/service.ts";
 
 /**
@@ -43,10 +44,16 @@ export function decode(schema: DescMessage, bytes: Buffer): unknown {
   }
 }
 
-/** Messages as they come; a handler may stop reading and still write. */
-export async function* decodeAll(schema: DescMessage, stream: Readable): AsyncGenerator {
+/**
+ * Messages as they come; a handler may stop reading and still write.
+ * @throws why the exchange was stopped, when the caller cancels: what came until then must not pass for the whole.
+ */
+export async function* decodeAll(schema: DescMessage, stream: Readable, exchange: Exchange): AsyncGenerator {
   const messages: AsyncIterable<Buffer> = stream.iterator({ destroyOnReturn: false });
   for await (const bytes of messages) yield decode(schema, bytes);
+  // node's HTTP/2 client ends its stream properly before it resets it; the reset comes in the same turn.
+  await new Promise(setImmediate);
+  if (exchange.stopped) throw exchange.stopped;
 }
 
 /** @param reply - A message, or what one is made of. */

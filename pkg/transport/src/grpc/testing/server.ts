@@ -1,0 +1,77 @@
+import { type Clock, createHealth, createTracing, type Health, systemClock, type Tracing } from "@plinth/kernel";
+import { EchoService } from "../../gen/plinth/transport/testing/v1/echo_pb.ts";
+import { type RpcHandlers, rpcService } from "../../rpc/service.ts";
+import { observe, type Observed } from "../../testing/http.ts";
+import { createGrpcServer, type GrpcServer } from "../server.ts";
+import type { GrpcSettings } from "../settings.ts";
+import { EchoClient } from "./client.ts";
+
+export interface TestGrpcOptions {
+  /** Replace those of {@link echoHandlers}. */
+  readonly handlers?: Partial<RpcHandlers<typeof EchoService>>;
+  readonly settings?: Partial<GrpcSettings>;
+  readonly clock?: Clock;
+  readonly tracing?: Tracing;
+}
+
+/** A listening gRPC server on a free port, with a client; both are closed at the end of its `await using` block. */
+export interface TestGrpc extends Observed, AsyncDisposable {
+  readonly server: GrpcServer;
+  readonly health: Health;
+  readonly client: EchoClient;
+}
+
+/** Says back what it is told. */
+export const echoHandlers: RpcHandlers<typeof EchoService> = {
+  say: ({ text, big, data }) => ({ text, big, data }),
+  async *count({ to, padding }) {
+    for (let number = 1; number <= to; number++) yield { number, padding: new Uint8Array(padding) };
+  },
+  async collect(requests) {
+    const texts: string[] = [];
+    for await (const { text } of requests) texts.push(text);
+    return { text: texts.join(" ") };
+  },
+  async *chat(requests) {
+    for await (const { text } of requests) yield { text: `you said ${text}` };
+  },
+};
+
+export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc> {
+  const { handlers = {}, settings = {}, clock = systemClock, tracing = createTracing() } = options;
+  const observed = await observe(clock);
+  const health = createHealth({ clock, cacheMs: 0 });
+  health.setState("ready");
+  const { log, errors, metrics } = observed;
+  const server = createGrpcServer({
+    settings: { ...testSettings, ...settings },
+    log,
+    errors,
+    metrics,
+    tracing,
+    clock,
+    health,
+    services: [rpcService(EchoService, { ...echoHandlers, ...handlers })],
+  });
+  await server.listen();
+  const client = new EchoClient(server.port);
+  return {
+    ...observed,
+    server,
+    health,
+    client,
+    async [Symbol.asyncDispose]() {
+      client.close();
+      await server.close();
+    },
+  };
+}
+
+export const testSettings: GrpcSettings = {
+  host: "127.0.0.1",
+  port: 0,
+  deadlineMs: 10_000,
+  maxMessageBytes: 4_194_304,
+  maxConcurrentStreams: 100,
+  accessLog: true,
+};
