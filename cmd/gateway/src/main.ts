@@ -1,22 +1,36 @@
 #!/usr/bin/env node
-// usage: plinth-gateway [--config gateway.yaml]
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gatewayModule } from "@plinth/gateway";
-import { coreModule, createApp } from "@plinth/kernel";
+import { coreModule, createApp, messageOf } from "@plinth/kernel";
 import { registryModule } from "@plinth/registry";
 import { telemetryModule } from "@plinth/telemetry";
 import { opsListener, opsModule } from "@plinth/transport";
 
-const { values } = parseArgs({ options: { config: { type: "string", short: "c" } } });
+const usage = "usage: plinth-gateway [--config gateway.yaml]";
 
-const app = createApp({
-  name: "gateway",
-  modules: [coreModule, telemetryModule, opsModule, registryModule, gatewayModule],
-  expose: [opsListener],
-  config: {
-    defaults: { ops: { port: 8_081 }, gateway: { routes: join(import.meta.dirname, "../gateway.yaml") } },
-    overrides: values.config === undefined ? {} : { gateway: { routes: values.config } },
-  },
-});
-process.exitCode = await app.run();
+/** The document that the command line names. */
+function documentOf(args: readonly string[]): { readonly routes?: string } {
+  const { config } = parseArgs({ args: [...args], options: { config: { type: "string", short: "c" } } }).values;
+  return config === undefined ? {} : { routes: config };
+}
+
+function createGatewayApp(args: readonly string[]) {
+  return createApp({
+    name: "gateway",
+    modules: [coreModule, telemetryModule, opsModule, registryModule, gatewayModule],
+    expose: [opsListener],
+    config: {
+      environment: process.env,
+      defaults: { ops: { port: 8_081 }, gateway: { routes: join(import.meta.dirname, "../gateway.yaml") } },
+      overrides: { gateway: documentOf(args) },
+    },
+  });
+}
+
+try {
+  process.exitCode = await createGatewayApp(process.argv.slice(2)).run();
+} catch (error) {
+  process.stderr.write(`${messageOf(error)}\n${usage}\n`);
+  process.exitCode = 2;
+}

@@ -174,6 +174,7 @@ class HttpGateway implements Gateway, GatewayCore {
       port: this.#settings.port,
       variable: "PLINTH_GATEWAY_PORT",
     });
+    this.#log?.info("gateway listens", { host: this.host, port: this.port });
   }
 
   announceDrain(): void {

@@ -1,5 +1,7 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { schemaFaults } from "./config/faults.ts";
+import { GatewayConfigError } from "./errors.ts";
 
 const ms = (description: string): z.ZodInt => z.int().min(1).max(86_400_000).meta({ description });
 
@@ -65,7 +67,13 @@ export type GatewaySettings = ValueOf<typeof gatewaySettings>;
 /** Settings as they may be given in code. */
 export type GatewaySettingsInput = z.input<typeof schema>;
 
-/** Settings given in code, with the defaults for those left out. */
+/**
+ * Settings given in code, with the defaults for those left out.
+ * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault.
+ */
 export function toGatewaySettings(given: GatewaySettingsInput = {}): GatewaySettings {
-  return schema.parse(given);
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  const places = { name: "settings", places: new Map<string, string>() };
+  throw new GatewayConfigError(schemaFaults(result.error, given, schema, places));
 }

@@ -3,7 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { readConfigFile } from "@plinth/kernel";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import type { GatewayConfigError } from "../errors.ts";
+import { toGatewaySettings } from "../options.ts";
 import { keySetUrlProblem, parseGatewayDocument, readGatewayDocument } from "./document.ts";
 import { gatewayJsonSchema, schemaFile } from "./schema-file.ts";
 import type { GatewayDocument } from "./schema.ts";
@@ -147,6 +150,15 @@ describe("readGatewayDocument", () => {
   });
 });
 
+describe("toGatewaySettings", () => {
+  it("names every setting that is out of range", () => {
+    assert.throws(() => toGatewaySettings({ port: 70_000, upstream: { maxConnections: 0 }, requestTimeoutMs: 1 }), {
+      code: "ERR_GATEWAY_CONFIG",
+      message: /port: .*upstream\.maxConnections: /s,
+    });
+  });
+});
+
 describe("keySetUrlProblem", () => {
   for (const url of [
     "https://issuer.example/jwks",
@@ -171,6 +183,26 @@ describe("keySetUrlProblem", () => {
 });
 
 describe("gateway.schema.json", () => {
+  const validate = new Ajv2020({ strict: false, formats: { uri: true } }).compile(gatewayJsonSchema());
+  for (const file of ["../../../../cmd/gateway/gateway.yaml", "../../../../examples/platform/gateway.yaml"]) {
+    it(`and the reader both take ${file.slice(12)}`, () => {
+      const path = join(import.meta.dirname, file);
+      assert.ok(readGatewayDocument(path).routes.length > 0);
+      assert.ok(validate(JSON.parse(JSON.stringify(readConfigFile(path).data))), JSON.stringify(validate.errors));
+    });
+  }
+
+  it("refuses what the reader refuses by form", () => {
+    for (const document of [
+      {},
+      { routes: [{}] },
+      { routes: [{ ...minimal, mathc: 1 }] },
+      { routes: [{ ...minimal, name: "A" }] },
+    ]) {
+      assert.equal(validate(document), false, JSON.stringify(document));
+    }
+  });
+
   it("is what schema.ts says; run src/config/schema-file.ts after a change", () => {
     assert.deepEqual(JSON.parse(readFileSync(schemaFile, "utf8")), JSON.parse(JSON.stringify(gatewayJsonSchema())));
   });

@@ -3,8 +3,11 @@ import { connectionTokens, isForClient } from "./names.ts";
 /** Headers of a service's reply by lower-case name; several lines of one name are a list. */
 export type ReplyHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
-/** The headers of a service's reply that reach the client, name and value by turns: those of its connection do not. */
-export function toClientHeaders(headers: ReplyHeaders): string[] {
+/**
+ * The headers of a service's reply that reach the client, name and value by turns: those of its connection do not, nor a
+ * length with 204, which has no body.
+ */
+export function toClientHeaders(status: number, headers: ReplyHeaders): string[] {
   const { connection } = headers;
   const tokens =
     connection === undefined
@@ -12,6 +15,7 @@ export function toClientHeaders(headers: ReplyHeaders): string[] {
       : connectionTokens(typeof connection === "string" ? connection : connection.join(","));
   const result: string[] = [];
   for (const name in headers) {
+    if (status === 204 && name === "content-length") continue;
     if (!isForClient(name) || (tokens.length > 0 && tokens.includes(name))) continue;
     const value = headers[name];
     if (typeof value === "string") result.push(name, value);

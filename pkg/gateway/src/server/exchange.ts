@@ -94,7 +94,11 @@ export class Exchange implements RequestContext, Expiring {
 
   /** The route's time is up. */
   expire(): void {
-    this.refuse(this.response.headersSent ? "reply_stalled" : "deadline_exceeded");
+    try {
+      this.refuse(this.response.headersSent ? "reply_stalled" : "deadline_exceeded");
+    } catch (error) {
+      this.fault(error);
+    }
   }
 
   /** The parser has refused what came after the head, or the connection is broken. */
@@ -119,7 +123,12 @@ export class Exchange implements RequestContext, Expiring {
     const { errors } = this.core;
     const attributes = { route: this.route?.name ?? "unmatched" };
     runInContext(this, () => errors.report(error, { origin: "request", attributes }));
-    this.refuse("gateway_error");
+    try {
+      this.refuse("gateway_error");
+    } catch (second) {
+      runInContext(this, () => errors.report(second, { origin: "request", attributes }));
+      this.response.destroy();
+    }
   }
 
   /** The reply has been sent, or its connection is gone. */

@@ -106,7 +106,7 @@ export class Forwarding implements UpstreamHandlers {
       const { response, core } = exchange;
       core.observer.replied(this.#route.pool.service, core.clock.monotonicMs() - this.#sentAtMs);
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
-      const flat = toClientHeaders(headers);
+      const flat = toClientHeaders(status, headers);
       flat.push("x-request-id", exchange.requestId);
       if (exchange.limitHeaders) flat.push(...exchange.limitHeaders);
       if (core.isDraining) {
@@ -125,22 +125,30 @@ export class Forwarding implements UpstreamHandlers {
   onData(chunk: Buffer): boolean {
     const exchange = this.#exchange;
     const { response } = exchange;
-    exchange.bytes += chunk.length;
-    if (exchange.bytes === this.#replyLength) {
-      // As one string with the head it takes one plain write; as a buffer behind the head it takes a gathering one, twice as dear.
-      if (chunk.length <= oneWriteBytes) response.end(chunk.toString("latin1"), "latin1");
-      else response.end(chunk);
-      return true;
+    try {
+      exchange.bytes += chunk.length;
+      if (exchange.bytes === this.#replyLength) {
+        // As one string with the head it takes one plain write, as a buffer behind the head a gathering one.
+        if (chunk.length <= oneWriteBytes) response.end(chunk.toString("latin1"), "latin1");
+        else response.end(chunk);
+        return true;
+      }
+      if (response.write(chunk)) return true;
+      if (response.listenerCount("drain") === 0) response.on("drain", onDrain);
+    } catch (error) {
+      exchange.fault(error);
     }
-    if (response.write(chunk)) return true;
-    if (response.listenerCount("drain") === 0) response.on("drain", onDrain);
     return false;
   }
 
   onEnd(): void {
-    this.#ended("reply");
-    const { response } = this.#exchange;
-    if (!response.writableEnded) response.end();
+    const exchange = this.#exchange;
+    try {
+      this.#ended("reply");
+      if (!exchange.response.writableEnded) exchange.response.end();
+    } catch (error) {
+      exchange.fault(error);
+    }
   }
 
   onFailure(failure: UpstreamFailure): void {
