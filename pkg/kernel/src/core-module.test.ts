@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { describe, it } from "node:test";
 import type { AppOptions } from "./app/app.ts";
@@ -200,6 +201,37 @@ describe("coreModule", () => {
         ["late", "stream", false],
       ],
     );
+  });
+
+  it("reports hooks that fail, with their causes, but not what was cut short by them", async () => {
+    const memory = new MemoryLog();
+    const slow = provider({
+      provides: token("slow").of<string>(),
+      create: () => "slow",
+      start: (_, { signal }) => once(signal, "abort").then(() => signal.throwIfAborted()),
+      stop() {
+        throw new Error("stuck");
+      },
+    });
+    const failing = provider({
+      provides: token("failing").of<string>(),
+      create: () => "failing",
+      start() {
+        throw new Error("no route to host");
+      },
+    });
+    const modules = [coreModule, defineModule("net", [slow, failing])] as const;
+    const app = createApp({ name: "notes", modules, logDestination: memory, config: { environment: {} } });
+    await assert.rejects(app.start(), { code: "ERR_LIFECYCLE_START" });
+    const errors = memory.lines.filter(({ level }) => level === "error");
+    assert.deepEqual(
+      errors.map(({ message, origin }) => [String(message).replace(/ \(.*?\)/, ""), origin]),
+      [
+        ['start of "failing" failed: no route to host', "lifecycle"],
+        ['stop of "slow" failed: stuck', "lifecycle"],
+      ],
+    );
+    assert.match(JSON.stringify(errors[0]?.error), /"cause":\{"type":"Error","message":"no route to host","stack"/);
   });
 
   it("tells by metrics who runs and what its hooks took", async () => {

@@ -3,6 +3,7 @@ import { defineModule, provider } from "./app/provider.ts";
 import { appEvents, appInfo, clock } from "./app/tokens.ts";
 import { token } from "./app/token.ts";
 import { defineSettings } from "./config/settings.ts";
+import { AppError } from "./errors/app-error.ts";
 import { createErrorBus, type ErrorBus, type ErrorReport, type ErrorReporter } from "./errors/error-bus.ts";
 import { createHealth, type Health, type HealthCheck } from "./health/health.ts";
 import { type Logger, logLevels } from "./logger/logger.ts";
@@ -124,14 +125,22 @@ const provideErrorBus = provider({
       help: "Error reports that a reporter did not get, because its queue was full or a flush ran out of time.",
       collect: (counter) => counter.set({}, bus.stats().dropped),
     });
-    events.subscribe(
-      (event) =>
-        event.type === "fatal" && bus.report(event.error, { origin: event.origin, handled: false, severity: "fatal" }),
-    );
+    events.subscribe((event) => {
+      if (event.type === "fatal") {
+        bus.report(event.error, { origin: event.origin, handled: false, severity: "fatal" });
+      } else if (event.type === "hook" && event.error !== undefined && !isCancelled(event.error)) {
+        bus.report(event.error, { origin: "lifecycle" });
+      }
+    });
     return bus;
   },
   stop: (bus) => bus.flush(),
 });
+
+/** What was cut short because something else failed is no error of its own. */
+function isCancelled(error: unknown): boolean {
+  return AppError.is(error) && error.status === "cancelled";
+}
 
 function logReport(
   log: Logger,

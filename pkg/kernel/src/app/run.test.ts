@@ -306,7 +306,7 @@ function tests(): void {
       const ended = await runProgram("leftover handle", { ready: "SIGTERM" });
       assert.equal(ended.code, 0);
       assert.match(ended.stderr, /^still open 2000 ms after the stop: .*Timeout.*; exiting\n$/);
-      assert.ok(ended.tookMs < 10_000);
+      assert.ok(ended.tookMs < 20_000);
     });
 
     it("loses no log line of its stop", async () => {
@@ -466,6 +466,27 @@ function tests(): void {
       assert.equal(await code, 1);
       assert.equal(await app.failure, error);
       assert.equal(host.said.length, 1);
+    });
+
+    it("says an error that an app wraps once", async () => {
+      const host = new FakeHost();
+      const app = createApp({ name: "wrapping", modules: [], config: { environment: {} } });
+      const onReady = (): void => host.emit("unhandledRejection", { reason: "no" });
+      assert.equal(await runApps([app], { host, onReady }), 1);
+      assert.deepEqual(host.said, ["fatal error, stopping: { reason: 'no' }\n"]);
+    });
+
+    it("ends at once when one error causes the next without end", async () => {
+      const host = new FakeHost();
+      const app = createApp({ name: "looping", modules: [], config: { environment: {} } });
+      let crashes = 0;
+      app.events.subscribe((event) => {
+        if (event.type === "fatal" && host.exits.length === 0)
+          host.emit("uncaughtException", new Error(`crash ${++crashes}`));
+      });
+      await runApps([app], { host, onReady: () => host.emit("uncaughtException", new Error("first")) });
+      assert.deepEqual(host.exits, [1]);
+      assert.equal(crashes, 100);
     });
 
     it("runs no app at all until told to end", async () => {

@@ -33,6 +33,8 @@ const samePressMs = 100;
 /** After an orderly end, what still holds the process open gets this long. */
 const lingerMs = 2_000;
 const longestTimerMs = 2 ** 31 - 1;
+/** Where the handling of an error causes the next one, no orderly end would come. */
+const maxFatalErrors = 100;
 
 /**
  * Runs apps in one process: starts them in order, waits for SIGTERM, SIGINT or a fatal error, stops them in reverse.
@@ -40,7 +42,7 @@ const longestTimerMs = 2 ** 31 - 1;
  * Two seconds after the end, what still holds the process open is named and cut off.
  *
  * @returns The exit code: 0 after an orderly stop, also of a start that a signal cancelled; 1 when a start or a stop failed,
- *   or after a fatal error at any time (`app.fail`, an uncaught exception, an unhandled rejection).
+ *   or after a fatal error at any time (`app.fail`, an uncaught exception, an unhandled rejection); at once after a hundred.
  *   A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
  */
 export async function runApps(apps: readonly Runnable[], options: RunOptions = {}): Promise<number> {
@@ -64,11 +66,14 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
       host.exit(128 + signalNumbers[signal]);
     }
   };
-  const onFatal = (error: unknown, text: string): void => {
+  const onFatal = (thrown: unknown, text: string): void => {
+    // an app wraps what is no error
+    const error = AppError.is(thrown) && thrown.code === "ERR_INTERNAL" ? (thrown.cause ?? thrown) : thrown;
     if (fatalErrors.has(error)) return;
     fatalErrors.add(error);
+    if (fatalErrors.size > maxFatalErrors) host.exit(1);
     tell(`fatal error, stopping: ${text}`);
-    end(error);
+    end(thrown);
   };
   const onCrash = (error: unknown): void => {
     onFatal(error, stackOf(error));
