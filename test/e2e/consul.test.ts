@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { openDatabase, sql } from "@plinth/database";
 import { type ConsulAgent, startConsul } from "../../scripts/servers/index.ts";
 import { instancesIn } from "../support/consul.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
@@ -37,11 +38,12 @@ after(async () => {
 const hello = () => `${platform.url}/hello/ada`;
 
 /** One more instance, started by hand with the environment of the others. */
-const startGreeter = (): Promise<Platform> =>
+const startInstance = (name: string): Promise<Platform> =>
   startPlatform({
-    start: platformCommand("--app", "greeter"),
+    start: platformCommand("--app", name),
     environment: { ...environment, ...portVariables(platform.ports) },
   });
+const startGreeter = (): Promise<Platform> => startInstance("greeter");
 
 /** The platform's own process of an app. */
 function processOf(name: string): ProcessInfo {
@@ -112,6 +114,37 @@ describe("the platform on Consul", () => {
     assert.deepEqual(Object.keys(statuses), ["200"], JSON.stringify(statuses));
     assert.deepEqual(rest, { broken: [], refused: 0, unaccepted: 0 });
     assert.equal(await passingGreeters(), 1);
+  });
+
+  it("loses no write either, which nobody may send twice, when SIGTERM ends one of two instances under load", async () => {
+    await using second = await startInstance("notes");
+    const key = await readSigningKey(signingKeyPath);
+    // Enough writers for none to come near the limit.
+    const tokens = Array.from({ length: 200 }, (_, index) =>
+      signToken(key, claimsFor(`writer-${index}`, "notes:write")),
+    );
+    let turn = 0;
+    const next = () => ({
+      method: "POST",
+      headers: { authorization: `Bearer ${tokens[turn++ % tokens.length]}`, "content-type": "application/json" },
+      body: '{"text":"written under load"}',
+    });
+    const load = startLoad({ url: `${platform.url}/notes`, next });
+    const served = async (): Promise<number> => {
+      const { text } = await ask(`${second.addressOf("notes")}/metrics`);
+      return seriesOf(text, "http_server_request_duration_seconds_count", { route: "/notes", status: "201" });
+    };
+    await until(async () => (await served()) > 50, "the second instance takes its share", noticeLimitMs);
+    second.signal("SIGTERM");
+    assert.deepEqual(await second.exit, { code: 0, signal: null }, second.stderr());
+    await load.untilMore(200);
+    const { statuses, ...rest } = await load.stop();
+    assert.deepEqual(Object.keys(statuses), ["201"], JSON.stringify(statuses));
+    assert.deepEqual(rest, { broken: [], refused: 0, unaccepted: 0 });
+    const db = openDatabase({ url: database.url, schema: "notes", maxConnections: 1 });
+    const { rows } = await db.query<{ count: string }>(sql`select count(*) from note where subject like 'writer-%'`);
+    await db.close();
+    assert.equal(Number(rows[0]?.count), statuses["201"], "each was written once");
   });
 
   it("stops asking an instance that SIGKILL has ended; until then a failure says its reason", async (t) => {

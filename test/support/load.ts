@@ -3,10 +3,18 @@ import { Agent, type IncomingMessage, request } from "node:http";
 import { asRecord } from "./json.ts";
 import { until } from "./until.ts";
 
+export interface LoadRequest {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
 export interface LoadOptions {
   readonly url: string;
   /** Default 4. */
   readonly connections?: number;
+  /** What the next request is. Default: GET without a body. */
+  readonly next?: () => LoadRequest;
 }
 
 export interface LoadReport {
@@ -38,7 +46,7 @@ export interface Load {
 const replyLimitMs = 10_000;
 const moreLimitMs = 20_000;
 
-export function startLoad({ url, connections = 4 }: LoadOptions): Load {
+export function startLoad({ url, connections = 4, next = () => ({}) }: LoadOptions): Load {
   const statuses: Record<string, number> = {};
   const broken: string[] = [];
   let refused = 0;
@@ -50,7 +58,7 @@ export function startLoad({ url, connections = 4 }: LoadOptions): Load {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     try {
       while (!stopping.signal.aborted) {
-        const outcome = await ask(url, agent);
+        const outcome = await ask(url, agent, next());
         if (outcome.kind === "refused") {
           refused++;
           return;
@@ -93,9 +101,9 @@ type Outcome =
   | { readonly kind: "unaccepted" }
   | { readonly kind: "broken"; readonly why: string };
 
-function ask(url: string, agent: Agent): Promise<Outcome> {
+function ask(url: string, agent: Agent, { method = "GET", headers = {}, body }: LoadRequest): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const sent = request(url, { agent, timeout: replyLimitMs });
+  const sent = request(url, { agent, method, headers, timeout: replyLimitMs });
   let hasReply = false;
   const onError = (error: Error & { code?: string }): void => {
     if (error.code === "ECONNREFUSED") resolve({ kind: "refused" });
@@ -121,7 +129,7 @@ function ask(url: string, agent: Agent): Promise<Outcome> {
   });
   sent.once("timeout", () => sent.destroy(new Error(`no reply within ${replyLimitMs} ms`)));
   sent.once("error", onError);
-  sent.end();
+  sent.end(body);
   return promise;
 }
 
