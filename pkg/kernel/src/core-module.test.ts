@@ -186,7 +186,6 @@ describe("coreModule", () => {
       modules: [coreModule],
       logDestination: memory,
       config: { environment: {} },
-      expose: [appControl],
     });
     app.fail(new Error("early"), "process");
     await app.start();

@@ -167,7 +167,8 @@ class KernelApp implements App {
     this.#events.emit({ type: "state", state: "starting" });
     try {
       const { modules, expose = [], overrides = [], config = {} } = this.#options;
-      const graph = planGraph([this.#builtIns(), ...modules], expose, overrides);
+      const own = [appInfo, appEvents, appControl, clockToken];
+      const graph = planGraph([this.#builtIns(), ...modules], [...own, ...expose], overrides);
       const settings = await loadConfig([lifecycleSettings, ...graph.settings], {
         environment: process.env,
         ...config,

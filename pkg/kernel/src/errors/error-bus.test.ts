@@ -142,14 +142,21 @@ describe("ErrorBus", () => {
     assert.deepEqual(bus.stats(), { reported: 5, dropped: 2, reporterFailures: 0 });
   });
 
-  it("keeps the fatal ones when only fatal ones wait, unless a newer one is fatal too", async () => {
+  it("keeps the fatal ones when only fatal ones wait, and drops what comes", async () => {
     const { bus, reports } = benchOf({ maxQueued: 2 });
     for (const name of ["f1", "f2"]) bus.report(new Error(name), { origin: "process", severity: "fatal" });
     bus.report(new Error("plain"), job);
-    bus.report(new Error("f3"), { origin: "process", severity: "fatal" });
+    await bus.flush();
+    assert.deepEqual(messages(reports), ["f1", "f2"]);
+    assert.equal(bus.stats().dropped, 1);
+  });
+
+  it("drops the oldest when all that wait and what comes are fatal", async () => {
+    const { bus, reports } = benchOf({ maxQueued: 2 });
+    for (const name of ["f1", "f2", "f3"]) bus.report(new Error(name), { origin: "process", severity: "fatal" });
     await bus.flush();
     assert.deepEqual(messages(reports), ["f2", "f3"]);
-    assert.equal(bus.stats().dropped, 2);
+    assert.equal(bus.stats().dropped, 1);
   });
 
   const failing: Readonly<Record<string, ErrorReporter["report"]>> = {
