@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { messageOf, runApps } from "@plinth/kernel";
+import { logger, messageOf, runApps } from "@plinth/kernel";
 import { createMemoryStore } from "@plinth/registry";
 import { ChildApp, type ReadyMessage } from "./child-process.ts";
 import { type AppName, appNames, createPlatformApp, isAppName } from "./platform.ts";
@@ -11,7 +11,13 @@ async function runTogether(): Promise<number> {
   const parts = appNames.map((name) => createPlatformApp(name, { environment: process.env, store }));
   return runApps(
     parts.map(({ app }) => app),
-    { onReady: () => void process.stdout.write(platformTable(parts.flatMap((part) => part.addresses()))) },
+    {
+      onReady: async () => {
+        // The table comes last: after the lines that tell of the start.
+        await Promise.all(parts.map(({ app }) => app.get(logger).flush()));
+        process.stdout.write(platformTable(parts.flatMap((part) => part.addresses())));
+      },
+    },
   );
 }
 
@@ -30,7 +36,8 @@ async function runOne(name: AppName): Promise<number> {
   const onOrphaned = (): void => void process.kill(process.pid, "SIGTERM");
   process.once("disconnect", onOrphaned);
   const code = await runApps([part.app], {
-    onReady: () => {
+    onReady: async () => {
+      await part.app.get(logger).flush();
       const message: ReadyMessage = { type: "ready", addresses: part.addresses() };
       if (process.send) process.send(message);
       else process.stdout.write(platformTable(message.addresses));

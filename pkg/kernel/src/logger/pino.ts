@@ -58,7 +58,9 @@ function isoTime(): string {
 async function prettified(destination: LogDestination): Promise<LogDestination> {
   const { prettyFactory } = await import("pino-pretty");
   const toText = prettyFactory({
-    ignore: "pid,hostname",
+    ignore: "pid,hostname,service",
+    messageFormat: "{if service}{service}: {end}{message}",
+    singleLine: true,
     messageKey: "message",
     translateTime: "HH:MM:ss.l",
     errorLikeObjectKeys: ["error"],
