@@ -74,3 +74,8 @@ export function fromHttpStatus(http: number): Status {
 export function isServerFault(status: Status): boolean {
   return status === "internal" || status === "unknown" || status === "data_loss";
 }
+
+/** True for failures that operators should hear of: the server's own, and what it could not do in time or for want of others. */
+export function isIncident(status: Status): boolean {
+  return isServerFault(status) || status === "unavailable" || status === "deadline_exceeded";
+}

@@ -22,7 +22,7 @@ import {
 } from "@plinth/kernel";
 import { type Budget, callerGone, Exchange, safeRequestIdOf } from "../exchange.ts";
 import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
-import { toHttpStatus } from "../status.ts";
+import { isIncident } from "../status.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
 import { toGrpcStatus } from "./errors.ts";
 import { pump } from "./pump.ts";
@@ -177,7 +177,7 @@ export class CallCore {
     exchange.error = error;
     // That a caller gave too little time is not the server's fault.
     const isCallers = error === exchange.stopped && exchange.budget.isCallers;
-    if (toHttpStatus(error.status) >= 500 && !isCallers) {
+    if (isIncident(error.status) && !isCallers) {
       const report = exchange.stopped ?? thrown;
       this.#options.errors.report(report, { origin: "rpc", attributes: { method: served.name } });
     }
@@ -200,7 +200,7 @@ export class CallCore {
       span.setAttribute("rpc.system.name", "grpc");
       span.setAttribute("rpc.method", name);
       span.setAttribute("rpc.response.status_code", status);
-      if (error && toHttpStatus(error.status) >= 500) span.fail(error);
+      if (error && isIncident(error.status)) span.fail(error);
     }
     span.end();
     if (!settings.accessLog || !log.isEnabled("info")) return;

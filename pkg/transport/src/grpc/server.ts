@@ -26,11 +26,11 @@ export interface GrpcServer {
 /** A gRPC server with recovery, trace, log context, metrics, deadlines and `grpc.health.v1`. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { settings, services, health, log, clock } = options;
+  // Leave channelz on: without it the library forgets its sessions, and `forceShutdown` has nothing to cut off.
   const server = new Server({
     "grpc.max_receive_message_length": settings.maxMessageBytes,
     "grpc.max_concurrent_streams": settings.maxConcurrentStreams,
     "grpc.so_reuseport": 0,
-    "grpc.enable_channelz": 0,
   });
   const core = new CallCore(options);
   for (const service of services) server.addService(toServiceDefinition(service), core.implement(service));
@@ -70,15 +70,18 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   };
 }
 
-function bind(server: Server, host: string, port: number): Promise<number> {
+async function bind(server: Server, host: string, port: number): Promise<number> {
   const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else {
-        const code = messageOf(error).includes("EADDRINUSE") ? "EADDRINUSE" : undefined;
-        reject(toListenError(Object.assign(error, { code }), { host, port, variable: "PLINTH_GRPC_PORT" }));
-      }
-    });
-  });
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  try {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+    return await promise;
+  } catch (cause) {
+    const error = cause instanceof Error ? cause : new Error(messageOf(cause));
+    // The library tells the cause in its text alone.
+    const code = error.message.includes("EADDRINUSE") ? "EADDRINUSE" : undefined;
+    throw toListenError(Object.assign(error, { code }), { host, port, variable: "PLINTH_GRPC_PORT" });
+  }
 }

@@ -17,6 +17,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { type Problem, problemContentType, toProblem } from "../problem.ts";
+import { isIncident } from "../status.ts";
 import {
   badExpectation,
   type HttpFailure,
@@ -261,7 +262,7 @@ export class RequestCore {
     if (exchange) exchange.error = error;
     // That a caller gave too little time is not the server's fault.
     const isCallers = error === exchange?.stopped && exchange.budget.isCallers;
-    if (problem.status < 500 || isCallers) return problem;
+    if (problem.status < 500 || !isIncident(error.status) || isCallers) return problem;
     if (exchange?.isReported) {
       this.#options.log.warn("a reply that told of a failure failed too", { error: thrown });
       return problem;

@@ -16,6 +16,7 @@ import {
   Metadata,
   type requestCallback,
   type ServiceError,
+  type status,
 } from "@grpc/grpc-js";
 import { type ErrorInfo, BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
@@ -144,7 +145,7 @@ function toOptions({ metadata: given = {}, deadlineMs }: CallInit): [Metadata, {
 
 /** What a failed call tells of its error. */
 export interface WireError {
-  readonly code: number;
+  readonly code: status;
   readonly message: string;
   readonly info: ErrorInfo | undefined;
   readonly faults: readonly { readonly field: string; readonly description: string }[];
