@@ -344,7 +344,7 @@ describe("two hundred apps, one after the other", () => {
     };
     await live();
     const before = stateOf();
-    for (let round = 0; round < 100; round++) {
+    for (let round = 0; round < 50; round++) {
       await live();
       await live(AbortSignal.abort());
     }

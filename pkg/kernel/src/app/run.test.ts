@@ -69,8 +69,6 @@ const programs: Readonly<Record<string, () => Promise<number>>> = {
         stop: () => Promise.reject(new Error("still busy")),
       }),
     ),
-  "hanging ready": () => run(partsOf(), () => (say("ready"), never())),
-  "failing ready": () => run(partsOf(), () => Promise.reject(new Error("cannot print"))),
   "fatal error": () => {
     const failing = provider({
       provides: token("failing").of<string>(),
@@ -289,19 +287,6 @@ function tests(): void {
       assert.match(ended.stdout, /base stopped/);
     });
 
-    it("hears signals also while its ready callback hangs", async () => {
-      const ended = await runProgram("hanging ready", { ready: "SIGTERM" });
-      assert.equal(ended.code, 0);
-      assert.match(ended.stdout, /base stopped/);
-    });
-
-    it("exits with 1 when its ready callback fails", async () => {
-      const ended = await runProgram("failing ready");
-      assert.equal(ended.code, 1);
-      assert.match(ended.stderr, /cannot print/);
-      assert.match(ended.stdout, /base stopped/);
-    });
-
     it("is not held by a handle that somebody forgot: it is named and cut off", async () => {
       const ended = await runProgram("leftover handle", { ready: "SIGTERM" });
       assert.equal(ended.code, 0);
@@ -466,6 +451,23 @@ function tests(): void {
       assert.equal(await code, 1);
       assert.equal(await app.failure, error);
       assert.equal(host.said.length, 1);
+    });
+
+    it("hears signals also while its ready callback hangs", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const onReady = (): Promise<void> => (host.emit("SIGTERM"), never());
+      assert.equal(await runApps([new FakeApp("a", journal)], { host, onReady }), 0);
+      assert.deepEqual(journal, ["start a", "stop a"]);
+    });
+
+    it("stops, and returns 1, when its ready callback fails", async () => {
+      const host = new FakeHost();
+      const journal: string[] = [];
+      const onReady = (): Promise<void> => Promise.reject(new Error("cannot print"));
+      assert.equal(await runApps([new FakeApp("a", journal)], { host, onReady }), 1);
+      assert.deepEqual(journal, ["start a", "stop a"]);
+      assert.deepEqual(host.said, ["a did not start: cannot print\n"]);
     });
 
     it("says an error that an app wraps once", async () => {
