@@ -16,8 +16,14 @@ const table: LayerTable = {
   ],
   // A vendor's package is imported only where its driver is, so that it can be replaced there. Tests may import any.
   vendors: {
-    "@bufbuild/protobuf": ["pkg/transport/src/grpc", "pkg/transport/src/rpc", "pkg/transport/src/gen", "examples"],
-    "@grpc/grpc-js": ["pkg/transport/src/grpc"],
+    "@bufbuild/protobuf": [
+      "pkg/transport/src/grpc",
+      "pkg/transport/src/rpc",
+      "pkg/transport/src/gen",
+      "pkg/transport/src/testing",
+      "examples",
+    ],
+    "@grpc/grpc-js": ["pkg/transport/src/grpc", "pkg/transport/src/testing"],
     "@opentelemetry/*": ["pkg/telemetry"],
     "@opentelemetry/api": ["pkg/kernel/src/tracing", "pkg/telemetry"],
     "@prometheus-io/client": ["pkg/kernel/src/metrics"],

@@ -9,8 +9,8 @@ import { RequestError, TransportError } from "../errors.ts";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
 import { until } from "../testing/until.ts";
-import { failureOf } from "./testing/client.ts";
-import { startGrpc, type TestGrpc } from "./testing/server.ts";
+import { failureOf } from "../testing/grpc-client.ts";
+import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 
 const never = new Promise<never>(() => {});
 const secret = "postgres://root:hunter2@db";

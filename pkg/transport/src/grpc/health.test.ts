@@ -8,8 +8,8 @@ import {
   HealthCheckResponse_ServingStatus as Serving,
 } from "../gen/grpc/health/v1/health_pb.ts";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
-import { failureOf } from "./testing/client.ts";
-import { startGrpc, type TestGrpc } from "./testing/server.ts";
+import { failureOf } from "../testing/grpc-client.ts";
+import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 
 const { check, watch } = Health.method;
 

@@ -13,8 +13,8 @@ import { until } from "../testing/until.ts";
 import { grpcModule, grpcServer } from "./module.ts";
 import { createGrpcServer, type GrpcServer } from "./server.ts";
 import { grpcSettings } from "./settings.ts";
-import { EchoClient, failureOf } from "./testing/client.ts";
-import { echoHandlers, startGrpc, testSettings } from "./testing/server.ts";
+import { EchoClient, failureOf } from "../testing/grpc-client.ts";
+import { echoHandlers, startGrpc, testSettings } from "../testing/grpc.ts";
 
 const never = new AbortController().signal;
 

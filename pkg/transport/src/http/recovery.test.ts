@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { PassThrough, Readable } from "node:stream";
-import { describe, it } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { AppError } from "@plinth/kernel";
 import { startHttp, type TestHttp } from "../testing/http.ts";
 import { until } from "../testing/until.ts";
@@ -98,26 +98,37 @@ describe("whatever is thrown", () => {
     ],
   ];
   for (const [place, addRoute] of places) {
-    for (const [name, make] of throwables) {
-      it(`in ${place} becomes a 500 problem without its text, one report with the ids, and no crash: ${name}`, async () => {
-        await using http = await startHttp({ routes: (app) => addRoute(app, make) });
-        const response = await http.fetch("/", { headers: { "x-request-id": "request-1" } });
-        const text = await response.text();
-        assert.equal(response.status, 500, text);
-        assert.equal(response.headers.get("content-type"), "application/problem+json");
-        assert.equal(response.headers.get("x-request-id"), "request-1");
-        assert.doesNotMatch(text + JSON.stringify([...response.headers]), /hunter2/);
-        const problem = JSON.parse(text);
-        assert.deepEqual([problem.code, problem.status], ["ERR_INTERNAL", 500]);
-        const reports = await http.reports();
-        assert.equal(reports.length, 1, JSON.stringify(reports.map(({ error }) => error.message)));
-        assert.deepEqual(
-          [reports[0]?.traceId, reports[0]?.requestId, reports[0]?.origin, reports[0]?.attributes],
-          [problem.traceId, "request-1", "request", { route: "/" }],
-        );
-        assert.equal((await http.fetch("/nowhere")).status, 404);
+    describe(`in ${place}`, () => {
+      let http: TestHttp;
+      before(async () => {
+        http = await startHttp({
+          routes: async (app) => {
+            for (const [index, [, make]] of throwables.entries())
+              await app.register(async (scope) => addRoute(scope, make), { prefix: `/${index}` });
+          },
+        });
       });
-    }
+      after(() => http.server.close());
+
+      for (const [index, [name]] of throwables.entries()) {
+        it(`becomes a 500 problem without its text, one report with the ids, and no crash: ${name}`, async () => {
+          const id = `request-${index}`;
+          const response = await http.fetch(`/${index}`, { headers: { "x-request-id": id } });
+          const text = await response.text();
+          assert.equal(response.status, 500, text);
+          assert.equal(response.headers.get("content-type"), "application/problem+json");
+          assert.equal(response.headers.get("x-request-id"), id);
+          assert.doesNotMatch(text + JSON.stringify([...response.headers]), /hunter2/);
+          const problem = JSON.parse(text);
+          assert.deepEqual([problem.code, problem.status], ["ERR_INTERNAL", 500]);
+          const reports = (await http.reports()).filter(({ requestId }) => requestId === id);
+          assert.deepEqual(
+            reports.map(({ traceId, origin, attributes }) => [traceId, origin, attributes]),
+            [[problem.traceId, "request", { route: `/${index}` }]],
+          );
+        });
+      }
+    });
   }
 });
 

@@ -11,7 +11,7 @@ import { FakeClock } from "@plinth/kernel/testing";
 import { RequestError } from "../errors.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { EchoService, SayRequestSchema, SayResponseSchema } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
-import { echoHandlers, startGrpc } from "../grpc/testing/server.ts";
+import { echoHandlers, startGrpc } from "../testing/grpc.ts";
 import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
 import { until } from "../testing/until.ts";
 import { connectRoutes } from "./connect.ts";

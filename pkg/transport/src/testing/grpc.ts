@@ -1,10 +1,10 @@
 import { type Clock, createHealth, createTracing, type Health, systemClock, type Tracing } from "@plinth/kernel";
-import { EchoService } from "../../gen/plinth/transport/testing/v1/echo_pb.ts";
-import { type RpcHandlers, rpcService } from "../../rpc/service.ts";
-import { observe, type Observed } from "../../testing/http.ts";
-import { createGrpcServer, type GrpcServer } from "../server.ts";
-import type { GrpcSettings } from "../settings.ts";
-import { EchoClient } from "./client.ts";
+import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
+import { type RpcHandlers, rpcService } from "../rpc/service.ts";
+import { observe, type Observed } from "./http.ts";
+import { createGrpcServer, type GrpcServer } from "../grpc/server.ts";
+import type { GrpcSettings } from "../grpc/settings.ts";
+import { EchoClient } from "./grpc-client.ts";
 
 export interface TestGrpcOptions {
   /** Replace those of {@link echoHandlers}. */

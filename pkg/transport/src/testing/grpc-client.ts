@@ -18,10 +18,10 @@ import {
   type ServiceError,
   type status,
 } from "@grpc/grpc-js";
-import { type ErrorInfo, BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
-import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
-import { EchoService } from "../../gen/plinth/transport/testing/v1/echo_pb.ts";
-import { methodName } from "../../rpc/service.ts";
+import { type ErrorInfo, BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
+import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
+import { methodName } from "../rpc/service.ts";
 
 export interface CallInit {
   readonly metadata?: Readonly<Record<string, string | readonly string[]>>;
