@@ -18,12 +18,8 @@ const rateLimit = z
       .int()
       .min(1)
       .max(1_000_000)
-      .meta({ description: "How many may go at once, and are refilled in each window." }),
-    windowMs: z
-      .int()
-      .min(1)
-      .max(86_400_000)
-      .meta({ description: "Time in which a used-up limit is full again, in ms." }),
+      .meta({ description: "How many may go in any stretch of time as long as the window." }),
+    windowMs: z.int().min(1).max(86_400_000).meta({ description: "Length of the window, in ms." }),
     by: z.enum(["subject", "address"]).default("subject").meta({
       description:
         "Whose requests count together: `subject` of the token, or client `address` (IPv6 by /64). Without a token `subject` is the address.",
@@ -35,7 +31,7 @@ const rateLimit = z
       .default(100_000)
       .meta({ description: "Callers remembered; past that the longest unseen are forgotten." }),
   })
-  .meta({ description: "A limit of its own for each caller, refilled evenly (GCRA)." });
+  .meta({ description: "A limit of its own for each caller, by a sliding window." });
 
 const provider = z
   .strictObject({
