@@ -3,12 +3,12 @@ import type { SpanContext } from "./tracing/traceparent.ts";
 
 /** What everything done for one request shares. Log lines, error reports and spans read it. */
 export interface RequestContext {
-  readonly requestId?: string;
-  readonly span?: SpanContext;
+  readonly requestId?: string | undefined;
+  readonly span?: SpanContext | undefined;
   /** Aborts when the caller has gone or the deadline has passed. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** When the work must be done, in milliseconds of the monotonic clock. */
-  readonly deadlineAtMs?: number;
+  readonly deadlineAtMs?: number | undefined;
 }
 
 const storage = new AsyncLocalStorage<RequestContext | undefined>();
@@ -26,4 +26,16 @@ export function runOutsideContext<T>(fn: () => T): T {
 /** The context of the request being served, if any. */
 export function currentContext(): RequestContext | undefined {
   return storage.getStore();
+}
+
+/** The same request inside another span. Its signal stays with the outer context, which may make it only when it is asked for. */
+export function withinSpan(outer: RequestContext | undefined, span: SpanContext): RequestContext {
+  return {
+    requestId: outer?.requestId,
+    span,
+    get signal() {
+      return outer?.signal;
+    },
+    deadlineAtMs: outer?.deadlineAtMs,
+  };
 }

@@ -202,6 +202,27 @@ describe("tracing with a sink", () => {
     assert.equal(currentContext(), undefined);
   });
 
+  it("keeps the signal of a request that makes it only when it is asked for", async () => {
+    const controller = new AbortController();
+    let asked = 0;
+    class Request {
+      readonly requestId = "r1";
+      get signal(): AbortSignal {
+        asked++;
+        return controller.signal;
+      }
+    }
+    await runInContext(new Request(), () =>
+      createTracing().withSpan("outer", {}, async () => {
+        await createTracing().withSpan("inner", {}, () => {
+          assert.equal(asked, 0);
+          assert.equal(currentContext()?.signal, controller.signal);
+        });
+      }),
+    );
+    assert.equal(asked, 1);
+  });
+
   it("returns what the work returns", async () => {
     assert.equal(await createTracing().withSpan("work", {}, () => 5), 5);
     assert.equal(await createTracing().withSpan("work", {}, async () => "later"), "later");
