@@ -98,10 +98,10 @@ export function callerGone(cause?: unknown): AppError {
  * The caller's remaining time, if it names one, else the server's; never more than the server's.
  * @param callerMs - The header's text: at most ten digits; anything else counts as absent. 0 becomes 1.
  */
-export function budgetOf(callerMs: string | readonly string[] | undefined, serverMs: number): Budget {
-  if (typeof callerMs !== "string" || !/^\d{1,10}$/.test(callerMs)) return { ms: serverMs, isCallers: false };
+export function budgetOf(callerMs: string | readonly string[] | undefined, server: Budget): Budget {
+  if (typeof callerMs !== "string" || !/^\d{1,10}$/.test(callerMs)) return server;
   const ms = Math.max(1, Number(callerMs));
-  return ms < serverMs ? { ms, isCallers: true } : { ms: serverMs, isCallers: false };
+  return ms < server.ms ? { ms, isCallers: true } : server;
 }
 
 const safeRequestId = /^[A-Za-z0-9_.:-]{8,128}$/;

@@ -14,7 +14,7 @@ import {
   type Tracing,
 } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
+import { type Budget, budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { type Problem, problemContentType, toProblem } from "../problem.ts";
 import { isIncident } from "../status.ts";
@@ -66,6 +66,7 @@ export class RequestCore {
   onFinished: ((socket: Socket) => void) | undefined;
   readonly #options: RequestCoreOptions;
   readonly #observer: HttpObserver;
+  readonly #budget: Budget;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
   readonly #onExpired = (exchange: HttpExchange, error: AppError): void =>
@@ -73,6 +74,7 @@ export class RequestCore {
 
   constructor(options: RequestCoreOptions) {
     this.#options = options;
+    this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
     this.#observer = new HttpObserver(options.metrics, options.settings.accessLog ? options.log : undefined);
     options.metrics.gauge({
       name: "http_server_active_requests",
@@ -112,10 +114,10 @@ export class RequestCore {
   }
 
   #open(request: ServedRequest, response: ServerResponse): HttpExchange {
-    const { tracing, clock, settings } = this.#options;
+    const { tracing, clock } = this.#options;
     const { headers } = request;
+    const { traceparent } = headers;
     const method = methodLabel(request.method);
-    const traceparent = headers.traceparent;
     const span = tracing.startSpan(method, {
       kind: "server",
       parent: parseTraceparent(typeof traceparent === "string" ? traceparent : undefined) ?? null,
@@ -123,10 +125,11 @@ export class RequestCore {
     const exchange = new HttpExchange({
       request,
       response,
+      method,
       requestId: safeRequestIdOf(headers["x-request-id"]) ?? randomHex(16),
       span,
       clock,
-      budget: budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], settings.deadlineMs),
+      budget: budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], this.#budget),
       onExpired: this.#onExpired,
     });
     this.inFlight.add(exchange);
@@ -157,10 +160,10 @@ export class RequestCore {
     reply.header("x-request-id", exchange.requestId);
   }
 
-  /** Runs `handler` inside the context of the request, should a hook have left it. */
-  inside<T>(request: FastifyRequest, handler: () => T): T {
+  /** The context of the request, should a hook have left it. */
+  lostBy(request: FastifyRequest): HttpExchange | undefined {
     const exchange = exchangeOf(request.raw);
-    return exchange === undefined || currentContext() === exchange ? handler() : runInContext(exchange, handler);
+    return currentContext() === exchange ? undefined : exchange;
   }
 
   /** Answers with what the caller may know, and reports what is the server's fault. */

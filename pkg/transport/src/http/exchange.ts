@@ -7,6 +7,8 @@ import { toHttpStatus } from "../status.ts";
 export interface HttpExchangeOptions extends ExchangeOptions {
   readonly request: ServedRequest;
   readonly response: ServerResponse;
+  /** As it stands in labels. */
+  readonly method: string;
   readonly onExpired: (exchange: HttpExchange, error: AppError) => void;
 }
 
@@ -31,6 +33,7 @@ export function exchangeOf(request: IncomingMessage): HttpExchange | undefined {
 export class HttpExchange extends Exchange {
   readonly request: ServedRequest;
   readonly response: ServerResponse;
+  readonly method: string;
   /** Set once the router has run. */
   reply: FastifyReply | undefined;
   /** The error bus has what went wrong here. */
@@ -42,6 +45,7 @@ export class HttpExchange extends Exchange {
     super(options);
     this.request = options.request;
     this.response = options.response;
+    this.method = options.method;
     this.#onExpired = options.onExpired;
     this.request.exchange = this;
   }

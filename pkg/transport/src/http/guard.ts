@@ -1,4 +1,4 @@
-import { messageOf } from "@plinth/kernel";
+import { messageOf, type RequestContext, runInContext } from "@plinth/kernel";
 import type { FastifyInstance, FastifyRequest, onRouteHookHandler } from "fastify";
 
 /**
@@ -18,8 +18,8 @@ export function closeGaps(app: FastifyInstance, context: RequestContexts): void 
 
 /** Knows the context of each request. */
 export interface RequestContexts {
-  /** Runs `handler` inside the context of the request, should a hook have left it. */
-  inside<T>(request: FastifyRequest, handler: () => T): T;
+  /** The context of the request, should a hook have left it. */
+  lostBy(request: FastifyRequest): RequestContext | undefined;
 }
 
 /** Scopes inherit from the app, so that what is put there holds for all of them. */
@@ -44,7 +44,10 @@ const requestHooks: ReadonlySet<string> = new Set([
 function guardRoute(route: Parameters<onRouteHookHandler>[0], context: RequestContexts): void {
   const { handler } = route;
   route.handler = function settled(request, reply) {
-    const result: unknown = context.inside(request, () => handler.call(this, request, reply));
+    const lost = context.lostBy(request);
+    const result: unknown = lost
+      ? runInContext(lost, () => handler.call(this, request, reply))
+      : handler.call(this, request, reply);
     return result === undefined || isThenable(result) ? result : Promise.resolve(result);
   };
   for (const name of requestHooks) {

@@ -1,4 +1,4 @@
-import { type Histogram, type Logger, type Metrics, runInContext } from "@plinth/kernel";
+import type { Histogram, Logger, Metrics } from "@plinth/kernel";
 import type { HttpExchange } from "./exchange.ts";
 
 const methods: ReadonlySet<string> = new Set([
@@ -25,7 +25,7 @@ export class HttpObserver {
   readonly #malformed: { inc(labels: object): void };
 
   constructor(metrics: Metrics, accessLog: Logger | undefined) {
-    this.#log = accessLog;
+    this.#log = accessLog?.isEnabled("info") ? accessLog : undefined;
     this.#duration = metrics.histogram({
       name: "http_server_request_duration_seconds",
       help: "Time from the request's head to the end of the reply.",
@@ -43,8 +43,7 @@ export class HttpObserver {
 
   /** @param tookMs - From the request's head to the end of the reply. */
   finished(exchange: HttpExchange, tookMs: number): void {
-    const { span, error, route, request, status } = exchange;
-    const method = methodLabel(request.method);
+    const { span, error, method, route, request, status, requestId } = exchange;
     this.#duration.observe({ method, route, status: String(status) }, tookMs / 1e3);
     if (span.sampled) {
       span.rename(`${method} ${route}`);
@@ -56,17 +55,18 @@ export class HttpObserver {
       if (error !== undefined && status >= 500) span.fail(error);
     }
     span.end();
-    const log = this.#log;
-    if (!log?.isEnabled("info")) return;
-    const fields = {
+    this.#log?.info("request", {
       method,
       path: pathOf(request.url),
       route,
       status,
       duration_ms: Math.round(tookMs * 1e3) / 1e3,
       code: error?.code,
-    };
-    runInContext(exchange, () => log.info("request", fields));
+      // the connection's events are outside of the request
+      trace_id: span.traceId,
+      span_id: span.spanId,
+      request_id: requestId,
+    });
   }
 }
 

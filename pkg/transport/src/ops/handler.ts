@@ -40,7 +40,9 @@ export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHa
   ]);
 
   return (request, response) => {
-    const [path = ""] = (request.url ?? "").split("?", 1);
+    const { url = "" } = request;
+    const end = url.indexOf("?");
+    const path = end < 0 ? url : url.slice(0, end);
     const route = routes.get(path);
     if (!route) return false;
     if (request.method !== "GET" && request.method !== "HEAD") {
