@@ -23,7 +23,7 @@ describe("a test run", () => {
 
   function runArguments(args: string[]): Promise<{ code: number; output: string }> {
     const { NODE_TEST_CONTEXT: _inner, ...env } = process.env;
-    const options = { env: { ...env, PLINTH_TEST_FILE_LIMIT_MS: "4000" } };
+    const options = { env: { ...env, PLINTH_TEST_FILE_LIMIT_MS: "4000", PLINTH_TEST_LINGER_LIMIT_MS: "1000" } };
     return new Promise((done) => {
       const child = execFile(process.execPath, [script, ...args], options, (_error, stdout, stderr) => {
         done({ code: child.exitCode ?? -1, output: stdout + stderr });

@@ -6,8 +6,8 @@ import { Worker, isMainThread } from "node:worker_threads";
 
 // How long one file of tests may take. Each test has a shorter limit of its own, from --test-timeout.
 const fileLimitMs = Number(process.env["PLINTH_TEST_FILE_LIMIT_MS"] ?? 240_000);
-// How long a process may live on when its last test has ended.
-const lingerLimitMs = 3_000;
+// How long a process may live on when its last test has ended; the file's own hooks, which clear away what it made, come after ours.
+const lingerLimitMs = Number(process.env["PLINTH_TEST_LINGER_LIMIT_MS"] ?? 20_000);
 
 // The runner that starts the test processes loads this too, as do threads; only a test process is watched.
 if (process.env["NODE_TEST_CONTEXT"] === "child-v8" && isMainThread) {
