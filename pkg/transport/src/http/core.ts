@@ -52,6 +52,7 @@ export interface RequestCoreOptions {
   readonly metrics: Metrics;
   readonly tracing: Tracing;
   readonly clock: Clock;
+  /** Answers before everything else, unseen by metrics, traces and access log. Absent: it has a listener of its own. */
   readonly ops?: OpsHandler | undefined;
 }
 
@@ -134,6 +135,8 @@ export class RequestCore {
     });
     this.inFlight.add(exchange);
     response.on("close", () => this.#finish(exchange));
+    // Such as a write after the end; unheard, it would end the process.
+    response.on("error", (error) => runInContext(exchange, () => this.#report(error, exchange)));
     return exchange;
   }
 
@@ -297,7 +300,16 @@ export class RequestCore {
 }
 
 /** Headers that describe the reply which failed, not the one that tells of it. */
-const ofTheReplyThatFailed = ["cache-control", "content-encoding", "content-range", "etag", "last-modified"];
+const ofTheReplyThatFailed = [
+  "cache-control",
+  "content-disposition",
+  "content-encoding",
+  "content-range",
+  "etag",
+  "last-modified",
+  "trailer",
+  "transfer-encoding",
+];
 
 /** After these, what the caller still sends of its request is not read. */
 const closing: ReadonlySet<number> = new Set([408, 413, 504]);

@@ -177,6 +177,7 @@ describe("a handler that fails", () => {
             "content-encoding": "gzip",
             "content-length": "7",
             etag: '"1"',
+            "transfer-encoding": "chunked",
             "x-kept": "yes",
           });
           throw new Error("x");
@@ -184,7 +185,8 @@ describe("a handler that fails", () => {
     });
     const response = await http.fetch("/");
     assert.equal((await problemOf(response)).code, "ERR_INTERNAL");
-    for (const name of ["cache-control", "content-encoding", "etag"]) assert.equal(response.headers.get(name), null);
+    for (const name of ["cache-control", "content-encoding", "etag", "transfer-encoding"])
+      assert.equal(response.headers.get(name), null);
     assert.equal(response.headers.get("x-kept"), "yes");
   });
 
@@ -250,6 +252,21 @@ describe("a handler that fails", () => {
     });
     assert.equal(await http.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), "");
     assert.equal((await reportsOf(http, 1)).length, 1);
+  });
+
+  it("by writing to a reply that has ended is reported, and the process lives", async () => {
+    await using http = await startHttp({
+      routes: (app) =>
+        void app.get("/", (_request, reply) => {
+          reply.hijack();
+          reply.raw.end("done");
+          reply.raw.write("too late");
+        }),
+    });
+    assert.match(await http.raw("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), /done/);
+    const [report] = await reportsOf(http, 1);
+    assert.match(report?.error.message ?? "", /write after end/);
+    assert.match(report?.traceId ?? "", /./);
   });
 
   it("in a hook that runs after the reply is reported", async () => {
