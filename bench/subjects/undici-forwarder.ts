@@ -34,4 +34,4 @@ await serve(
     );
   }),
 );
-await pool.close();
+await pool.destroy(); // what is in flight has lost its client
