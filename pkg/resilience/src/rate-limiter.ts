@@ -39,7 +39,7 @@ export interface RateLimiter {
 
 /**
  * A rate limiter by a sliding window: at most `limit` in any stretch of `windowMs`, whenever it begins. Uses are counted by slices
- * of a twentieth of the window, so what was used comes back after one window and at most one slice more. No timers, no background work.
+ * of a twentieth of the window, and those of one slice come back together, one window after the last of them. No timers, no background work.
  *
  * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
  * @example
@@ -56,50 +56,51 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
 
 const slicesInWindow = 20;
 
-/** What one key has used: a ring of counts, one for each slice that lies wholly or partly within the last window. */
+/** What one key has used: a ring of slices that lie wholly or partly within the last window. */
 class Uses {
-  readonly counts: Uint32Array;
+  readonly #counts: Uint32Array;
+  /** When each slice was last used, in milliseconds. Its uses leave the window together, one window after the last of them. */
+  readonly #lastMs: Float64Array;
   /** Number of the slice that was looked at last, counted from the limiter's birth. */
-  newest: number;
+  #newest: number;
   total = 0;
 
   constructor(slices: number, slice: number) {
-    this.counts = new Uint32Array(slices);
-    this.newest = slice;
+    this.#counts = new Uint32Array(slices);
+    this.#lastMs = new Float64Array(slices);
+    this.#newest = slice;
   }
 
-  /** Forgets the slices that have left the window by the time of `slice`. */
-  advance(slice: number): void {
-    const { counts } = this;
-    const past = Math.min(slice - this.newest, counts.length);
-    for (let step = 1; step <= past; step++) {
-      const index = (this.newest + step) % counts.length;
-      this.total -= counts[index] ?? 0;
-      counts[index] = 0;
+  /** Forgets what has left the window. */
+  advance(slice: number, nowMs: number, windowMs: number): void {
+    const slices = this.#counts.length;
+    const past = Math.min(slice - this.#newest, slices);
+    for (let step = 1; step <= past; step++) this.#forget((this.#newest + step) % slices);
+    this.#newest = slice;
+    for (let step = 1; step < slices; step++) {
+      const index = (slice + step) % slices; // from the oldest on
+      if ((this.#counts[index] ?? 0) === 0) continue;
+      if ((this.#lastMs[index] ?? 0) + windowMs > nowMs) return;
+      this.#forget(index);
     }
-    this.newest = slice;
   }
 
-  add(): void {
-    const index = this.newest % this.counts.length;
-    this.counts[index] = (this.counts[index] ?? 0) + 1;
+  add(nowMs: number): void {
+    const index = this.#newest % this.#counts.length;
+    this.#counts[index] = (this.#counts[index] ?? 0) + 1;
+    this.#lastMs[index] = nowMs;
     this.total++;
   }
 
-  /** The oldest slice in which something was used. Call it only when something was. */
-  oldest(): number {
-    const { counts, newest } = this;
-    let slice = newest - counts.length + 1;
-    while (slice < newest && (slice < 0 || counts[slice % counts.length] === 0)) slice++;
-    return slice;
+  /** When the oldest slice that counts was last used, and when the latest was. Call it only when something counts. */
+  range(): { readonly oldestMs: number; readonly latestMs: number } {
+    const times = this.#lastMs.filter((_, index) => (this.#counts[index] ?? 0) > 0);
+    return { oldestMs: Math.min(...times), latestMs: Math.max(...times) };
   }
 
-  /** The latest slice in which something was used. Call it only when something was. */
-  latest(): number {
-    const { counts, newest } = this;
-    let slice = newest;
-    while (slice > 0 && counts[slice % counts.length] === 0) slice--;
-    return slice;
+  #forget(index: number): void {
+    this.total -= this.#counts[index] ?? 0;
+    this.#counts[index] = 0;
   }
 }
 
@@ -132,22 +133,22 @@ class SlidingWindowLimiter implements RateLimiter {
   }
 
   take(key: string): RateVerdict {
-    const { limit } = this;
+    const { limit, windowMs } = this;
     const nowMs = Math.floor(this.#clock.monotonicMs() - this.#bornAtMs);
     const slice = Math.floor(nowMs / this.#sliceMs);
     const uses = this.#uses.get(key, nowMs) ?? new Uses(this.#slices, slice);
-    uses.advance(slice);
+    uses.advance(slice, nowMs, windowMs);
     if (uses.total >= limit) {
-      const retryAfterMs = this.#leavesAtMs(uses.oldest()) - nowMs;
-      return { allowed: false, remaining: 0, retryAfterMs, resetMs: this.#leavesAtMs(uses.latest()) - nowMs };
+      const { oldestMs, latestMs } = uses.range();
+      return {
+        allowed: false,
+        remaining: 0,
+        retryAfterMs: oldestMs + windowMs - nowMs,
+        resetMs: latestMs + windowMs - nowMs,
+      };
     }
-    uses.add();
+    uses.add(nowMs);
     this.#uses.set(key, uses);
-    return { allowed: true, remaining: limit - uses.total, retryAfterMs: 0, resetMs: this.#leavesAtMs(slice) - nowMs };
-  }
-
-  /** When what was used in `slice` no longer counts. */
-  #leavesAtMs(slice: number): number {
-    return (slice + this.#slices) * this.#sliceMs;
+    return { allowed: true, remaining: limit - uses.total, retryAfterMs: 0, resetMs: windowMs };
   }
 }

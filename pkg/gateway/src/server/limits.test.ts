@@ -30,13 +30,13 @@ describe("a rate limit", () => {
 
     const first = await ask("alice", "GET");
     assert.equal(first.headers.get("ratelimit-policy"), '"notes";q=50;w=3600');
-    assert.match(String(first.headers.get("ratelimit")), /^"notes";r=49;t=37[78]\d$/);
+    assert.match(String(first.headers.get("ratelimit")), /^"notes";r=49;t=3600$/);
     const rest = await Promise.all(Array.from({ length: 69 }, (_, i) => ask("alice", i % 2 === 0 ? "GET" : "POST")));
     assert.equal(rest.filter(({ status }) => status === 200).length, 49);
     const refused = rest.filter(({ status }) => status === 429);
     assert.equal(refused.length, 20);
     for (const reply of refused) {
-      assert.match(String(reply.headers.get("retry-after")), /^37[78]\d$/);
+      assert.match(String(reply.headers.get("retry-after")), /^(?:3600|359\d)$/);
       assert.equal(reply.headers.get("ratelimit-policy"), '"notes";q=50;w=3600');
       assert.match(String(reply.headers.get("ratelimit")), /^"notes";r=0;t=3\d{3}$/);
       assert.equal(((await reply.json()) as { reason: string }).reason, "rate_limited");
