@@ -250,17 +250,14 @@ describe("the walk-through", () => {
 
   it("answers 429 with Retry-After to the 51st request of a subject in 10 s, and leaves others alone", async () => {
     const token = tokenOf("irene");
-    const startedAtMs = performance.now();
     const answers: Answer[] = [];
     while (answers.at(-1)?.status !== 429 && answers.length < 80) answers.push(await ask(notesUrl(), { token }));
-    // One more is free for each fifth of a second that the requests themselves took.
-    const most = 50 + Math.ceil((performance.now() - startedAtMs) / 200);
-    const passed = answers.filter(({ status }) => status === 200).length;
-    assert.ok(passed >= 50 && passed <= most, `${passed} passed, of 50 to ${most}`);
+    const passed = answers.filter(({ status }) => status === 200);
+    assert.equal(passed.length, 50);
     const refused = answers.at(-1)!;
     assertProblem(refused, 429, "rate_limited");
     assert.match(refused.headers.get("retry-after") ?? "", /^(?:[1-9]|10)$/);
-    assert.equal((await ask(notesUrl(), { token: tokenOf("irene") })).status, 429, "another token of the same subject");
+    assertProblem(await ask(notesUrl(), { token: tokenOf("irene") }), 429, "rate_limited");
     assert.equal((await ask(notesUrl(), { token: tokenOf("jack") })).status, 200);
     assert.equal((await ask(`${platform.url}/hello/ada`)).status, 200);
   });
