@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, killNow, processesAt, type ProcessInfo } from "./processes.ts";
 import { asRecord } from "./json.ts";
-import { runProgram, userEnvironment } from "./program.ts";
+import { afterUs, runProgram, userEnvironment } from "./program.ts";
 
 const repository = join(import.meta.dirname, "../..");
 const cloneLimitMs = 60_000;
@@ -19,10 +19,13 @@ export interface Clone extends AsyncDisposable {
 export async function cloneRepository(): Promise<Clone> {
   const parent = await mkdtemp(join(tmpdir(), "plinth-clone-"));
   const folder = join(parent, "plinth");
+  // When the test is killed: what runs in it is ended by its own guards a moment earlier.
+  const guard = afterUs('sleep 10; rm -rf "$1"', parent);
   const dispose = async (): Promise<void> => {
     const left = await processesOf(folder);
     for (const { pid } of left) killNow(pid);
     await rm(parent, { recursive: true, force: true, maxRetries: 5 });
+    guard.kill("SIGKILL");
     if (left.length > 0) throw new Error(`these were left and had to be killed: ${describe(left)}`);
   };
   // Open to the account that runs PostgreSQL when we are root, as most folders are.
@@ -33,7 +36,10 @@ export async function cloneRepository(): Promise<Clone> {
     environment: userEnvironment(),
     limitMs: cloneLimitMs,
   });
-  if (code !== 0) throw new Error(`git ${args.join(" ")} exited with ${code}: ${stderr}`);
+  if (code !== 0) {
+    await dispose();
+    throw new Error(`git ${args.join(" ")} exited with ${code}: ${stderr}`);
+  }
   return { folder, processes: () => processesOf(folder), [Symbol.asyncDispose]: dispose };
 }
 

@@ -56,7 +56,7 @@ export async function startProgram(
   await once(child, "spawn");
   const { pid } = child;
   if (pid === undefined) throw new Error(`${command} started without a process id`);
-  const guard = startGuard(pid);
+  const guard = afterUs('kill -9 "-$1"', String(pid));
   let isOver = false;
   const exit = ended.then(async (): Promise<Exit> => {
     isOver = true;
@@ -130,9 +130,14 @@ function textOf(stream: NodeJS.ReadableStream): () => string {
   return () => text;
 }
 
-/** A shell whose stdin closes when this process ends, in whatever way, and which then kills the group. */
-function startGuard(groupId: number): ChildProcess {
-  const guard = spawn("/bin/sh", ["-c", 'read -r line; kill -9 "-$1"', "guard", String(groupId)], {
+/**
+ * Runs a shell script when this process ends without having killed what is returned, in whatever way it ends.
+ *
+ * @param argument - `$1` of the script.
+ */
+export function afterUs(script: string, argument: string): ChildProcess {
+  // Its stdin closes with this process.
+  const guard = spawn("/bin/sh", ["-c", `read -r line; ${script}`, "guard", argument], {
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],
   });
