@@ -1,5 +1,12 @@
 import { messageOf } from "@plinth/kernel";
 import { RegistryError } from "../errors.ts";
+import {
+  type BlockingAnswer,
+  blockingParameters,
+  type BlockingQuery,
+  blockingTimeoutMs,
+  parseIndex,
+} from "./blocking.ts";
 import { ConsulHttp, type ConsulHttpOptions } from "./http.ts";
 
 export type ConsulStatus = "passing" | "warning" | "critical";
@@ -28,19 +35,9 @@ export interface CheckDefinition {
   readonly DeregisterCriticalServiceAfter?: string;
 }
 
-export interface HealthQuery {
-  /** The index of the last answer; 0 asks for an answer at once. */
-  readonly index: number;
-  /** How long the agent may hold the query while nothing changes, in milliseconds; it adds up to a sixteenth. */
-  readonly waitMs: number;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface HealthAnswer {
+export interface HealthAnswer extends BlockingAnswer {
   /** As they came: each is checked on its own, so that one bad entry costs no other. */
   readonly entries: readonly unknown[];
-  /** `X-Consul-Index`; 0 when missing or not a number. */
-  readonly index: number;
 }
 
 export interface ConsulClientOptions extends ConsulHttpOptions {
@@ -104,18 +101,17 @@ export class ConsulClient {
   }
 
   /** Passing instances of a service, from any server; blocks while the index is the newest. */
-  async passingInstances(service: string, { index, waitMs, signal }: HealthQuery): Promise<HealthAnswer> {
+  async passingInstances(service: string, query: BlockingQuery): Promise<HealthAnswer> {
     const { headers, text } = await this.#http.send({
       method: "GET",
       path: `/v1/health/service/${encodeURIComponent(service)}`,
       query: {
         passing: "true",
         stale: "",
-        ...(index > 0 ? { index: String(index), wait: `${Math.ceil(waitMs)}ms` } : {}),
+        ...blockingParameters(query),
       },
-      // The agent may hold it for wait + wait/16: giving up sooner would turn every quiet query into a failure.
-      timeoutMs: (index > 0 ? (waitMs * 17) / 16 : 0) + this.#requestTimeoutMs,
-      signal,
+      timeoutMs: blockingTimeoutMs(query, this.#requestTimeoutMs),
+      signal: query.signal,
     });
     return { entries: parseArray(text, service), index: parseIndex(headers["x-consul-index"]) };
   }
@@ -125,28 +121,25 @@ export class ConsulClient {
   }
 }
 
-function parseIndex(header: string | string[] | undefined): number {
-  return typeof header === "string" && /^\d{1,15}$/.test(header) ? Number(header) : 0;
-}
-
-function parseArray(text: string, service: string): readonly unknown[] {
+/** @throws {@link RegistryError} `ERR_REGISTRY_RESPONSE`, naming `what` was asked for. */
+export function parseArray(text: string, what: string): readonly unknown[] {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw responseError(service, messageOf(cause), { cause });
+    throw responseError(what, messageOf(cause), { cause });
   }
   if (!Array.isArray(parsed)) {
-    throw responseError(service, `a list was expected, not ${JSON.stringify(parsed).slice(0, 100)}`);
+    throw responseError(what, `a list was expected, not ${JSON.stringify(parsed).slice(0, 100)}`);
   }
   return parsed;
 }
 
-function responseError(service: string, why: string, options: { readonly cause?: unknown } = {}): RegistryError {
+export function responseError(what: string, why: string, options: { readonly cause?: unknown } = {}): RegistryError {
   return new RegistryError(
     "ERR_REGISTRY_RESPONSE",
     "internal",
-    `the answer for ${service} cannot be read: ${why}; does something other than Consul answer there?`,
+    `the answer for ${what} cannot be read: ${why}; does something other than Consul answer there?`,
     options,
   );
 }
