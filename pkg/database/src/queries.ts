@@ -1,4 +1,4 @@
-import { currentContext, OptionError, runInContext } from "@plinth/kernel";
+import { currentContext, deriveContext, OptionError, runInContext } from "@plinth/kernel";
 import type { Kysely, RawBuilder } from "kysely";
 
 /** No tables declared: only `sql` and the schema builder are of use. */
@@ -49,5 +49,5 @@ export function withSignal<T>(signal: AbortSignal | undefined, fn: () => T): T {
   if (!signal) return fn();
   const context = currentContext();
   const both = context?.signal ? AbortSignal.any([context.signal, signal]) : signal;
-  return runInContext({ ...context, signal: both }, fn);
+  return runInContext(deriveContext(context, { signal: both }), fn);
 }

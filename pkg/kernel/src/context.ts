@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { RequestScope } from "./app/request-scope.ts";
 import type { SpanContext } from "./tracing/traceparent.ts";
 
 /** What everything done for one request shares. Log lines, error reports and spans read it. */
@@ -9,6 +10,8 @@ export interface RequestContext {
   readonly signal?: AbortSignal | undefined;
   /** When the work must be done, in milliseconds of the monotonic clock. */
   readonly deadlineAtMs?: number | undefined;
+  /** What lives for this request only. Servers open it when it is first asked for. */
+  readonly scope?: RequestScope | undefined;
 }
 
 const storage = new AsyncLocalStorage<RequestContext | undefined>();
@@ -28,14 +31,23 @@ export function currentContext(): RequestContext | undefined {
   return storage.getStore();
 }
 
-/** The same request inside another span. Its signal stays with the outer context, which may make it only when it is asked for. */
-export function withinSpan(outer: RequestContext | undefined, span: SpanContext): RequestContext {
+/**
+ * The same request with something of its own: a span, a signal, a scope. What is not replaced stays with the outer context,
+ * which may make its signal and scope only when they are asked for.
+ */
+export function deriveContext(
+  outer: RequestContext | undefined,
+  own: Pick<RequestContext, "span" | "signal" | "scope">,
+): RequestContext {
   return {
     requestId: outer?.requestId,
-    span,
-    get signal() {
-      return outer?.signal;
-    },
+    span: own.span ?? outer?.span,
     deadlineAtMs: outer?.deadlineAtMs,
+    get signal() {
+      return own.signal ?? outer?.signal;
+    },
+    get scope() {
+      return own.scope ?? outer?.scope;
+    },
   };
 }

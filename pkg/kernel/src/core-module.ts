@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { defineModule, provider } from "./app/provider.ts";
+import { defineModule } from "./app/module.ts";
+import { provider } from "./app/provider.ts";
 import { appEvents, appInfo, clock } from "./app/tokens.ts";
 import { token } from "./app/token.ts";
 import { defineSettings } from "./config/settings.ts";
@@ -84,7 +85,9 @@ const provideMetrics = provider({
     });
     events.subscribe(
       (event) =>
-        event.type === "hook" && seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3),
+        event.type === "hook" &&
+        event.step !== "begun" &&
+        seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3),
     );
     return own;
   },
@@ -128,7 +131,7 @@ const provideErrorBus = provider({
     events.subscribe((event) => {
       if (event.type === "fatal") {
         bus.report(event.error, { origin: event.origin, handled: false, severity: "fatal" });
-      } else if (event.type === "hook" && event.error !== undefined && !isCancelled(event.error)) {
+      } else if (event.type === "hook" && event.step === "failed" && !isCancelled(event.error)) {
         bus.report(event.error, { origin: "lifecycle" });
       }
     });

@@ -1,24 +1,32 @@
 export { type App, type AppOptions, createApp } from "./app/app.ts";
 export { LifecycleError, type LifecycleErrorCode } from "./app/errors.ts";
-export type { AppEvent, AppEvents, AppState } from "./app/events.ts";
+export type { AppEvent, AppEvents, AppState, HookEvent } from "./app/events.ts";
+export type {
+  AppDescription,
+  HookDescription,
+  NeedDescription,
+  NodeDescription,
+  NodeState,
+} from "./app/description.ts";
+export { defineModule, type Module } from "./app/module.ts";
+export { current, live, type LiveSettings, optional, type ValueOf } from "./app/needs.ts";
+export { type HookContext, type HookLimits, type Provider, provider, type ProviderDefinition } from "./app/provider.ts";
 export {
-  defineModule,
-  type HookContext,
-  type HookLimits,
-  type Module,
-  type Provider,
-  provider,
-  type ProviderDefinition,
-  type ValueOf,
-} from "./app/provider.ts";
+  requestInput,
+  type RequestScope,
+  type RequestScopes,
+  type ScopeOptions,
+  type ScopeValue,
+  scopeValue,
+} from "./app/request-scope.ts";
 export { type ProcessHost, type Runnable, runApps, type RunOptions } from "./app/run.ts";
 export { lifecycleSettings } from "./app/settings.ts";
-export { type ListToken, type Token, token } from "./app/token.ts";
-export { type AppControl, appControl, appEvents, type AppInfo, appInfo, clock } from "./app/tokens.ts";
+export { type ListToken, type RequestToken, type Token, token } from "./app/token.ts";
+export { type AppControl, appControl, appEvents, type AppInfo, appInfo, clock, requestScopes } from "./app/tokens.ts";
 
 export { backoffDefaults, backoffDelayMs, type BackoffOptions } from "./backoff.ts";
 export { type Clock, type Scheduled, sleep, systemClock } from "./clock.ts";
-export { currentContext, type RequestContext, runInContext } from "./context.ts";
+export { currentContext, deriveContext, type RequestContext, runInContext } from "./context.ts";
 
 export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/errors.ts";
 export { type ConfigDocument, parseConfig, readConfigFile } from "./config/file.ts";

@@ -6,7 +6,8 @@ import { MemoryLog } from "../testing/memory-log.ts";
 import { testApp } from "../testing/test-app.ts";
 import { type App, createApp } from "./app.ts";
 import type { AppEvent } from "./events.ts";
-import { defineModule, type Module, provider } from "./provider.ts";
+import { defineModule, type Module } from "./module.ts";
+import { provider } from "./provider.ts";
 import { token } from "./token.ts";
 import { appControl, appEvents, appInfo, clock } from "./tokens.ts";
 
@@ -172,23 +173,26 @@ describe("the events of an app", () => {
         .filter((event) => event.type !== "hook" || event.module !== "app")
         .map((event) =>
           event.type === "hook"
-            ? `${event.hook} ${event.provider} of ${event.module} ${event.tookMs}`
+            ? `${event.hook} ${event.provider} of ${event.module} ${event.step === "begun" ? "begun" : event.tookMs}`
             : event.type === "state"
               ? event.state
               : event.type,
         ),
       [
         "starting",
+        "create store of m begun",
         "create store of m 0",
+        "start store of m begun",
         "start store of m 25",
         "ready",
         "draining",
         "stopping",
+        "stop store of m begun",
         "stop store of m 0",
         "stopped",
       ],
     );
-    const failed = heard.filter((event) => event.type === "hook" && event.error !== undefined);
+    const failed = heard.filter((event) => event.type === "hook" && event.step === "failed");
     assert.equal(failed.length, 1);
   });
 

@@ -7,24 +7,20 @@ import { OptionError } from "../errors/option-error.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import { LifecycleError } from "./errors.ts";
 import { type AppEvents, type AppState, EventLog } from "./events.ts";
-import { planGraph } from "./graph.ts";
+import { describeApp } from "./describe.ts";
+import type { AppDescription } from "./description.ts";
+import { analyzeGraph, type GraphAnalysis, requireWhole } from "./graph.ts";
 import { type Limits, Lifecycle } from "./lifecycle.ts";
-import {
-  type AnyToken,
-  defineModule,
-  type Module,
-  type NeededBy,
-  type ProvidedBy,
-  type Provider,
-  provider,
-} from "./provider.ts";
+import { defineModule, type Module, type NeededBy, type ProvidedBy } from "./module.ts";
+import { type Provider, provider } from "./provider.ts";
+import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
 import { type RunOptions, runApps } from "./run.ts";
 import { lifecycleSettings } from "./settings.ts";
-import { appControl, appEvents, appInfo, clock as clockToken } from "./tokens.ts";
-import type { Token } from "./token.ts";
+import { appControl, appEvents, appInfo, clock as clockToken, requestScopes } from "./tokens.ts";
+import type { AnyToken, Token } from "./token.ts";
 
 /** Names of the tokens that every app provides itself. */
-export type BuiltIn = "app.info" | "app.events" | "app.control" | "app.clock";
+export type BuiltIn = "app.info" | "app.events" | "app.control" | "app.clock" | "app.scopes";
 type Missing<M extends readonly Module[]> = Exclude<NeededBy<M[number]>, ProvidedBy<M[number]> | BuiltIn>;
 
 /** Nothing when the modules provide all that they need; else an object that no list of modules is, naming what is missing. */
@@ -40,7 +36,7 @@ export interface AppOptions<M extends readonly Module[]> {
   readonly modules: M & Complete<M>;
   /** Where settings come from, beside the schemas' defaults. Default: the environment, and the file that `PLINTH_CONFIG` names. */
   readonly config?: Partial<ConfigSources>;
-  /** Tokens that {@link App.get} is asked for although no provider needs them. */
+  /** Tokens that {@link App.get}, or a request scope, is asked for although no provider needs them. */
   readonly expose?: readonly AnyToken[];
   /** Providers that replace those of the same token: for tests. */
   readonly overrides?: readonly Provider[];
@@ -73,6 +69,13 @@ export interface App<Provided extends string = string> {
    * @throws {@link LifecycleError} `ERR_APP_TOKEN` when it was not built.
    */
   get<T, Name extends Provided>(token: Token<T, Name>): T;
+  /**
+   * Opens a request scope by hand; servers open their own. Close it, or hold it with `await using`.
+   * @throws {@link LifecycleError} `ERR_APP_TOKEN` before the start, `ERR_SCOPE_CLOSED` when the app is stopping.
+   */
+  openScope(options?: ScopeOptions): RequestScope<Provided>;
+  /** What the app is made of and how far it has come: at any time, also when its graph has faults or its start has failed. */
+  describe(): AppDescription;
   /** Starts, waits for SIGTERM, SIGINT or a fatal error, stops, and tells the exit code. See {@link runApps}. */
   run(options?: RunOptions): Promise<number>;
 }
@@ -105,6 +108,7 @@ class KernelApp implements App {
   readonly #clock: Clock;
   readonly #failed = Promise.withResolvers<unknown>();
   readonly #startCancel = new AbortController();
+  #analysis: GraphAnalysis | undefined;
   #lifecycle: Lifecycle | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -159,6 +163,14 @@ class KernelApp implements App {
     return value.built as T;
   }
 
+  openScope(options?: ScopeOptions): RequestScope {
+    return this.#scopes().open(options);
+  }
+
+  describe(): AppDescription {
+    return describeApp(this.name, this.#analyze(), this.#events);
+  }
+
   run(options?: RunOptions): Promise<number> {
     return runApps([this], options);
   }
@@ -166,16 +178,21 @@ class KernelApp implements App {
   async #start(signal: AbortSignal): Promise<void> {
     this.#events.emit({ type: "state", state: "starting" });
     try {
-      const { modules, expose = [], overrides = [], config = {} } = this.#options;
-      const own = [appInfo, appEvents, appControl, clockToken];
-      const graph = planGraph([this.#builtIns(), ...modules], [...own, ...expose], overrides);
+      const { config = {} } = this.#options;
+      const graph = requireWhole(this.#analyze());
       const settings = await loadConfig([lifecycleSettings, ...graph.settings], {
         environment: process.env,
         ...config,
       });
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the schema of this section has made it
       const limits = settings.get(lifecycleSettings.section) as Limits;
-      this.#lifecycle = new Lifecycle({ graph, settings, limits, clock: this.#clock, events: this.#events });
+      const reader = {
+        get: (section: string) => settings.get(section),
+        live: () => {
+          throw new Error("not yet");
+        },
+      };
+      this.#lifecycle = new Lifecycle({ graph, settings: reader, limits, clock: this.#clock, events: this.#events });
       await this.#lifecycle.start(signal);
     } catch (error) {
       this.#events.emit({ type: "state", state: "failed" });
@@ -194,6 +211,19 @@ class KernelApp implements App {
     await this.#lifecycle?.stop();
   }
 
+  #scopes(): RequestScopes {
+    if (this.#lifecycle) return this.#lifecycle.scopes;
+    const what = "there are no request scopes: the app has not started";
+    throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", what);
+  }
+
+  /** Read once: the description of an app is that of its start. */
+  #analyze(): GraphAnalysis {
+    const { modules, expose = [], overrides = [] } = this.#options;
+    const own = [appInfo, appEvents, appControl, clockToken, requestScopes];
+    return (this.#analysis ??= analyzeGraph([this.#builtIns(), ...modules], [...own, ...expose], overrides));
+  }
+
   #builtIns(): Module {
     const { name, version = "0.0.0", logDestination, config } = this.#options;
     const environment = config?.environment ?? process.env;
@@ -203,6 +233,7 @@ class KernelApp implements App {
       provider({ provides: appEvents, create: () => this.#events }),
       provider({ provides: appControl, create: () => ({ fail: (error, origin) => this.fail(error, origin) }) }),
       provider({ provides: clockToken, create: () => this.#clock }),
+      provider({ provides: requestScopes, create: () => this.#scopes() }),
     ]);
   }
 }

@@ -7,16 +7,26 @@ export type AppState = "created" | "starting" | "ready" | "draining" | "stopping
 /** What happens to an app, as plain values: logger, metrics and tests read the same. */
 export type AppEvent =
   | { readonly type: "state"; readonly state: AppState }
-  | {
-      readonly type: "hook";
-      readonly hook: HookName | "create";
-      readonly provider: string;
-      readonly module: string;
-      readonly tookMs: number;
-      /** Present when it failed. */
-      readonly error?: unknown;
-    }
+  | HookEvent
   | { readonly type: "fatal"; readonly error: unknown; readonly origin: ErrorOrigin };
+
+/** One hook of one provider: it begins, and then it is done or has failed. */
+export type HookEvent = HookFacts &
+  (
+    | { readonly step: "begun" }
+    | { readonly step: "done"; readonly tookMs: number }
+    | { readonly step: "failed"; readonly tookMs: number; readonly error: unknown }
+  );
+
+interface HookFacts {
+  readonly type: "hook";
+  readonly hook: HookName | "create";
+  /** Name of the token. */
+  readonly provider: string;
+  /** Which provider of that token: as in the app's description. */
+  readonly id: string;
+  readonly module: string;
+}
 
 export interface AppEvents {
   readonly state: AppState;
@@ -35,6 +45,11 @@ export class EventLog implements AppEvents {
 
   get state(): AppState {
     return this.#state;
+  }
+
+  /** All events so far. */
+  get history(): readonly AppEvent[] {
+    return this.#events;
   }
 
   emit(event: AppEvent): void {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { LifecycleError } from "./errors.ts";
-import { type Graph, planGraph } from "./graph.ts";
-import { type AnyToken, defineModule, type Module, type Provider, provider } from "./provider.ts";
-import { token } from "./token.ts";
+import { analyzeGraph, type Graph, requireWhole } from "./graph.ts";
+import { defineModule, type Module } from "./module.ts";
+import { type Provider, provider } from "./provider.ts";
+import { type AnyToken, token } from "./token.ts";
 
 const a = token("a").of<string>();
 const b = token("b").of<string>();
@@ -18,6 +19,8 @@ const active = (provides: AnyToken, needs: Need = {}): Provider => make(provides
 const ground = (provides: AnyToken, needs: Need = {}): Provider => make(provides, needs, { ground: true });
 const moduleOf = (...parts: (Provider | Module)[]): Module => defineModule("test", parts);
 const namesOf = ({ nodes }: Graph): string[] => nodes.map(({ definition }) => definition.provides.name);
+
+const planGraph = (...args: Parameters<typeof analyzeGraph>): Graph => requireWhole(analyzeGraph(...args));
 
 /** The faults of a graph that must be refused, with lines of this file as `here:LINE`. */
 function faultsOf(...args: Parameters<typeof planGraph>): string[] {
@@ -84,7 +87,7 @@ describe("the order of a graph", () => {
   it("leaves out what nothing needs", () => {
     const graph = planGraph([moduleOf(make(a), active(b), make(c))], []);
     assert.deepEqual(namesOf(graph), ["b"]);
-    assert.deepEqual(graph.byToken.get(a), []);
+    assert.equal(graph.byToken.get(a), undefined);
   });
 
   it("includes what is exposed, and what that needs", () => {

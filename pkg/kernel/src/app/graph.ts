@@ -1,185 +1,205 @@
-import { fileURLToPath } from "node:url";
-import { didYouMean } from "../config/nearest.ts";
 import type { SettingsToken } from "../config/settings.ts";
+import { type Catalog, type Draft, describe, readModules, tokenOf } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
-import type { AnyNeed, AnyToken, ErasedDefinition, Module, Provider } from "./provider.ts";
+import { faultsOf, wantedToken } from "./graph-faults.ts";
+import type { Module } from "./module.ts";
+import type { AnyNeed } from "./needs.ts";
+import type { ErasedDefinition, Provider } from "./provider.ts";
+import type { AnyToken } from "./token.ts";
 
 /** One provider in its place: who made it known, and what must be up before it. */
 export interface Node {
+  /** Unique in the app: the token's name, with `#2`, `#3` … where several providers have the same. */
+  readonly id: string;
   readonly definition: ErasedDefinition;
   readonly module: string;
-  /** Needs before users: every dependency stands earlier in {@link Graph.nodes}. */
+  readonly needs: readonly NodeNeed[];
+  /** What lives as long as the app and must be up before: each stands earlier in {@link Graph.nodes}. */
   readonly dependencies: readonly Node[];
   readonly ground: boolean;
 }
 
-export interface Graph {
-  /** What will be built, needs before users, ground first. */
+/** One need and who provides it: nobody where it is missing, optional and absent, or given by the config. */
+export interface NodeNeed {
+  readonly name: string;
+  readonly need: AnyNeed;
   readonly nodes: readonly Node[];
+}
+
+export interface Graph {
+  /** What will be built at the start, needs before users, ground first. */
+  readonly nodes: readonly Node[];
+  /** What each request that asks for it builds. */
+  readonly requestNodes: readonly Node[];
+  /** All that the modules hold, also what nothing needs; needs before users. */
+  readonly all: readonly Node[];
   readonly settings: readonly SettingsToken[];
-  /** Nodes of a token, in the order of the modules. */
+  /** Nodes that are built, of a public token, in the order of the modules. */
   readonly byToken: ReadonlyMap<AnyToken, readonly Node[]>;
 }
 
-interface Draft {
-  readonly definition: ErasedDefinition;
-  readonly module: string;
+export interface GraphAnalysis {
+  /** Where there are faults: as far as it goes. */
+  readonly graph: Graph;
+  /** Missing providers, duplicates, scope leaks, overrides of nothing, cycles with their path. */
+  readonly faults: readonly string[];
 }
 
 /**
- * Checks the whole graph before any factory runs, also what is not needed, and puts what is needed in order.
+ * Checks the whole graph, also what is not needed, and puts what is needed in order; no factory runs.
  *
  * @param exposed - Tokens to build although nothing needs them.
  * @param overrides - Providers that take the place of those of the same token, whose factories are then never called.
- * @throws {@link LifecycleError} `ERR_GRAPH_INVALID` with every fault: missing providers, duplicates, cycles with their path.
  */
-export function planGraph(
+export function analyzeGraph(
   modules: readonly Module[],
   exposed: readonly AnyToken[],
   overrides: readonly Provider[] = [],
-): Graph {
-  const faults: string[] = [];
-  const drafts = override(collect(modules), overrides, faults);
-  const byToken = groupByToken(drafts, faults);
-  const dependenciesOf = ({ definition }: Draft): Draft[] =>
-    Object.values(definition.needs)
-      .filter((need) => !isSettings(need))
-      .flatMap((need) => byToken.get(need) ?? []);
+): GraphAnalysis {
+  const catalog = readModules(modules, overrides);
+  const links = new Links(catalog);
+  const cycles: string[] = [];
+  const ordered = links.inOrder((path) => cycles.push(`cycle: ${path.map(describe).join("\n      needs ")}`));
+  const asked = exposed.flatMap((token) => catalog.find(token, undefined));
+  const isActive = ({ definition: { hooks } }: Draft): boolean => (hooks.start ?? hooks.join) !== undefined;
+  const ground = links.closure(catalog.drafts.filter(({ definition }) => definition.ground));
+  const wanted = links.closure([...ground, ...catalog.drafts.filter(isActive), ...asked]);
 
-  for (const draft of drafts) reportMissing(Object.values(draft.definition.needs), describe(draft), byToken, faults);
-  reportMissing(exposed, "the app's `expose` list", byToken, faults);
-  const ordered = inOrder(drafts, dependenciesOf, faults);
-  if (faults.length > 0) {
-    throw new LifecycleError(
-      "ERR_GRAPH_INVALID",
-      "failed_precondition",
-      `${faults.length} fault${faults.length === 1 ? "" : "s"} in the graph of providers:\n${faults.map((fault) => `  - ${fault}`).join("\n")}`,
-    );
-  }
-  const ground = closure(
-    drafts.filter(({ definition }) => definition.ground),
-    dependenciesOf,
-  );
-  const asked = exposed.flatMap((token) => byToken.get(token) ?? []);
-  const active = drafts.filter(({ definition }) => definition.hooks.start ?? definition.hooks.join);
-  const wanted = closure([...ground, ...active, ...asked], dependenciesOf);
-  const nodes = new Map<Draft, Node>();
-  const nodesOf = (drafts: readonly Draft[]): Node[] => drafts.flatMap((draft) => nodes.get(draft) ?? []);
   const groundFirst = [
     ...ordered.filter((draft) => ground.has(draft)),
     ...ordered.filter((draft) => !ground.has(draft)),
   ];
-  for (const draft of groundFirst.filter((draft) => wanted.has(draft))) {
-    nodes.set(draft, { ...draft, dependencies: nodesOf(dependenciesOf(draft)), ground: ground.has(draft) });
-  }
+  const nodes = toNodes(groundFirst, links, ground);
+  const built = groundFirst.filter((draft) => wanted.has(draft));
+  const nodesOf = (drafts: readonly Draft[]): Node[] => drafts.flatMap((draft) => nodes.get(draft) ?? []);
+  const isRequest = (draft: Draft): boolean => tokenOf(draft).kind === "request";
+  const publicOnes = catalog.drafts.filter((draft) => wanted.has(draft) && !draft.definition.private);
   return {
-    nodes: [...nodes.values()],
-    settings: [...new Set(drafts.flatMap(({ definition }) => Object.values(definition.needs).filter(isSettings)))],
-    byToken: new Map([...byToken].map(([token, found]) => [token, nodesOf(found)])),
+    graph: {
+      nodes: nodesOf(built.filter((draft) => !isRequest(draft))),
+      requestNodes: nodesOf(built.filter(isRequest)),
+      all: nodesOf(groundFirst),
+      settings: [
+        ...new Set(catalog.drafts.flatMap(({ definition }) => Object.values(definition.needs).flatMap(settingsOf))),
+      ],
+      byToken: new Map([...Map.groupBy(publicOnes, tokenOf)].map(([token, found]) => [token, nodesOf(found)])),
+    },
+    faults: [...faultsOf(catalog, exposed, overrides), ...cycles],
   };
 }
 
-/** Needs before users; each way back to something whose needs are still being ordered is a cycle. */
-function inOrder(drafts: readonly Draft[], dependenciesOf: (draft: Draft) => Draft[], faults: string[]): Draft[] {
-  const ordered = new Set<Draft>();
-  const path: Draft[] = [];
-  const visit = (draft: Draft): void => {
-    if (ordered.has(draft)) return;
-    const start = path.indexOf(draft);
-    if (start >= 0) {
-      faults.push(`cycle: ${[...path.slice(start), draft].map(describe).join("\n      needs ")}`);
-      return;
+/** @throws {@link LifecycleError} `ERR_GRAPH_INVALID` with every fault. */
+export function requireWhole({ graph, faults }: GraphAnalysis): Graph {
+  if (faults.length === 0) return graph;
+  const list = faults.map((fault) => `  - ${fault}`).join("\n");
+  const what = `${faults.length} fault${faults.length === 1 ? "" : "s"} in the graph of providers:\n${list}`;
+  throw new LifecycleError("ERR_GRAPH_INVALID", "failed_precondition", what);
+}
+
+/** Who stands on whom. */
+class Links {
+  readonly #catalog: Catalog;
+  /** What must be there when it is made. */
+  readonly #hard = new Map<Draft, readonly Draft[]>();
+  /** What it asks for at request time. */
+  readonly #later = new Map<Draft, readonly Draft[]>();
+  /** What the latter stands on: up first, unless that one needs this one. */
+  readonly #soft = new Map<Draft, Draft[]>();
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog;
+    for (const draft of catalog.drafts) {
+      const [atOnce = [], later = []] = [false, true].map((isLater) => [
+        ...new Set(
+          Object.values(draft.definition.needs)
+            .filter((need) => (need.kind === "current") === isLater)
+            .flatMap((need) => this.providersOf(need, draft)),
+        ),
+      ]);
+      this.#hard.set(draft, atOnce);
+      this.#later.set(draft, later);
     }
-    path.push(draft);
-    for (const dependency of new Set(dependenciesOf(draft))) visit(dependency);
-    path.pop();
-    ordered.add(draft);
-  };
-  for (const draft of drafts) visit(draft);
-  return [...ordered];
-}
-
-function collect(modules: readonly Module[]): Draft[] {
-  const seen = new Set<Module | Provider>();
-  const drafts: Draft[] = [];
-  const add = (part: Module | Provider, module: string): void => {
-    if (seen.has(part)) return; // two modules may bring the same third one
-    seen.add(part);
-    if (part.kind === "provider") drafts.push({ definition: part.definition, module });
-    else for (const inner of part.parts) add(inner, part.name);
-  };
-  for (const module of modules) add(module, module.name);
-  return drafts;
-}
-
-function override(drafts: readonly Draft[], overrides: readonly Provider[], faults: string[]): Draft[] {
-  const replacing = overrides.map(({ definition }): Draft => ({ definition, module: "overrides" }));
-  const byToken = Map.groupBy(drafts, tokenOf);
-  for (const [token, twins] of Map.groupBy(replacing, tokenOf)) {
-    if (twins.length > 1 && token.kind === "one") {
-      faults.push(`"${token.name}" is overridden twice: ${twins.map(describe).join(" and ")}; keep one`);
-    }
-    if (byToken.has(token)) continue;
-    const hint = twinOf(token, byToken) ?? `${nearName(token, byToken)}; leave it out or add the module it belongs to`;
-    faults.push(`the override of "${token.name}" replaces nothing${hint}`);
+    for (const draft of catalog.drafts) this.#soften(draft);
   }
-  const replaced = new Set(replacing.map(tokenOf));
-  return [...drafts.filter((draft) => !replaced.has(tokenOf(draft))), ...replacing];
-}
 
-function groupByToken(drafts: readonly Draft[], faults: string[]): Map<AnyToken, Draft[]> {
-  const byToken = Map.groupBy(drafts, tokenOf);
-  for (const [token, found] of byToken) {
-    if (found.length === 1 || token.kind === "list") continue;
-    faults.push(`"${token.name}" is provided ${found.length} times: ${found.map(describe).join(" and ")}; keep one`);
+  providersOf(need: AnyNeed, { home }: Draft): readonly Draft[] {
+    const token = wantedToken(need);
+    return token ? this.#catalog.find(token, home) : [];
   }
-  for (const [name, tokens] of Map.groupBy(byToken.keys(), (token) => token.name)) {
-    if (tokens.length === 1) continue;
-    const providers = tokens.flatMap((token) => byToken.get(token)?.slice(0, 1) ?? []);
-    faults.push(
-      `${tokens.length} different tokens are named "${name}": of ${providers.map(describe).join(" and ")}; rename one`,
+
+  /** What must be up before, without what a request builds. */
+  dependenciesOf(draft: Draft): Draft[] {
+    return [...(this.#hard.get(draft) ?? []), ...(this.#soft.get(draft) ?? [])].filter(
+      (dependency) => tokenOf(dependency).kind !== "request",
     );
   }
-  return byToken;
-}
 
-function reportMissing(
-  needs: readonly AnyNeed[],
-  who: string,
-  byToken: ReadonlyMap<AnyToken, readonly Draft[]>,
-  faults: string[],
-): void {
-  for (const need of needs) {
-    if (isSettings(need) || byToken.has(need)) continue;
-    const twin = twinOf(need, byToken);
-    // nobody has to add to a list
-    if (twin === undefined && need.kind === "list") continue;
-    const hint = twin ?? `${nearName(need, byToken)}; add the module that provides it`;
-    faults.push(`nothing provides "${need.name}", needed by ${who}${hint}`);
+  /** All that these need, at the start or at request time. */
+  closure(start: readonly Draft[]): Set<Draft> {
+    return reach(start, (draft) => [...(this.#hard.get(draft) ?? []), ...(this.#later.get(draft) ?? [])]);
+  }
+
+  /** Needs before users; each way back to something whose needs are still being ordered is a cycle. */
+  inOrder(onCycle: (path: readonly Draft[]) => void): Draft[] {
+    const ordered = new Set<Draft>();
+    const path: Draft[] = [];
+    const visit = (draft: Draft): void => {
+      if (ordered.has(draft)) return;
+      const start = path.indexOf(draft);
+      if (start >= 0) return onCycle([...path.slice(start), draft]);
+      path.push(draft);
+      for (const dependency of this.#before(draft)) visit(dependency);
+      path.pop();
+      ordered.add(draft);
+    };
+    for (const draft of this.#catalog.drafts) visit(draft);
+    return [...ordered];
+  }
+
+  #before(draft: Draft): Iterable<Draft> {
+    return new Set([...(this.#hard.get(draft) ?? []), ...(this.#soft.get(draft) ?? [])]);
+  }
+
+  #soften(draft: Draft): void {
+    const later = this.#later.get(draft) ?? [];
+    if (later.length === 0 || tokenOf(draft).kind === "request") return;
+    const isRequest = (each: Draft): boolean => tokenOf(each).kind === "request";
+    const perRequest = reach(later, (each) =>
+      [...(this.#hard.get(each) ?? []), ...(this.#later.get(each) ?? [])].filter(isRequest),
+    );
+    const soft: Draft[] = [];
+    this.#soft.set(draft, soft);
+    for (const needed of [...perRequest].flatMap((each) => this.#hard.get(each) ?? [])) {
+      const isUser = (): boolean => reach([needed], (each) => [...this.#before(each)]).has(draft);
+      if (!isRequest(needed) && !soft.includes(needed) && !isUser()) soft.push(needed);
+    }
   }
 }
 
-/** The usual reason why a token is unknown although its name is not: it was made a second time. */
-function twinOf(token: AnyToken, byToken: ReadonlyMap<AnyToken, readonly Draft[]>): string | undefined {
-  for (const [{ name }, [provider]] of byToken) {
-    if (name === token.name && provider)
-      return `; ${describe(provider)} provides another token of that name: import that one`;
+function toNodes(drafts: readonly Draft[], links: Links, ground: ReadonlySet<Draft>): Map<Draft, Node> {
+  const counts = new Map<string, number>();
+  const idOf = (name: string): string => {
+    const count = (counts.get(name) ?? 0) + 1;
+    counts.set(name, count);
+    return count === 1 ? name : `${name}#${count}`;
+  };
+  const nodes = new Map<Draft, Node & { needs: NodeNeed[]; dependencies: Node[] }>();
+  for (const draft of drafts) {
+    const { definition, module } = draft;
+    const id = idOf(definition.provides.name);
+    nodes.set(draft, { id, definition, module, needs: [], dependencies: [], ground: ground.has(draft) });
   }
-  return undefined;
+  const nodesOf = (found: readonly Draft[]): Node[] => found.flatMap((draft) => nodes.get(draft) ?? []);
+  for (const [draft, node] of nodes) {
+    node.dependencies = nodesOf(links.dependenciesOf(draft));
+    node.needs = Object.entries(draft.definition.needs).map(([name, need]) => {
+      return { name, need, nodes: nodesOf(links.providersOf(need, draft)) };
+    });
+  }
+  return nodes;
 }
 
-function nearName(token: AnyToken, byToken: ReadonlyMap<AnyToken, unknown>): string {
-  return didYouMean(
-    token.name,
-    [...byToken.keys()].map(({ name }) => name),
-  );
-}
-
-function tokenOf({ definition }: Draft): AnyToken {
-  return definition.provides;
-}
-
-function closure(start: readonly Draft[], next: (draft: Draft) => readonly Draft[]): Set<Draft> {
+function reach(start: readonly Draft[], next: (draft: Draft) => readonly Draft[]): Set<Draft> {
   const reached = new Set<Draft>();
   const queue = [...start];
   for (let draft = queue.pop(); draft; draft = queue.pop()) {
@@ -190,27 +210,6 @@ function closure(start: readonly Draft[], next: (draft: Draft) => readonly Draft
   return reached;
 }
 
-function isSettings(need: AnyNeed): need is SettingsToken {
-  return need.kind === "settings";
-}
-
-/** `"notes" (module notes, src/notes.ts:12)` */
-export function describe({
-  definition,
-  module,
-}: {
-  readonly definition: ErasedDefinition;
-  readonly module: string;
-}): string {
-  return `"${definition.provides.name}" (module ${module}, ${placeOf(definition)})`;
-}
-
-/** File and line of the `provider` call. */
-function placeOf({ origin }: ErasedDefinition): string {
-  const stack = typeof origin.stack === "string" ? origin.stack : ""; // no text where stacks are prepared otherwise
-  const line = stack.split("\n").find((frame) => /:\d+:\d+\)?$/.test(frame)) ?? "";
-  const match = /(?:\(|at )(?:async )?([^()]*?):(\d+):\d+\)?$/.exec(line.trim());
-  if (!match) return "unknown place";
-  const [, file = "", row] = match;
-  return `${file.startsWith("file:") ? fileURLToPath(file) : file}:${row}`;
+function settingsOf(need: AnyNeed): SettingsToken[] {
+  return need.kind === "settings" ? [need] : need.kind === "live" ? [need.settings] : [];
 }

@@ -3,8 +3,9 @@ import { describe, it } from "node:test";
 import { sleep } from "../clock.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
 import { type App, createApp } from "./app.ts";
-import { type AnyToken, defineModule, type HookContext, type HookName, type Provider, provider } from "./provider.ts";
-import { token } from "./token.ts";
+import { defineModule } from "./module.ts";
+import { type HookContext, type HookName, type Provider, provider } from "./provider.ts";
+import { type AnyToken, token } from "./token.ts";
 
 // Random graphs with random failures, hangs and cancellations. A seed that fails is named; put it alone into `seeds` to look at it.
 const seeds = Array.from({ length: 200 }, (_, index) => index + 1);

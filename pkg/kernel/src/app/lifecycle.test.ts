@@ -5,8 +5,9 @@ import { FakeClock } from "../testing/fake-clock.ts";
 import { type App, createApp } from "./app.ts";
 import { LifecycleError } from "./errors.ts";
 import type { AppEvent } from "./events.ts";
-import { type AnyToken, defineModule, type HookContext, type HookLimits, type Provider, provider } from "./provider.ts";
-import { token } from "./token.ts";
+import { defineModule } from "./module.ts";
+import { type HookContext, type HookLimits, type Provider, provider } from "./provider.ts";
+import { type AnyToken, token } from "./token.ts";
 
 type Hook = (context: HookContext) => unknown;
 
@@ -434,7 +435,7 @@ describe("limits of a start", () => {
     const app = bench.app({ hookMs: 100 });
     const failed: AppEvent[] = [];
     app.events.subscribe(
-      (event) => event.type === "hook" && event.hook === "stop" && event.error && failed.push(event),
+      (event) => event.type === "hook" && event.hook === "stop" && event.step === "failed" && failed.push(event),
     );
     await failureOf(app.start(), "ERR_LIFECYCLE_START", bench.clock, 100);
     late.resolve();

@@ -1,12 +1,14 @@
 import { type Clock, sleep } from "../clock.ts";
-import type { Config } from "../config/load.ts";
 import { AppError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
-import { describe, type Graph, type Node } from "./graph.ts";
+import { describe } from "./catalog.ts";
+import type { Graph, Node, NodeNeed } from "./graph.ts";
 import { limited } from "./limited.ts";
-import type { AnyNeed, HookContext, HookName } from "./provider.ts";
+import type { LiveSettings } from "./needs.ts";
+import type { HookContext, HookName } from "./provider.ts";
 import { type Phase, refuseWhenOver, startPhase } from "./phase.ts";
+import { Scopes } from "./scopes.ts";
 import { Slots } from "./slots.ts";
 import type { Token } from "./token.ts";
 
@@ -20,10 +22,16 @@ export interface Limits {
 
 export interface LifecycleOptions {
   readonly graph: Graph;
-  readonly settings: Config;
+  readonly settings: SettingsReader;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly events: EventLog;
+}
+
+/** The config, as far as providers need it. */
+export interface SettingsReader {
+  get(section: string): unknown;
+  live(section: string): LiveSettings<unknown>;
 }
 
 const maxParallelHooks = 16;
@@ -34,12 +42,13 @@ const maxDrainShare = 0.6;
 /** Walks the graph: up needs first, independent branches in parallel; down strictly in reverse, going on after failures. */
 export class Lifecycle {
   readonly #graph: Graph;
-  readonly #settings: Config;
+  readonly #settings: SettingsReader;
   readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #events: EventLog;
   readonly #values = new Map<Node, unknown>();
   readonly #joined = new Set<Node>();
+  readonly scopes: Scopes;
 
   constructor({ graph, settings, limits, clock, events }: LifecycleOptions) {
     this.#graph = graph;
@@ -47,6 +56,13 @@ export class Lifecycle {
     this.#limits = limits;
     this.#clock = clock;
     this.#events = events;
+    this.scopes = new Scopes({
+      graph,
+      clock,
+      hookMs: limits.hookMs,
+      resolve: (need) => this.#resolve(need),
+      isUp: (node) => this.#values.has(node),
+    });
   }
 
   /** The value of a token, boxed, or undefined when it was not built. */
@@ -120,9 +136,7 @@ export class Lifecycle {
 
   async #create(node: Node, signal: AbortSignal): Promise<void> {
     const { definition } = node;
-    const needs = Object.fromEntries(
-      Object.entries(definition.needs).map(([name, need]) => [name, this.#resolve(need)]),
-    );
+    const needs = Object.fromEntries(node.needs.map((need) => [need.name, this.#resolve(need)]));
     const limitMs = definition.limits.createMs ?? this.#limits.hookMs;
     const onLate = (value: unknown): void => {
       // it came after it was given up: nobody holds it, so it is released here, and a failure is told like any other
@@ -142,12 +156,20 @@ export class Lifecycle {
     await this.#runHook(node, "start", value, signal);
   }
 
-  #resolve(need: AnyNeed): unknown {
-    if (need.kind === "settings") return this.#settings.get(need.section);
-    const nodes = this.#graph.byToken.get(need) ?? [];
-    if (need.kind === "list") return Object.freeze(nodes.map((node) => this.#values.get(node)));
+  #resolve({ need, nodes }: NodeNeed): unknown {
     const [node] = nodes;
-    return node && this.#values.get(node);
+    switch (need.kind) {
+      case "settings":
+        return this.#settings.get(need.section);
+      case "live":
+        return this.#settings.live(need.settings.section);
+      case "list":
+        return Object.freeze(nodes.map((each) => this.#values.get(each)));
+      case "current":
+        return this.scopes.getter(node);
+      default:
+        return node && this.#values.get(node);
+    }
   }
 
   async #joinAll(phase: Phase): Promise<void> {
@@ -185,6 +207,7 @@ export class Lifecycle {
         await this.#drain(phase, collect);
       }
       this.#events.emit({ type: "state", state: "stopping" });
+      errors.push(...(await this.scopes.closeAll(phase.signal, cancelGraceMs)));
       const down = new Map<Node, Promise<void>>();
       const created = this.#graph.nodes.filter((node) => this.#values.has(node)).toReversed();
       const dependents = invert(created);
@@ -253,13 +276,15 @@ export class Lifecycle {
 
   async #timed<T>(node: Node, hook: HookName | "create", work: () => Promise<T>): Promise<T> {
     const startedAtMs = this.#clock.monotonicMs();
-    const facts = { type: "hook", hook, provider: node.definition.provides.name, module: node.module } as const;
+    const { id, definition, module } = node;
+    const facts = { type: "hook", hook, provider: definition.provides.name, id, module } as const;
+    this.#events.emit({ ...facts, step: "begun" });
     try {
       const result = await work();
-      this.#events.emit({ ...facts, tookMs: this.#clock.monotonicMs() - startedAtMs });
+      this.#events.emit({ ...facts, step: "done", tookMs: this.#clock.monotonicMs() - startedAtMs });
       return result;
     } catch (error) {
-      this.#events.emit({ ...facts, tookMs: this.#clock.monotonicMs() - startedAtMs, error });
+      this.#events.emit({ ...facts, step: "failed", tookMs: this.#clock.monotonicMs() - startedAtMs, error });
       throw error;
     }
   }

@@ -3,6 +3,7 @@ import type { Environment } from "../config/load.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import type { AppEvents } from "./events.ts";
+import type { RequestScopes } from "./request-scope.ts";
 import { token } from "./token.ts";
 
 /** Who this app is. */
@@ -21,8 +22,9 @@ export interface AppControl {
   fail(error: unknown, origin?: ErrorOrigin): void;
 }
 
-/** Every app provides these four itself. */
+/** Every app provides these itself. */
 export const appInfo = token("app.info").of<AppInfo>();
 export const appEvents = token("app.events").of<AppEvents>();
 export const appControl = token("app.control").of<AppControl>();
 export const clock = token("app.clock").of<Clock>();
+export const requestScopes = token("app.scopes").of<RequestScopes>();

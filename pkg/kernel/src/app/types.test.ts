@@ -10,7 +10,8 @@ import { defineSettings } from "../config/settings.ts";
 import type { Logger } from "../logger/logger.ts";
 import { testApp } from "../testing/test-app.ts";
 import { type App, createApp } from "./app.ts";
-import { defineModule, provider } from "./provider.ts";
+import { defineModule } from "./module.ts";
+import { provider } from "./provider.ts";
 import { token } from "./token.ts";
 import { clock } from "./tokens.ts";
 

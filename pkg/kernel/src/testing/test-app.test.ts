@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { lifecycleSettings } from "../app/settings.ts";
-import { defineModule, provider } from "../app/provider.ts";
+import { defineModule } from "../app/module.ts";
+import { provider } from "../app/provider.ts";
 import { token } from "../app/token.ts";
 import { appInfo } from "../app/tokens.ts";
 import { coreModule, logger, logSettings } from "../core-module.ts";

@@ -1,5 +1,5 @@
 import { type App, type AppOptions, type BuiltIn, createApp } from "../app/app.ts";
-import type { Module, ProvidedBy } from "../app/provider.ts";
+import type { Module, ProvidedBy } from "../app/module.ts";
 import { MemoryLog } from "./memory-log.ts";
 
 /** A started app that stops at the end of its `await using` block. */

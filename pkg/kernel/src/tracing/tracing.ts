@@ -8,7 +8,7 @@ import {
   TraceFlags,
   type TracerProvider,
 } from "@opentelemetry/api";
-import { currentContext, runInContext, withinSpan } from "../context.ts";
+import { currentContext, deriveContext, runInContext } from "../context.ts";
 import { AppError, isError } from "../errors/app-error.ts";
 import { randomHex } from "./ids.ts";
 import type { SpanContext } from "./traceparent.ts";
@@ -80,7 +80,7 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
     async withSpan(name, spanOptions, fn) {
       const span = startSpan(name, spanOptions);
       try {
-        return await runInContext(withinSpan(currentContext(), span), () => fn(span));
+        return await runInContext(deriveContext(currentContext(), { span }), () => fn(span));
       } catch (error) {
         span.fail(error);
         throw error;

@@ -1,0 +1,224 @@
+import type { Clock } from "../clock.ts";
+import { AppError, messageOf } from "../errors/app-error.ts";
+import { describe } from "./catalog.ts";
+import { LifecycleError } from "./errors.ts";
+import type { Node } from "./graph.ts";
+import { limited } from "./limited.ts";
+import type { HookContext } from "./provider.ts";
+import type { RequestScope, ScopeOptions } from "./request-scope.ts";
+import type { RequestToken } from "./token.ts";
+
+/** How one thing is made in any request. */
+export interface Plan {
+  readonly node: Node;
+  /** Needs that live as long as the app, by name. */
+  readonly fixed: Readonly<Record<string, unknown>>;
+  readonly scoped: readonly { readonly name: string; readonly plan: Plan }[];
+}
+
+export interface KernelScopeOptions extends ScopeOptions {
+  /** Tells the scopes of one app from those of another. */
+  readonly owner: object;
+  readonly clock: Clock;
+  readonly hookMs: number;
+  readonly planOf: (token: RequestToken) => Plan;
+  readonly onClosed: () => void;
+}
+
+const cancelGraceMs = 1_000;
+const never = new AbortController().signal;
+
+/**
+ * One request's things. While nothing is asynchronous, nothing here is: no promise, timer or signal is made
+ * but for hooks that return a promise or ask for their signal.
+ */
+export class KernelScope implements RequestScope {
+  readonly owner: object;
+  readonly #options: KernelScopeOptions;
+  /** Made, or being made: then a promise. */
+  readonly #values = new Map<Plan, unknown>();
+  /** In the order in which they were done: what is needed before what needs it. */
+  readonly #made: { readonly node: Node; readonly value: unknown }[] = [];
+  #controller: AbortController | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: KernelScopeOptions) {
+    this.owner = options.owner;
+    this.#options = options;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      const { signal } = this.#options;
+      if (this.#closing) this.#controller.abort(closedError("the request is over"));
+      else if (signal?.aborted) this.#onGone();
+      else signal?.addEventListener("abort", this.#onGone, { once: true });
+    }
+    return this.#controller.signal;
+  }
+
+  async get<T>(token: RequestToken<T>): Promise<T> {
+    if (this.#closing) throw closedError("the request is over");
+    const given = this.#options.values?.find((each) => each.token === token);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the provider of the token was checked against its type
+    return (given ? given.value : await this.take(this.#options.planOf(token))) as T;
+  }
+
+  /** The value, or a promise of it where something on the way to it is asynchronous. */
+  take(plan: Plan): unknown {
+    if (this.#closing) throw closedError("the request is over");
+    if (this.#values.has(plan)) return this.#values.get(plan);
+    const given = this.#options.values?.find(({ token }) => token === plan.node.definition.provides);
+    if (given) return given.value;
+    const made = this.#make(plan);
+    if (!(made instanceof Promise)) {
+      this.#keep(plan, made);
+      return made;
+    }
+    const pending = made.then(
+      (value: unknown) => {
+        this.#keep(plan, value);
+        return value;
+      },
+      (error: unknown) => {
+        this.#values.delete(plan); // the next to ask tries anew
+        throw error;
+      },
+    );
+    this.#values.set(plan, pending);
+    return pending;
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  readonly #onGone = (): void => this.#controller?.abort(this.#options.signal?.reason);
+
+  #keep(plan: Plan, value: unknown): void {
+    this.#values.set(plan, value);
+    this.#made.push({ node: plan.node, value });
+  }
+
+  #make(plan: Plan): unknown {
+    const needs: Record<string, unknown> = { ...plan.fixed };
+    let waiting: Promise<unknown>[] | undefined;
+    try {
+      for (const { name, plan: inner } of plan.scoped) {
+        const value = this.take(inner);
+        if (value instanceof Promise) (waiting ??= []).push(value.then((settled: unknown) => (needs[name] = settled)));
+        else needs[name] = value;
+      }
+    } catch (error) {
+      for (const each of waiting ?? []) each.catch(() => undefined); // told by the one that threw first
+      throw error;
+    }
+    return waiting ? Promise.all(waiting).then(() => this.#create(plan, needs)) : this.#create(plan, needs);
+  }
+
+  #create({ node }: Plan, needs: Readonly<Record<string, unknown>>): unknown {
+    if (this.#closing) throw closedError("the request is over");
+    const context = new LazyContext(() => this.signal);
+    const result = node.definition.create(needs, context);
+    if (!isThenable(result)) return result;
+    const onLate = (value: unknown): void => {
+      // it came after it was given up: nobody holds it, so it is released here; that it was given up has been told
+      void this.#stop(node, value)?.catch(() => undefined);
+    };
+    return this.#limited(node, "create", result, context, this.signal, onLate).catch((error: unknown) => {
+      // the caller handles what its own provider throws, not our words about it
+      throw isHookError(error) ? error.cause : error;
+    });
+  }
+
+  async #close(): Promise<void> {
+    try {
+      this.#controller?.abort(closedError("the request is over"));
+      this.#options.signal?.removeEventListener("abort", this.#onGone);
+      const pending = [...this.#values.values()].filter((value) => value instanceof Promise);
+      if (pending.length > 0) await Promise.allSettled(pending);
+      const errors: unknown[] = [];
+      for (const { node, value } of this.#made.toReversed()) {
+        try {
+          await this.#stop(node, value);
+        } catch (error) {
+          errors.push(error);
+        }
+      }
+      if (errors.length === 0) return;
+      const what = `${errors.length} hook${errors.length === 1 ? "" : "s"} failed at the end of a request: ${errors.map(messageOf).join("; ")}`;
+      throw new LifecycleError("ERR_SCOPE_STOP", "internal", what, { cause: new AggregateError(errors) });
+    } finally {
+      this.#options.onClosed();
+    }
+  }
+
+  #stop(node: Node, value: unknown): Promise<void> | undefined {
+    const { stop } = node.definition.hooks;
+    if (!stop) return undefined;
+    const context = new LazyContext(() => never);
+    return this.#limited(node, "stop", (async () => stop(value, context))(), context, never);
+  }
+
+  #limited<T>(
+    node: Node,
+    hook: "create" | "stop",
+    running: PromiseLike<T>,
+    context: LazyContext,
+    signal: AbortSignal,
+    onLate?: (value: T) => void,
+  ): Promise<T> {
+    const { clock, hookMs } = this.#options;
+    const limitMs = node.definition.limits[`${hook}Ms`] ?? hookMs;
+    const what = (): string => `${hook} of ${describe(node)}`;
+    const work = async ({ signal: own }: HookContext): Promise<T> => {
+      context.follow(own);
+      return running;
+    };
+    return limited(work, { clock, what, limitMs, signal, cancelGraceMs, ...(onLate ? { onLate } : {}) });
+  }
+}
+
+/** The context of a hook whose signal is made when it is asked for: it aborts with the scope's and at the hook's limit. */
+class LazyContext implements HookContext {
+  readonly #outer: () => AbortSignal;
+  #limit: AbortSignal | undefined;
+  #own: AbortController | undefined;
+  #signal: AbortSignal | undefined;
+
+  constructor(outer: () => AbortSignal) {
+    this.#outer = outer;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#signal) {
+      this.#own = new AbortController();
+      if (this.#limit?.aborted) this.#own.abort(this.#limit.reason);
+      this.#signal = AbortSignal.any([this.#outer(), this.#own.signal]);
+    }
+    return this.#signal;
+  }
+
+  /** Aborts with `limit` too, which is known only once the hook has returned a promise. */
+  follow(limit: AbortSignal): void {
+    this.#limit = limit;
+    limit.addEventListener("abort", () => this.#own?.abort(limit.reason), { once: true });
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function isHookError(error: unknown): error is LifecycleError {
+  return AppError.is(error) && error.code === "ERR_LIFECYCLE_HOOK";
+}
+
+export function closedError(why: string): LifecycleError {
+  return new LifecycleError("ERR_SCOPE_CLOSED", "cancelled", `the request scope is closed: ${why}`);
+}
