@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { parseArguments } from "./arguments.ts";
+import { effortOf, parseArguments } from "./arguments.ts";
 
 describe("parseArguments", () => {
-  it("takes three rounds of five seconds unless told otherwise", () => {
+  it("leaves to the question what it is not told", () => {
     assert.deepEqual(parseArguments(["http-service"]), {
       do: "run",
       name: "http-service",
-      effort: { rounds: 3, seconds: 5 },
+      effort: {},
       json: undefined,
       check: false,
     });
@@ -41,4 +41,21 @@ describe("parseArguments", () => {
       assert.throws(() => parseArguments(argv), { code: "ERR_BENCH_ARGUMENT", message });
     });
   }
+});
+
+describe("effortOf", () => {
+  const windows = { name: "windows", effort: { rounds: 3, seconds: 5 } };
+  const starts = { name: "starts", effort: { rounds: 20 } };
+
+  it("takes the question's own unless told otherwise", () => {
+    assert.deepEqual(effortOf(windows, {}), { rounds: 3, seconds: 5 });
+    assert.deepEqual(effortOf(windows, { seconds: 1 }), { rounds: 3, seconds: 1 });
+    assert.deepEqual(effortOf(starts, { rounds: 2 }), { rounds: 2 });
+  });
+  it("refuses the length of a window that a question does not have", () => {
+    assert.throws(() => effortOf(starts, { seconds: 1 }), {
+      code: "ERR_BENCH_ARGUMENT",
+      message: "starts counts no window: it takes --rounds, and no --seconds",
+    });
+  });
 });

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { BenchError } from "./errors.ts";
-import type { Effort } from "./measure.ts";
+import type { Effort, Question } from "./question.ts";
 
 /** What `npm run bench -- …` was asked to do. */
 export type Command =
@@ -9,22 +9,21 @@ export type Command =
   | {
       readonly do: "run";
       readonly name: string;
-      readonly effort: Effort;
+      /** What was asked for; the question says the rest. */
+      readonly effort: Partial<Effort>;
       /** Another file for the result. */
       readonly json: string | undefined;
       /** Whether a missed target is a failure. */
       readonly check: boolean;
     };
 
-export const effortDefaults: Effort = Object.freeze({ rounds: 3, seconds: 5 });
-
 export const usage = `usage: npm run bench -- NAME [--json FILE] [--check] [--rounds N] [--seconds N]
        npm run bench -- --list
 
   --json FILE   also write rows, ratios and targets there
   --check       exit with code 1 and name each target that is missed
-  --rounds N    turns of each server, default ${effortDefaults.rounds}
-  --seconds N   length of each counted window, default ${effortDefaults.seconds}
+  --rounds N    turns of each row; each question has its default
+  --seconds N   length of each counted window, where a question has one
   --list        all questions`;
 
 /**
@@ -42,8 +41,8 @@ export function parseArguments(argv: readonly string[]): Command {
     throw new BenchError("ERR_BENCH_ARGUMENT", `one question at a time, not also ${more.join(", ")}`);
   }
   const effort = {
-    rounds: wholeNumber("--rounds", values.rounds, effortDefaults.rounds),
-    seconds: wholeNumber("--seconds", values.seconds, effortDefaults.seconds),
+    ...(values.rounds === undefined ? {} : { rounds: wholeNumber("--rounds", values.rounds) }),
+    ...(values.seconds === undefined ? {} : { seconds: wholeNumber("--seconds", values.seconds) }),
   };
   return { do: "run", name, effort, json: values.json, check: values.check };
 }
@@ -69,8 +68,19 @@ function parse(argv: readonly string[]) {
   }
 }
 
-function wholeNumber(name: string, text: string | undefined, otherwise: number): number {
-  if (text === undefined) return otherwise;
+/**
+ * What a run takes: what was asked for, else what the question takes.
+ *
+ * @throws {@link BenchError} `ERR_BENCH_ARGUMENT` when a window is asked of a question that has none.
+ */
+export function effortOf({ name, effort }: Pick<Question, "name" | "effort">, asked: Partial<Effort>): Effort {
+  if (asked.seconds !== undefined && effort.seconds === undefined) {
+    throw new BenchError("ERR_BENCH_ARGUMENT", `${name} counts no window: it takes --rounds, and no --seconds`);
+  }
+  return { ...effort, ...asked };
+}
+
+function wholeNumber(name: string, text: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text)) {
     throw new BenchError("ERR_BENCH_ARGUMENT", `${name} is a whole number from 1 to 9999, not ${JSON.stringify(text)}`);
   }

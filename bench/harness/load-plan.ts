@@ -1,5 +1,16 @@
 // What passes between the harness and the load generator, which is a program of its own: a plan in, a report out.
-import type { Load } from "./question.ts";
+
+/** The load every row gets: a closed loop, each connection sending its next request when the last is answered. */
+export interface Load {
+  /** Keep-alive connections, each with one request in flight. 1 or more. */
+  readonly connections: number;
+  /** Path and query of each `GET`. */
+  readonly path: string;
+  /** Status that each reply must have. */
+  readonly status: number;
+  /** Body length that each reply must have, in bytes. */
+  readonly bodyBytes: number;
+}
 
 export interface LoadPlan {
   readonly load: Load;

@@ -1,14 +1,14 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { parseArguments, usage, type Command } from "./arguments.ts";
+import { effortOf, parseArguments, usage, type Command } from "./arguments.ts";
 import { BenchError } from "./errors.ts";
 import { Lab } from "./lab.ts";
 import { chooseCpus, describeMachine } from "./machine.ts";
 import { measure, type Sample } from "./measure.ts";
 import { nearestNames } from "./nearest.ts";
 import type { Question } from "./question.ts";
-import { describeTarget, toMarkdown } from "./report.ts";
-import { cpuMicrosPerRequest, summarize, type BenchResult } from "./result.ts";
+import { describeTarget, formatFigure, toJson, toMarkdown } from "./report.ts";
+import { summarize, type BenchResult } from "./result.ts";
 
 /** What the command line works on; the tests have their own. */
 export interface BenchSetup {
@@ -55,9 +55,10 @@ export function findQuestion(name: string, questions: readonly Question[]): Ques
 
 async function answer(
   question: Question,
-  { effort, json, check }: Extract<Command, { do: "run" }>,
+  { effort: asked, json, check }: Extract<Command, { do: "run" }>,
   { resultsDirectory, root }: BenchSetup,
 ): Promise<number> {
+  const effort = effortOf(question, asked);
   const machine = await describeMachine(root);
   const lab = new Lab(await chooseCpus());
   const forget = closeOnSignal(lab);
@@ -65,10 +66,9 @@ async function answer(
   let result: BenchResult;
   try {
     const rows = await question.prepare(lab);
-    for await (const sample of measure(lab, question, rows, effort)) {
+    for await (const sample of measure(rows, effort)) {
       samples.push(sample);
-      const micros = cpuMicrosPerRequest(sample.report).toFixed(1);
-      console.error(`round ${sample.round}/${effort.rounds}  ${sample.row}: ${micros} µs CPU per request`);
+      console.error(`round ${sample.round}/${effort.rounds}  ${sample.row}: ${describeReading(question, sample)}`);
     }
     result = summarize(question, new Map(rows.map(({ name, role }) => [name, role])), samples, effort, machine);
   } finally {
@@ -84,8 +84,16 @@ async function answer(
   return missed.length === 0 ? 0 : 1;
 }
 
+/** The figures that are compared: `CPU µs/request 12.3`. */
+function describeReading({ figures }: Question, { reading }: Sample): string {
+  return figures
+    .filter(({ key, compared }) => compared !== undefined && key in reading)
+    .map((figure) => `${figure.title} ${formatFigure(figure, reading[figure.key] ?? Number.NaN)}`)
+    .join(", ");
+}
+
 async function write(result: BenchResult, directory: string, json: string | undefined): Promise<void> {
-  const text = `${JSON.stringify(result, null, 2)}\n`;
+  const text = toJson(result);
   const files = [
     [join(directory, `${result.question}.json`), text],
     [join(directory, `${result.question}.md`), toMarkdown(result)],

@@ -1,32 +1,48 @@
-// What a file in bench/questions/ says: the question, the rows beside each other, the load, and the ratios to keep.
-import type { Lab, Running } from "./lab.ts";
+// What a file in bench/questions/ says: the question, the rows beside each other, what is read of each, and the ratios to keep.
+import type { Lab } from "./lab.ts";
 
 /** What a row is for: the least the runtime can do, somebody else's answer, or ours. */
 export type RowRole = "floor" | "peer" | "plinth";
 
-/** One server under test. It is started afresh for every round. */
+/** How long to measure. */
+export interface Effort {
+  /** How often each row takes its turn. */
+  readonly rounds: number;
+  /** Length of one counted window, in seconds; absent where a turn has no window. */
+  readonly seconds?: number | undefined;
+}
+
+/** One figure of one turn by the {@link Figure.key} it belongs to. One that a row cannot give is left out. */
+export type Reading = Readonly<Record<string, number>>;
+
+/** One thing under test. */
 export interface Row {
   readonly name: string;
   readonly role: RowRole;
-  readonly start: () => Promise<Running>;
+  /** Takes one turn: starts it afresh, measures it, and ends it. */
+  readonly measure: (effort: Effort) => Promise<Reading>;
 }
 
-/** The load every row gets: a closed loop, each connection sending its next request when the last is answered. */
-export interface Load {
-  /** Keep-alive connections, each with one request in flight. 1 or more. */
-  readonly connections: number;
-  /** Path and query of each `GET`. */
-  readonly path: string;
-  /** Status that each reply must have. */
-  readonly status: number;
-  /** Body length that each reply must have, in bytes. */
-  readonly bodyBytes: number;
+/** A column of the table. */
+export interface Figure {
+  /** Name in readings and in the JSON result. */
+  readonly key: string;
+  /** Head of the column, with the unit. */
+  readonly title: string;
+  /** Digits after the point. */
+  readonly digits: number;
+  /** What ratios of it are called. A figure without one is shown and not compared. */
+  readonly compared?: string;
+  /** Whether it is a share of 1, shown in percent. Default false. */
+  readonly percent?: boolean;
 }
 
-/** A ratio to keep: CPU per request of `row` is at most `atMost` times that of `comparedTo`, in the same run. */
+/** A ratio to keep: a figure of `row` is at most `atMost` times that of `comparedTo`, in the same run. */
 export interface Target {
   readonly row: string;
   readonly comparedTo: string;
+  /** Key of the figure. Default: the first that is compared. */
+  readonly figure?: string;
   readonly atMost: number;
 }
 
@@ -37,7 +53,14 @@ export interface Question {
   readonly sentence: string;
   /** The row whose ratio to each other row is reported. */
   readonly subject: string;
-  readonly load: Load;
+  /** Columns of the table; at least one is compared. */
+  readonly figures: readonly Figure[];
+  /** What a run takes unless told otherwise. Without `seconds`, `--seconds` is refused. */
+  readonly effort: Effort;
+  /** What was measured, as the line under the tables tells it. */
+  readonly describe: (effort: Effort) => string;
+  /** The same for a program, beside the effort in the JSON result. */
+  readonly shape: Readonly<Record<string, number | string>>;
   readonly targets: readonly Target[];
   /** Finds the peers, starts what all rows share (an origin), and names the rows in the order they take turns. */
   readonly prepare: (lab: Lab) => Promise<readonly Row[]>;

@@ -1,53 +1,47 @@
-// The result as a person reads it, on a terminal and in bench/results/.
-import type { BenchResult, Ratio, TargetResult } from "./result.ts";
+// The result as a person reads it, on a terminal and in bench/results/, and as another program does.
+import type { Figure } from "./question.ts";
+import type { BenchResult, Ratio, RowResult, TargetResult } from "./result.ts";
 import type { Spread } from "./statistics.ts";
-import { toTable } from "./table.ts";
+import { type Align, toTable } from "./table.ts";
 
 export function toMarkdown(result: BenchResult): string {
-  const { machine, shape } = result;
-  const rows = result.rows.map((row) => [
-    row.name,
-    row.role,
-    row.cpuMicrosPerRequest.median.toFixed(1),
-    range(row.cpuMicrosPerRequest, 1),
-    row.requestsPerSecond.median.toFixed(0),
-    row.p50Ms.median.toFixed(2),
-    row.p99Ms.median.toFixed(2),
-    `${(row.busyRatio.median * 100).toFixed(0)} %`,
-  ]);
-  const table = toTable(
-    [
-      ["server", "left"],
-      ["role", "left"],
-      ["CPU µs/request", "right"],
-      ["min–max", "right"],
-      ["requests/s", "right"],
-      ["p50 ms", "right"],
-      ["p99 ms", "right"],
-      ["busy", "right"],
-    ],
-    rows,
+  const { figures, machine, ratios } = result;
+  const rows = toTable(
+    [["row", "left"], ["role", "left"], ...figures.flatMap(headsOf)],
+    result.rows.map((row) => [row.name, row.role, ...figures.flatMap((figure) => cellsOf(row, figure))]),
   );
-  const ratios = toTable(
-    [
-      ["CPU per request", "left"],
-      ["ratio", "right"],
-      ["by round", "right"],
-      ["target", "left"],
-    ],
-    result.ratios.map((ratio) => [
-      `${ratio.row} / ${ratio.comparedTo}`,
-      ratio.value.toFixed(2),
-      range(ratio, 2),
-      targetOf(result.targets, ratio),
-    ]),
-  );
+  const tables = figures
+    .filter(({ key }) => ratios.some(({ figure }) => figure === key))
+    .map(({ key, compared = "" }) =>
+      toTable(
+        [
+          [compared, "left"],
+          ["ratio", "right"],
+          ["by round", "right"],
+          ["target", "left"],
+        ],
+        ratios
+          .filter(({ figure }) => figure === key)
+          .map((ratio) => [
+            `${ratio.row} / ${ratio.comparedTo}`,
+            ratio.value.toFixed(2),
+            range(ratio, 2),
+            targetOf(result.targets, ratio),
+          ]),
+      ),
+    );
   const facts = [
-    `${shape.connections} connections, ${shape.bodyBytes}-byte body, ${shape.warmupSeconds} s of warm-up, medians of ${shape.rounds} rounds of ${shape.seconds} s.`,
+    result.description,
     `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, ${machine.system}, load average ${machine.loadAverage} at the start.`,
     `Commit ${machine.commit}${machine.dirty ? " with changes" : ""}, ${machine.date}.`,
   ];
-  return `# ${result.question}\n\n${result.sentence}\n\n${table}\n\n${ratios}\n\n${facts.join("\n")}\n`;
+  return `# ${result.question}\n\n${[result.sentence, rows, ...tables].join("\n\n")}\n\n${facts.join("\n")}\n`;
+}
+
+/** The result for another program: shape and effort as one, and each row's figures beside its name. */
+export function toJson({ figures, rows, shape, effort, ...result }: BenchResult): string {
+  const flat = rows.map(({ name, role, figures: spreads }) => ({ name, role, ...spreads }));
+  return `${JSON.stringify({ ...result, shape: { ...shape, ...effort }, figures, rows: flat }, null, 2)}\n`;
 }
 
 /** How a target reads: `plinth ≤ 2.5 × nginx`. */
@@ -59,9 +53,30 @@ export function describeTarget({
   return `${row} ≤ ${atMost} × ${comparedTo}`;
 }
 
-function targetOf(targets: readonly TargetResult[], { row, comparedTo }: Ratio): string {
+/** A figure with its unit's digits: `12.3`, `98 %`. */
+export function formatFigure({ digits, percent = false }: Figure, value: number): string {
+  return percent ? `${(value * 100).toFixed(digits)} %` : value.toFixed(digits);
+}
+
+function headsOf({ title, compared }: Figure): (readonly [string, Align])[] {
+  return compared === undefined
+    ? [[title, "right"]]
+    : [
+        [title, "right"],
+        ["min–max", "right"],
+      ];
+}
+
+function cellsOf(row: RowResult, figure: Figure): string[] {
+  const spread = row.figures[figure.key];
+  const median = spread === undefined ? "–" : formatFigure(figure, spread.median);
+  if (figure.compared === undefined) return [median];
+  return [median, spread === undefined ? "–" : range(spread, figure.digits)];
+}
+
+function targetOf(targets: readonly TargetResult[], { row, comparedTo, figure }: Ratio): string {
   return targets
-    .filter((target) => target.row === row && target.comparedTo === comparedTo)
+    .filter((target) => target.row === row && target.comparedTo === comparedTo && target.figure === figure)
     .map(({ atMost, met }) => `≤ ${atMost} ${met ? "met" : "MISSED"}`)
     .join(", ");
 }

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Sample } from "./measure.ts";
-import type { Question, Target } from "./question.ts";
-import { describeTarget, toMarkdown } from "./report.ts";
-import { cpuMicrosPerRequest, summarize } from "./result.ts";
+import type { Figure, Question, Target } from "./question.ts";
+import { describeTarget, toJson, toMarkdown } from "./report.ts";
+import { summarize } from "./result.ts";
 
 const machine = {
   node: "v26.0.0",
@@ -16,11 +16,17 @@ const machine = {
   date: "2026-01-01T00:00:00.000Z",
 };
 
-/** One second's window of 1000 requests that took so many microseconds each. */
-const sample = (row: string, round: number, micros: number): Sample => ({
+const figures: readonly Figure[] = [
+  { key: "cost", title: "cost µs", digits: 1, compared: "cost of each" },
+  { key: "busy", title: "busy", digits: 0, percent: true },
+  { key: "bytes", title: "bytes", digits: 0, compared: "bytes of each" },
+];
+
+const sample = (row: string, round: number, cost: number): Sample => ({
   row,
   round,
-  report: { requests: 1_000, seconds: 1, cpuSeconds: micros / 1_000, p50Ms: 1, p99Ms: 2, errors: 0, reasons: [] },
+  // The peer does not tell its bytes.
+  reading: { cost, busy: 0.25, ...(row === "ours" ? { bytes: 64 } : {}) },
 });
 
 function resultOf(targets: readonly Target[]) {
@@ -28,7 +34,10 @@ function resultOf(targets: readonly Target[]) {
     name: "which",
     sentence: "Which is it?",
     subject: "ours",
-    load: { connections: 64, path: "/", status: 200, bodyBytes: 79 },
+    figures,
+    effort: { rounds: 3 },
+    describe: ({ rounds }) => `Medians of ${rounds} rounds.`,
+    shape: { connections: 64 },
     targets,
     prepare: async () => [],
   };
@@ -39,26 +48,20 @@ function resultOf(targets: readonly Target[]) {
     [sample("peer", 3, 10), sample("ours", 3, 90)],
   ].flat();
   const roles = new Map([["peer", "peer"] as const, ["ours", "plinth"] as const]);
-  return summarize(question, roles, samples, { rounds: 3, seconds: 1 }, machine);
+  return summarize(question, roles, samples, { rounds: 3 }, machine);
 }
-
-describe("cpuMicrosPerRequest", () => {
-  it("divides CPU time by requests", () => {
-    assert.equal(cpuMicrosPerRequest({ cpuSeconds: 2, requests: 100_000 }), 20);
-  });
-});
 
 describe("summarize", () => {
   it("takes each row's median, and ratios of medians beside those of each round", () => {
     const { rows, ratios } = resultOf([]);
     assert.deepEqual(
-      rows.map(({ name, role, cpuMicrosPerRequest: { median, min, max } }) => [name, role, median, min, max]),
+      rows.map(({ name, role, figures: { cost } }) => [name, role, cost?.median, cost?.min, cost?.max]),
       [
         ["peer", "peer", 10, 10, 40],
         ["ours", "plinth", 22, 20, 90],
       ],
     );
-    assert.deepEqual(ratios, [{ row: "ours", comparedTo: "peer", value: 2.2, min: 22 / 40, max: 9 }]);
+    assert.deepEqual(ratios, [{ row: "ours", comparedTo: "peer", figure: "cost", value: 2.2, min: 22 / 40, max: 9 }]);
   });
 
   it("meets a target up to its ratio and misses it beyond", () => {
@@ -72,19 +75,43 @@ describe("summarize", () => {
       message: 'no row is called "pear"; there are peer, ours',
     });
   });
+
+  it("refuses a target of a figure that a row does not give", () => {
+    assert.throws(() => resultOf([{ row: "ours", comparedTo: "peer", figure: "bytes", atMost: 1 }]), {
+      code: "ERR_BENCH_DEFINITION",
+      message: '"peer" has no figure "bytes"; it has cost, busy',
+    });
+  });
+});
+
+describe("toJson", () => {
+  it("puts each row's figures beside its name, and leaves out what a row does not tell", () => {
+    const { rows, shape } = JSON.parse(toJson(resultOf([])));
+    assert.deepEqual(shape, { connections: 64, rounds: 3 });
+    const [peer, ours] = rows;
+    assert.deepEqual(Object.keys(peer), ["name", "role", "cost", "busy"]);
+    assert.deepEqual(ours.cost, { median: 22, min: 20, max: 90, rounds: [20, 22, 90] });
+  });
 });
 
 describe("toMarkdown", () => {
   const text = toMarkdown(resultOf([{ row: "ours", comparedTo: "peer", atMost: 2 }]));
 
   it("shows each row with its spread", () => {
-    assert.match(text, /^\| ours +\| plinth +\| +22\.0 \| +20\.0–90\.0 \| +1000 \| +1\.00 \| +2\.00 \| +2 % \|$/m);
+    assert.match(text, /^\| ours +\| plinth +\| +22\.0 \| +20\.0–90\.0 \| +25 % \| +64 \| +64–64 \|$/m);
+  });
+  it("shows a dash for what a row does not tell, and no ratio to it", () => {
+    assert.match(text, /^\| peer +\| peer +\| +10\.0 \| +10\.0–40\.0 \| +25 % \| +– \| +– \|$/m);
+    assert.doesNotMatch(text, /bytes of each/);
   });
   it("shows the ratio with its spread and its target", () => {
     assert.match(text, /^\| ours \/ peer +\| +2\.20 \| +0\.55–9\.00 \| ≤ 2 MISSED \|$/m);
   });
   it("says on what it was measured", () => {
-    assert.match(text, /Node v26\.0\.0, A CPU, 2 cores.*\nCommit abc with changes, 2026-01-01/);
+    assert.match(
+      text,
+      /^Medians of 3 rounds\.\nNode v26\.0\.0, A CPU, 2 cores.*\nCommit abc with changes, 2026-01-01/m,
+    );
   });
 });
 

@@ -1,27 +1,23 @@
 // What a run found: a row of medians each, the subject's ratio to every other row, and which targets are kept.
 import { BenchError } from "./errors.ts";
-import type { LoadReport } from "./load-plan.ts";
 import type { Machine } from "./machine.ts";
-import { warmupSecondsOf, type Effort, type Sample } from "./measure.ts";
-import type { Question, RowRole, Target } from "./question.ts";
+import type { Sample } from "./measure.ts";
+import type { Effort, Figure, Question, RowRole, Target } from "./question.ts";
 import { spreadOf, type Spread } from "./statistics.ts";
 
 export interface RowResult {
   readonly name: string;
   readonly role: RowRole;
-  /** CPU time of the server and its descendants, per completed request, in microseconds. */
-  readonly cpuMicrosPerRequest: Spread;
-  readonly requestsPerSecond: Spread;
-  readonly p50Ms: Spread;
-  readonly p99Ms: Spread;
-  /** CPU time by wall time. Well below 1 the load side was the limit, and throughput compares nothing. */
-  readonly busyRatio: Spread;
+  /** Over the rounds, by the figure's key. A figure that the row does not give is absent. */
+  readonly figures: Readonly<Record<string, Spread>>;
 }
 
-/** CPU per request of one row by that of another. */
+/** A figure of one row by that of another. */
 export interface Ratio {
   readonly row: string;
   readonly comparedTo: string;
+  /** Key of the figure. */
+  readonly figure: string;
   /** Of the two medians. */
   readonly value: number;
   /** The ratio within each round, smallest and largest. */
@@ -30,6 +26,7 @@ export interface Ratio {
 }
 
 export interface TargetResult extends Target {
+  readonly figure: string;
   readonly value: number;
   readonly met: boolean;
 }
@@ -38,7 +35,11 @@ export interface BenchResult {
   readonly question: string;
   readonly sentence: string;
   readonly machine: Machine;
-  readonly shape: Question["load"] & Effort & { readonly warmupSeconds: number };
+  readonly figures: readonly Figure[];
+  readonly shape: Question["shape"];
+  readonly effort: Effort;
+  /** What was measured, in words. */
+  readonly description: string;
   readonly rows: readonly RowResult[];
   readonly ratios: readonly Ratio[];
   readonly targets: readonly TargetResult[];
@@ -51,45 +52,45 @@ export function summarize(
   effort: Effort,
   machine: Machine,
 ): BenchResult {
+  const { figures, subject } = question;
   const rows = [...roles].map(([name, role]): RowResult => {
-    const reports = samples.filter(({ row }) => row === name).map(({ report }) => report);
-    const over = (pick: (report: LoadReport) => number): Spread => spreadOf(reports.map(pick));
-    return {
-      name,
-      role,
-      cpuMicrosPerRequest: over(cpuMicrosPerRequest),
-      requestsPerSecond: over(({ requests, seconds }) => requests / seconds),
-      p50Ms: over(({ p50Ms }) => p50Ms),
-      p99Ms: over(({ p99Ms }) => p99Ms),
-      busyRatio: over(({ cpuSeconds, seconds }) => cpuSeconds / seconds),
-    };
+    const readings = samples.filter(({ row }) => row === name).map(({ reading }) => reading);
+    const spreads = figures.flatMap(({ key }) => {
+      const rounds = readings.flatMap((reading) => reading[key] ?? []);
+      return rounds.length === 0 ? [] : [[key, spreadOf(rounds)] as const];
+    });
+    return { name, role, figures: Object.fromEntries(spreads) };
   });
-  const others = rows.filter(({ name }) => name !== question.subject);
+  const others = rows.filter(({ name }) => name !== subject);
+  const compared = figures.filter((figure) => figure.compared !== undefined);
   return {
     question: question.name,
     sentence: question.sentence,
     machine,
-    shape: { ...question.load, ...effort, warmupSeconds: warmupSecondsOf(effort) },
+    figures,
+    shape: question.shape,
+    effort,
+    description: question.describe(effort),
     rows,
-    ratios: others.map(({ name }) => ratioOf(rows, question.subject, name)),
-    targets: question.targets.map((target) => judge(rows, target)),
+    ratios: compared.flatMap(({ key }) =>
+      others
+        .filter((row) => isComparable(rows, subject, row, key))
+        .map(({ name }) => ratioOf(rows, subject, name, key)),
+    ),
+    targets: question.targets.map((target) => judge(rows, target, compared)),
   };
 }
 
-/** The CPU time of one request, in microseconds. */
-export function cpuMicrosPerRequest({ cpuSeconds, requests }: Pick<LoadReport, "cpuSeconds" | "requests">): number {
-  return (cpuSeconds * 1_000_000) / requests;
-}
-
 /**
- * @throws {@link BenchError} `ERR_BENCH_DEFINITION` when a name is no row.
+ * @throws {@link BenchError} `ERR_BENCH_DEFINITION` when a name is no row, or the row does not give the figure.
  */
-export function ratioOf(rows: readonly RowResult[], row: string, comparedTo: string): Ratio {
-  const [above, below] = [cpuOf(rows, row), cpuOf(rows, comparedTo)];
+export function ratioOf(rows: readonly RowResult[], row: string, comparedTo: string, figure: string): Ratio {
+  const [above, below] = [spreadIn(rows, row, figure), spreadIn(rows, comparedTo, figure)];
   const byRound = above.rounds.map((value, round) => value / (below.rounds[round] ?? Number.NaN));
   return {
     row,
     comparedTo,
+    figure,
     value: above.median / below.median,
     min: Math.min(...byRound),
     max: Math.max(...byRound),
@@ -97,12 +98,17 @@ export function ratioOf(rows: readonly RowResult[], row: string, comparedTo: str
 }
 
 /** A target is met at exactly its ratio; a ratio that is not a number meets none. */
-export function judge(rows: readonly RowResult[], target: Target): TargetResult {
-  const { value } = ratioOf(rows, target.row, target.comparedTo);
-  return { ...target, value, met: value <= target.atMost };
+function judge(rows: readonly RowResult[], target: Target, [first]: readonly Figure[]): TargetResult {
+  const { figure = first?.key ?? "" } = target;
+  const { value } = ratioOf(rows, target.row, target.comparedTo, figure);
+  return { ...target, figure, value, met: value <= target.atMost };
 }
 
-function cpuOf(rows: readonly RowResult[], name: string): Spread {
+function isComparable(rows: readonly RowResult[], subject: string, other: RowResult, figure: string): boolean {
+  return figure in other.figures && figure in (rows.find(({ name }) => name === subject)?.figures ?? {});
+}
+
+function spreadIn(rows: readonly RowResult[], name: string, figure: string): Spread {
   const row = rows.find((candidate) => candidate.name === name);
   if (row === undefined) {
     throw new BenchError(
@@ -110,5 +116,12 @@ function cpuOf(rows: readonly RowResult[], name: string): Spread {
       `no row is called "${name}"; there are ${rows.map((one) => one.name).join(", ")}`,
     );
   }
-  return row.cpuMicrosPerRequest;
+  const spread = row.figures[figure];
+  if (spread === undefined) {
+    throw new BenchError(
+      "ERR_BENCH_DEFINITION",
+      `"${name}" has no figure "${figure}"; it has ${Object.keys(row.figures).join(", ")}`,
+    );
+  }
+  return spread;
 }

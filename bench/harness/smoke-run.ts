@@ -5,9 +5,9 @@ import { startNode } from "../subjects/programs.ts";
 import { replyBytes } from "../subjects/reply.ts";
 import { BenchError } from "./errors.ts";
 import { main } from "./main.ts";
-import type { Question } from "./question.ts";
+import { type LoadQuestion, underLoad } from "./under-load.ts";
 
-const smoke: Question = {
+const smoke: LoadQuestion = {
   name: "smoke",
   sentence: "Does the harness work?",
   subject: "fastify",
@@ -22,9 +22,13 @@ const smoke: Question = {
   ],
 };
 
-const wrongLength: Question = { ...smoke, name: "wrong-length", load: { ...smoke.load, bodyBytes: replyBytes + 1 } };
+const wrongLength: LoadQuestion = {
+  ...smoke,
+  name: "wrong-length",
+  load: { ...smoke.load, bodyBytes: replyBytes + 1 },
+};
 
-const missingPeer: Question = {
+const missingPeer: LoadQuestion = {
   ...smoke,
   name: "missing-peer",
   prepare: () => Promise.reject(new BenchError("ERR_BENCH_PEER_MISSING", "this bench needs a peer: install it")),
@@ -32,7 +36,7 @@ const missingPeer: Question = {
 
 const [resultsDirectory = "", ...argv] = process.argv.slice(2);
 process.exitCode = await main(argv, {
-  questions: [smoke, wrongLength, missingPeer],
+  questions: [smoke, wrongLength, missingPeer].map(underLoad),
   resultsDirectory,
   root: join(import.meta.dirname, "../.."),
 });

@@ -7,14 +7,14 @@
 // Shape:   64 keep-alive connections in a closed loop, GET, a 79-byte JSON reply; proxy alone on one CPU, origin and load
 //          generator on the other. Read CPU per request: the load side may saturate before the fast proxies do.
 // Targets: at most 2.5 times nginx, at most half of @fastify/http-proxy.
-import type { Question } from "../harness/question.ts";
+import { underLoad } from "../harness/under-load.ts";
 import { haproxyProxy } from "../subjects/haproxy.ts";
 import { nginxOrigin, nginxProxy } from "../subjects/nginx.ts";
 import { findPeer } from "../subjects/peer-binary.ts";
 import { startNode } from "../subjects/programs.ts";
 import { replyBytes } from "../subjects/reply.ts";
 
-export const bareForwarding: Question = {
+export const bareForwarding = underLoad({
   name: "bare-forwarding",
   sentence: "What does the gateway spend to forward one small request, without authentication and limit?",
   subject: "plinth",
@@ -47,4 +47,4 @@ export const bareForwarding: Question = {
       { name: "plinth", role: "plinth", start: () => startNode(lab, "plinth-gateway.ts", env) },
     ];
   },
-};
+});

@@ -6,12 +6,12 @@
 //          file, and spans of 1 % of the requests exported to an OTLP collector on the other CPU.
 // Shape:   64 keep-alive connections in a closed loop, GET, a 79-byte JSON reply; server alone on one CPU.
 // Targets: at most 1.6 times bare fastify.
-import type { Question } from "../harness/question.ts";
+import { underLoad } from "../harness/under-load.ts";
 import { startPlinthHttp } from "../subjects/plinth-http-start.ts";
 import { startNode } from "../subjects/programs.ts";
 import { replyBytes } from "../subjects/reply.ts";
 
-export const httpService: Question = {
+export const httpService = underLoad({
   name: "http-service",
   sentence: "What does one request cost a service on Plinth's HTTP server with everything on?",
   subject: "plinth",
@@ -22,4 +22,4 @@ export const httpService: Question = {
     { name: "fastify", role: "peer", start: () => startNode(lab, "bare-fastify.ts") },
     { name: "plinth", role: "plinth", start: () => startPlinthHttp(lab) },
   ],
-};
+});
