@@ -31,6 +31,7 @@ export { currentContext, deriveContext, type RequestContext, runInContext } from
 export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/errors.ts";
 export { type ConfigDocument, parseConfig, readConfigFile } from "./config/file.ts";
 export { type Config, type ConfigData, type ConfigSources, type Environment, loadConfig } from "./config/load.ts";
+export type { ConfigSource } from "./config/source.ts";
 export { didYouMean, nearest } from "./config/nearest.ts";
 export { Secret, secretString } from "./config/secret.ts";
 export { defineSettings, type SettingsToken } from "./config/settings.ts";
