@@ -1,5 +1,5 @@
 import { type Clock, messageOf, type Secret } from "@plinth/kernel";
-import { errors as undiciErrors, Pool } from "undici";
+import { buildConnector, errors as undiciErrors, Pool } from "undici";
 import { abortable } from "../abortable.ts";
 import { closedError, RegistryError } from "../errors.ts";
 
@@ -11,19 +11,39 @@ export interface ConsulHttpOptions {
   /** Larger answers are given up unread, in bytes. */
   readonly maxResponseBytes: number;
   readonly clock: Clock;
+  /** Whether the process waits for requests in flight. Default true. */
+  readonly keepAlive?: boolean;
 }
 
 export interface ConsulRequest {
-  readonly method: "GET" | "PUT";
+  readonly method: "GET" | "PUT" | "DELETE";
   readonly path: string;
   readonly query?: Readonly<Record<string, string>>;
+  /** Bytes as they are, anything else as JSON. */
   readonly body?: unknown;
+  /** A 404 that has an index, as Consul's own have, is an answer. Default false: an error. */
+  readonly absentAllowed?: boolean;
+  readonly advice?: ConsulAdvice;
   /** From the call to the last byte of the answer, in milliseconds. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a message tells to try next. Default: the settings of the registry. */
+export interface ConsulAdvice {
+  readonly denied: string;
+  readonly tooLarge: string;
+  readonly unreachable: string;
+}
+
+const registryAdvice: ConsulAdvice = {
+  denied: "check consul.token and its policy",
+  tooLarge: "raise consul.maxResponseBytes if so many instances are meant",
+  unreachable: "is the agent running, and is consul.addr right?",
+};
+
 export interface ConsulAnswer {
+  readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly text: string;
 }
@@ -41,6 +61,7 @@ export class ConsulHttp {
       headersTimeout: 0, // the deadline below covers all of it
       bodyTimeout: 0,
       maxResponseSize: options.maxResponseBytes,
+      ...(options.keepAlive === false ? { connect: connectUnheld } : {}),
     });
   }
 
@@ -72,8 +93,10 @@ export class ConsulHttp {
     await this.#pool.destroy(closedError("the Consul client"));
   }
 
-  async #exchange({ method, path, query = {}, body }: ConsulRequest, signal: AbortSignal): Promise<ConsulAnswer> {
+  async #exchange(request: ConsulRequest, signal: AbortSignal): Promise<ConsulAnswer> {
+    const { method, path, query = {}, body } = request;
     const { token } = this.#options;
+    const isBytes = body instanceof Uint8Array;
     const response = await this.#pool.request({
       method,
       path,
@@ -81,15 +104,15 @@ export class ConsulHttp {
       signal,
       headers: {
         ...(token ? { "x-consul-token": token.reveal() } : {}),
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(body === undefined || isBytes ? {} : { "content-type": "application/json" }),
       },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: isBytes ? body : JSON.stringify(body) }),
     });
     const text = await response.body.text();
-    if (response.statusCode < 200 || response.statusCode > 299) {
-      throw this.#statusError(response.statusCode, text, method, path);
-    }
-    return { headers: response.headers, text };
+    const { statusCode: status, headers } = response;
+    const isAbsent = request.absentAllowed === true && status === 404 && headers["x-consul-index"] !== undefined;
+    if ((status < 200 || status > 299) && !isAbsent) throw this.#statusError(status, text, request);
+    return { status, headers, text };
   }
 
   #timeout({ method, path, timeoutMs }: ConsulRequest): RegistryError {
@@ -101,13 +124,13 @@ export class ConsulHttp {
     );
   }
 
-  #statusError(status: number, text: string, method: string, path: string): RegistryError {
+  #statusError(status: number, text: string, { method, path, advice }: ConsulRequest): RegistryError {
     const what = `${method} ${path} at ${this.#options.origin} was answered ${status}: ${text.trim().slice(0, 200)}`;
     if (status === 401 || status === 403) {
       return new RegistryError(
         "ERR_REGISTRY_DENIED",
         "permission_denied",
-        `${what}; check consul.token and its policy`,
+        `${what}; ${(advice ?? registryAdvice).denied}`,
       );
     }
     if (status === 404) return new RegistryError("ERR_REGISTRY_NOT_FOUND", "not_found", what);
@@ -115,25 +138,40 @@ export class ConsulHttp {
     return new RegistryError("ERR_REGISTRY_REJECTED", "invalid_argument", what);
   }
 
-  #toRegistryError(error: unknown, { method, path }: ConsulRequest): RegistryError {
+  #toRegistryError(error: unknown, { method, path, advice = registryAdvice }: ConsulRequest): RegistryError {
     if (error instanceof RegistryError) return error;
+    if (error instanceof undiciErrors.ClientDestroyedError) return closedError("the Consul client");
     const where = `${method} ${path} at ${this.#options.origin}`;
     if (error instanceof undiciErrors.ResponseExceededMaxSizeError) {
       return new RegistryError(
         "ERR_REGISTRY_RESPONSE_SIZE",
         "resource_exhausted",
-        `${where} was answered with more than ${this.#options.maxResponseBytes} bytes; raise consul.maxResponseBytes if so many instances are meant`,
+        `${where} was answered with more than ${this.#options.maxResponseBytes} bytes; ${advice.tooLarge}`,
         { cause: error },
       );
     }
     return new RegistryError(
       "ERR_REGISTRY_UNAVAILABLE",
       "unavailable",
-      `${where} failed: ${reasonOf(error)}; is the agent running, and is consul.addr right?`,
+      `${where} failed: ${reasonOf(error)}; ${advice.unreachable}`,
       { cause: error },
     );
   }
 }
+
+const connectHeld = buildConnector({ allowH2: false });
+
+/** A connection that does not keep the process alive, also when undici takes it for its next request. */
+const connectUnheld: typeof connectHeld = (options, callback) =>
+  connectHeld(options, (error, socket) => {
+    if (error) {
+      callback(error, null);
+      return;
+    }
+    socket.unref();
+    socket.ref = () => socket;
+    callback(null, socket);
+  });
 
 /** The agent is there and could not do it: a 429 or a 5xx. */
 export class AnsweredUnavailable extends RegistryError {

@@ -30,6 +30,8 @@ export type ScriptedAnswer =
       readonly status?: number;
       /** `X-Consul-Index`; left out when undefined. */
       readonly index?: number | string | undefined;
+      /** More headers. Default none. */
+      readonly headers?: Readonly<Record<string, string>>;
       /** Text as it is, anything else as JSON. Default empty. */
       readonly body?: unknown;
     };
@@ -122,9 +124,9 @@ export class ScriptedAgent implements AsyncDisposable {
       request.socket.destroy();
       return;
     }
-    const { status = 200, index, body = "" } = answer;
+    const { status = 200, index, headers = {}, body = "" } = answer;
     if (index !== undefined) response.setHeader("x-consul-index", index);
-    response.writeHead(status).end(typeof body === "string" ? body : JSON.stringify(body));
+    response.writeHead(status, headers).end(typeof body === "string" ? body : JSON.stringify(body));
   }
 }
 
