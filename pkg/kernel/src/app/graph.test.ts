@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { LifecycleError } from "./errors.ts";
 import { analyzeGraph, type Graph, requireWhole } from "./graph.ts";
 import { defineModule, type Module } from "./module.ts";
+import { type AnyNeed, current } from "./needs.ts";
 import { type Provider, provider } from "./provider.ts";
 import { type AnyToken, token } from "./token.ts";
 
@@ -11,10 +12,10 @@ const b = token("b").of<string>();
 const c = token("c").of<string>();
 const plugins = token("plugins").listOf<string>();
 
-type Need = Readonly<Record<string, AnyToken>>;
+type Need = Readonly<Record<string, AnyNeed>>;
 /** Providers of made-up graphs: their types are not the point here. */
 const make = (provides: AnyToken, needs: Need = {}, more: object = {}): Provider =>
-  provider<AnyToken, Need>({ provides, needs, create: () => provides.name, ...more });
+  provider<AnyToken, Need, boolean>({ provides, needs, create: () => provides.name, ...more });
 const active = (provides: AnyToken, needs: Need = {}): Provider => make(provides, needs, { start: () => {} });
 const ground = (provides: AnyToken, needs: Need = {}): Provider => make(provides, needs, { ground: true });
 const moduleOf = (...parts: (Provider | Module)[]): Module => defineModule("test", parts);
@@ -255,5 +256,155 @@ describe("the fault report of a graph", () => {
       () => planGraph([moduleOf(bare, structured)], []),
       /"a" \(module test, unknown place\).*\n.*"c" \(module test, unknown place\)/,
     );
+  });
+});
+
+describe("a private provider", () => {
+  const secret = (own: AnyToken = a, needs: Need = {}): Provider => make(own, needs, { private: true });
+  const dependenciesOf = (graph: Graph, id: string): (string | undefined)[] =>
+    graph.nodes.find((node) => node.id === id)?.dependencies.map((node) => `${node.id} of ${node.module}`) ?? [];
+
+  it("is seen by its own module, and by the modules in that one", () => {
+    const inner = defineModule("inner", [active(c, { a })]);
+    const graph = planGraph([defineModule("outer", [secret(), active(b, { a }), inner])], []);
+    assert.deepEqual(namesOf(graph), ["a", "b", "c"]);
+  });
+
+  it("is seen by nobody else, who is told where it is", () => {
+    const modules = [defineModule("one", [secret()]), defineModule("two", [active(b, { a })])];
+    assert.deepEqual(faultsOf(modules, []), [
+      'nothing provides "a", needed by "b" (module two, here:LINE); "a" (module one, here:LINE) is private to its module: make it public, or need something public of that module',
+    ]);
+    assert.deepEqual(faultsOf([defineModule("one", [secret()])], [a]), [
+      'nothing provides "a", needed by the app\'s `expose` list; "a" (module one, here:LINE) is private to its module: make it public, or need something public of that module',
+    ]);
+  });
+
+  it("is no duplicate of another module's, nor of a public one, and each module gets its own", () => {
+    const graph = planGraph(
+      [
+        defineModule("one", [secret(), active(b, { a })]),
+        defineModule("two", [secret(), active(c, { a })]),
+        defineModule("three", [make(a), active(token("d").of(), { a })]),
+      ],
+      [],
+    );
+    assert.deepEqual(dependenciesOf(graph, "b"), ["a of one"]);
+    assert.deepEqual(dependenciesOf(graph, "c"), ["a#2 of two"]);
+    assert.deepEqual(dependenciesOf(graph, "d"), ["a#3 of three"]);
+  });
+
+  it("of the nearest module around is taken", () => {
+    const inner = defineModule("inner", [secret(), active(b, { a })]);
+    const graph = planGraph([defineModule("outer", [secret(), active(c, { a }), inner])], []);
+    assert.deepEqual(
+      dependenciesOf(graph, "b"),
+      ["a of inner"].map((text) => text.replace("a ", "a#2 ")),
+    );
+    assert.deepEqual(dependenciesOf(graph, "c"), ["a of outer"]);
+  });
+
+  it("that stands twice in one module is refused", () => {
+    assert.deepEqual(faultsOf([defineModule("one", [secret(), secret(), active(b, { a })])], []), [
+      '"a" is provided 2 times: "a" (module one, here:LINE) and "a" (module one, here:LINE); keep one',
+    ]);
+  });
+
+  it("adds to a list for its own module only", () => {
+    const modules = [
+      defineModule("one", [make(plugins, {}, { private: true }), active(b, { plugins })]),
+      defineModule("two", [make(plugins), active(c, { plugins })]),
+    ];
+    const graph = planGraph(modules, []);
+    assert.deepEqual(dependenciesOf(graph, "b"), ["plugins of one", "plugins#2 of two"]);
+    assert.deepEqual(dependenciesOf(graph, "c"), ["plugins#2 of two"]);
+  });
+
+  it("can be overridden, and stays private", () => {
+    const modules = [defineModule("one", [secret(), active(b, { a })]), defineModule("two", [active(c, { a })])];
+    assert.equal(faultsOf(modules, [], [make(a)]).length, 1);
+    const graph = planGraph(modules.slice(0, 1), [], [make(a)]);
+    assert.deepEqual(dependenciesOf(graph, "b"), ["a of overrides"]);
+  });
+
+  it("shared by two modules is seen where either sees it", () => {
+    const shared = defineModule("shared", [active(b, { a })]);
+    const graph = planGraph([defineModule("one", [shared]), defineModule("two", [secret(), shared])], []);
+    assert.deepEqual(dependenciesOf(graph, "b"), ["a of two"]);
+  });
+});
+
+describe("what lives for one request", () => {
+  const perRequest = token("per.request").perRequest<string>();
+
+  it("is built by no start, and its needs are up when something needs it", () => {
+    const modules = [moduleOf(make(perRequest, { a }), make(a), active(b, { later: current(perRequest) }))];
+    const graph = planGraph(modules, []);
+    assert.deepEqual(namesOf(graph), ["a", "b"]);
+    assert.deepEqual(
+      graph.requestNodes.map(({ id }) => id),
+      ["per.request"],
+    );
+    assert.deepEqual(
+      graph.nodes[1]?.dependencies.map(({ id }) => id),
+      ["a"],
+    );
+  });
+
+  it("keeps nothing up that only it needs, when nothing needs it", () => {
+    const graph = planGraph([moduleOf(make(perRequest, { a }), make(a), active(b))], []);
+    assert.deepEqual([namesOf(graph), graph.requestNodes], [["b"], []]);
+  });
+
+  it("is refused as a need of what lives longer, with the way out", () => {
+    const leaks: Provider = make(b, { perRequest });
+    assert.deepEqual(faultsOf([moduleOf(make(perRequest), leaks)], []), [
+      '"b" (module test, here:LINE) lives as long as the app and needs "per.request", which lives for one request; need current(token) instead',
+    ]);
+  });
+
+  it("is refused with hooks of the app's life", () => {
+    assert.deepEqual(faultsOf([moduleOf(make(perRequest, {}, { start: () => {} }))], []), [
+      '"per.request" (module test, here:LINE) lives for one request, and has no other hooks than create and stop',
+    ]);
+  });
+
+  it("has cycles of its own found", () => {
+    const other = token("other").perRequest<string>();
+    const [fault = ""] = faultsOf([moduleOf(make(perRequest, { other }), make(other, { perRequest }))], []);
+    assert.match(fault, /^cycle: "per\.request" .*\n\s+needs "other" .*\n\s+needs "per\.request"/);
+  });
+
+  it("may need what asks for it later: that is no cycle", () => {
+    const graph = planGraph([moduleOf(make(perRequest, { a }), active(a, { later: current(perRequest) }))], []);
+    assert.deepEqual(namesOf(graph), ["a"]);
+  });
+
+  it("is reported as missing to what asks for it later", () => {
+    assert.deepEqual(faultsOf([moduleOf(active(a, { later: current(perRequest) }))], []), [
+      'nothing provides "per.request", needed by "a" (module test, here:LINE); add the module that provides it',
+    ]);
+  });
+});
+
+describe("all faults", () => {
+  it("stand in one report: three missing, a cycle, a duplicate, a scope leak, an unknown override", () => {
+    const [d, e, f] = ["d", "e", "f"].map((name) => token(name).of<string>());
+    assert.ok(d && e && f);
+    const perRequest = token("per.request").perRequest<string>();
+    const faults = faultsOf(
+      [
+        moduleOf(make(a, { b }), make(b, { c }), make(c, { a })),
+        moduleOf(make(perRequest), make(plugins, { d, e, f }), make(plugins, { perRequest }), make(token("g").of())),
+      ],
+      [],
+      [make(token("nothing").of())],
+    );
+    const count = (text: string): number => faults.filter((fault) => fault.includes(text)).length;
+    assert.equal(count("nothing provides"), 3);
+    assert.equal(count("cycle: "), 1);
+    assert.equal(count("lives as long as the app"), 1);
+    assert.equal(count("replaces nothing"), 1);
+    assert.equal(faults.length, 6);
   });
 });

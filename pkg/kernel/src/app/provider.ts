@@ -20,6 +20,8 @@ export interface HookLimits {
   readonly stopMs?: number;
 }
 
+/** What `create` returns. With a name of its own, so that the compiler's message names the token. */
+export type Made<P> = ElementOf<P> | Promise<ElementOf<P>>;
 type Hook<P> = (value: ElementOf<P>, context: HookContext) => void | Promise<void>;
 /** A hook of the app's life: what lives for one request has none. */
 type AppHook<P> =
@@ -39,7 +41,7 @@ export interface ProviderDefinition<P extends AnyToken, N extends Needs, Private
   readonly provides: P;
   /** Up (created and started) before `create` runs, still up until `stop` has returned. */
   readonly needs?: N & LivesLongEnough<P, N>;
-  readonly create: (needs: Resolved<N>, context: HookContext) => ElementOf<P> | Promise<ElementOf<P>>;
+  readonly create: (needs: Resolved<N>, context: HookContext) => Made<P>;
   /** Makes it work: connect, warm, listen. */
   readonly start?: AppHook<P>;
   /** After everything has started and the app is ready: tell the world, for instance register. */

@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { describe, it } from "node:test";
+import { describe, it, type TestContext } from "node:test";
 import { z } from "zod";
 import { coreModule, errorReporters, healthChecks, logger } from "../core-module.ts";
 import { defineSettings } from "../config/settings.ts";
@@ -11,7 +11,9 @@ import type { Logger } from "../logger/logger.ts";
 import { testApp } from "../testing/test-app.ts";
 import { type App, createApp } from "./app.ts";
 import { defineModule } from "./module.ts";
+import { current, live, type LiveSettings, optional } from "./needs.ts";
 import { provider } from "./provider.ts";
+import { requestInput, scopeValue } from "./request-scope.ts";
 import { token } from "./token.ts";
 import { clock } from "./tokens.ts";
 
@@ -113,6 +115,68 @@ describe("the types of a provider", () => {
   });
 });
 
+describe("the types of needs", () => {
+  const user = token("user").perRequest<{ readonly id: string }>();
+
+  it("are inferred for what is optional, live, and current", () => {
+    provider({
+      provides: greeting,
+      needs: { cache: optional(cache), limits: live(settings), user: current(user) },
+      create({ cache, limits, user }) {
+        same<typeof cache, Map<string, string> | undefined>();
+        same<typeof limits, LiveSettings<{ max: number }>>();
+        same<typeof user, () => Promise<{ readonly id: string }>>();
+        limits.subscribe((next, previous) => void (next.max - previous.max));
+        // @ts-expect-error -- it may be absent
+        cache.get("x");
+        return String(limits.current.max);
+      },
+    });
+  });
+
+  it("are values, within a request, for what lives as long as the request", () => {
+    const session = token("session").perRequest<string>();
+    provider({
+      provides: session,
+      needs: { user, store },
+      create({ user, store }) {
+        same<typeof user, { readonly id: string }>();
+        same<typeof store, Store>();
+        return user.id;
+      },
+      stop: (own) => void own.length,
+    });
+    // @ts-expect-error -- one that makes something else
+    provider({ provides: session, create: () => 5 });
+  });
+
+  it("refuse what is gone before its user is", () => {
+    provider({
+      provides: greeting,
+      // @ts-expect-error -- a greeting lives longer than a user
+      needs: { user },
+      create: () => "x",
+    });
+    // @ts-expect-error -- only what lives as long as the app may be optional
+    optional(user);
+    // @ts-expect-error -- only what lives for one request has a current one
+    current(store);
+    // @ts-expect-error -- only settings are live
+    live(store);
+  });
+
+  it("refuse hooks of the app's life where the request's is shorter", () => {
+    const made = { provides: user, create: () => ({ id: "x" }) } as const;
+    provider({ ...made, stop: (own) => void own.id, limits: { createMs: 5 } });
+    // @ts-expect-error -- it starts with no app
+    provider({ ...made, start: () => {} });
+    // @ts-expect-error -- it joins nothing
+    provider({ ...made, join: () => {} });
+    // @ts-expect-error -- it is no ground
+    provider({ ...made, ground: true });
+  });
+});
+
 describe("the types of an app", () => {
   it("take modules that provide all that they need, in any order and nesting", () => {
     createApp({ name: "types", modules: [coreModule, storeModule, greetingModule] });
@@ -157,6 +221,45 @@ describe("the types of an app", () => {
     assert.throws(() => app.get(healthChecks), { code: "ERR_APP_TOKEN" });
   });
 
+  it("see private providers in their own module only", () => {
+    const hidden = provider({ provides: store, private: true, create: () => ({ size: 1, close: () => {} }) });
+    const inner = defineModule("inner", [provideGreeting]);
+    createApp({ name: "types", modules: [coreModule, defineModule("one", [hidden, inner])] });
+    // @ts-expect-error -- nobody provides "store" to the second module
+    createApp({ name: "types", modules: [coreModule, defineModule("one", [hidden]), greetingModule] });
+    const app = createApp({ name: "types", modules: [defineModule("one", [hidden])] });
+    // @ts-expect-error -- and get is no way in
+    assert.throws(() => app.get(store), { code: "ERR_APP_TOKEN" });
+  });
+
+  it("count what is optional as no need, and what is current as one", () => {
+    const user = token("user").perRequest<string>();
+    const easy = provider({ provides: greeting, needs: { store: optional(store) }, create: () => "x" });
+    createApp({ name: "types", modules: [defineModule("easy", [easy])] });
+    const later = provider({ provides: greeting, needs: { user: current(user) }, create: () => "x" });
+    // @ts-expect-error -- nobody provides "user"
+    createApp({ name: "types", modules: [defineModule("later", [later])] });
+    createApp({ name: "types", modules: [defineModule("later", [later, requestInput(user)])] });
+  });
+
+  it("give by a scope what lives for a request, and nothing else", async () => {
+    const user = token("user").perRequest<string>();
+    const other = token("other").perRequest<string>();
+    const module = defineModule("users", [provider({ provides: user, create: () => "me" }), provideStore]);
+    await using app = await testApp({ name: "types", modules: [module], expose: [user] });
+    await using scope = app.openScope({ values: [scopeValue(user, "you")] });
+    const text = await scope.get(user);
+    same<typeof text, string>();
+    // @ts-expect-error -- no module provides "other"
+    await assert.rejects(scope.get(other), { code: "ERR_APP_TOKEN" });
+    // @ts-expect-error -- that lives as long as the app
+    await assert.rejects(scope.get(store), { code: "ERR_APP_TOKEN" });
+    // @ts-expect-error -- and get gives what lives as long as the app
+    assert.throws(() => app.get(user), { code: "ERR_APP_TOKEN" });
+    // @ts-expect-error -- a user is text
+    scopeValue(user, 5);
+  });
+
   it("let any app stand for an app, whatever it provides", () => {
     const apps: readonly App<never>[] = [
       createApp({ name: "types", modules: [storeModule] }),
@@ -167,33 +270,63 @@ describe("the types of an app", () => {
 });
 
 describe("the message of the compiler", () => {
+  const head = `import { coreModule, createApp, defineModule, provider, token } from ${JSON.stringify(resolve(import.meta.dirname, "../index.ts"))};`;
+
   it("names each token that no module provides", async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), "plinth-types-"));
-    t.after(() => rmSync(folder, { recursive: true }));
-    const root = resolve(import.meta.dirname, "../../../..");
-    const program = `
-      import { coreModule, createApp, defineModule, provider, token } from ${JSON.stringify(resolve(import.meta.dirname, "../index.ts"))};
+    const output = await refused(
+      t,
+      `${head}
       const pool = token("billing.pool").of<object>();
       const mailer = token("billing.mailer").of<object>();
       const invoices = token("invoices").of<object>();
       const part = provider({ provides: invoices, needs: { pool, mailer }, create: ({ pool }) => pool });
-      createApp({ name: "billing", modules: [coreModule, defineModule("billing", [part])] });
-    `;
-    writeFileSync(join(folder, "main.mts"), program);
-    const config = {
-      extends: join(root, "tsconfig.json"),
-      compilerOptions: { typeRoots: [join(root, "node_modules/@types")] },
-      include: [],
-      files: ["main.mts"],
-    };
-    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
-    const { code, output } = await run(join(root, "node_modules/.bin/tsc"), ["-p", folder]);
-    assert.notEqual(code, 0);
+      createApp({ name: "billing", modules: [coreModule, defineModule("billing", [part])] });`,
+    );
     assert.match(output, /no module provides the token/);
     assert.match(output, /"billing\.mailer" \| "billing\.pool"|"billing\.pool" \| "billing\.mailer"/);
-    assert.equal(output.match(/error TS/g)?.length, 1, output);
+  });
+
+  it("names the token of what is gone before its user is, and the way out", async (t) => {
+    const output = await refused(
+      t,
+      `${head}
+      const customer = token("billing.customer").perRequest<object>();
+      const invoices = token("invoices").of<object>();
+      export const part = provider({ provides: invoices, needs: { customer }, create: ({ customer }) => customer });`,
+    );
+    assert.match(output, /lives for one request, its user for longer; ask for current\(token\) instead/);
+    assert.match(output, /"billing\.customer"/);
+  });
+
+  it("names the token whose create makes something else", async (t) => {
+    const output = await refused(
+      t,
+      `${head}
+      const limit = token("billing.limit").of<number>();
+      export const part = provider({ provides: limit, create: () => "ten" });`,
+    );
+    assert.match(output, /Type 'string' is not assignable to type 'Made<Token<number, "billing.limit">>'/);
   });
 });
+
+/** What the compiler says of a program that must have one error. */
+async function refused(t: TestContext, program: string): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "plinth-types-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const root = resolve(import.meta.dirname, "../../../..");
+  writeFileSync(join(folder, "main.mts"), program);
+  const config = {
+    extends: join(root, "tsconfig.json"),
+    compilerOptions: { typeRoots: [join(root, "node_modules/@types")], noUnusedLocals: false },
+    include: [],
+    files: ["main.mts"],
+  };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+  const { code, output } = await run(join(root, "node_modules/.bin/tsc"), ["-p", folder]);
+  assert.notEqual(code, 0);
+  assert.equal(output.match(/error TS/g)?.length, 1, output);
+  return output;
+}
 
 function run(file: string, args: readonly string[]): Promise<{ readonly code: unknown; readonly output: string }> {
   const { promise, resolve } = Promise.withResolvers<{ readonly code: unknown; readonly output: string }>();
