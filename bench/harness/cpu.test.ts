@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { describe, it } from "node:test";
-import { cpuSecondsOf, listProcesses, parseStat, treeOf } from "./cpu.ts";
+import { cpuSecondsOf, listProcesses, parseStat, preciseCpuMsOf, treeOf } from "./cpu.ts";
 
 const statLine = (name: string) =>
   `4594 (${name}) S 4591 4591 3268 0 -1 4194304 99 0 0 0 250 75 9 9 20 0 1 0 78004 3133440 358 18446744073709551615 1 1\n`;
@@ -52,5 +52,22 @@ describe("cpuSecondsOf", () => {
     const child = spawn(process.execPath, ["--version"], { stdio: "ignore" });
     await once(child, "exit");
     assert.throws(() => cpuSecondsOf([child.pid!]), { message: `process ${child.pid!} ended while it was measured` });
+  });
+});
+
+describe("preciseCpuMsOf", () => {
+  it("agrees with what the process knows of itself", () => {
+    const before = process.cpuUsage();
+    const precise = preciseCpuMsOf(process.pid);
+    const until = before.user + 60_000;
+    while (process.cpuUsage().user < until) Math.sqrt(until);
+    const { user, system } = process.cpuUsage(before);
+    const ratio = (preciseCpuMsOf(process.pid) - precise) / ((user + system) / 1e3);
+    assert.ok(ratio > 0.8 && ratio < 1.25, `${ratio}`);
+  });
+  it("throws when the process has ended", async () => {
+    const child = spawn(process.execPath, ["--version"], { stdio: "ignore" });
+    await once(child, "exit");
+    assert.throws(() => preciseCpuMsOf(child.pid!), { code: "ENOENT" });
   });
 });

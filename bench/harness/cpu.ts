@@ -63,6 +63,20 @@ export function cpuSecondsOf(pids: readonly number[]): number {
   }, 0);
 }
 
+/**
+ * CPU milliseconds that one process has used since it began, of its threads that are still there: to the nanosecond, where
+ * {@link cpuSecondsOf} counts hundredths of a second. For a process that has just started.
+ *
+ * @throws Error when the process is gone, or the kernel keeps no such account.
+ */
+export function preciseCpuMsOf(pid: number): number {
+  const threads = `/proc/${pid}/task`;
+  return readdirSync(threads).reduce((sum, thread) => {
+    const [nanoseconds = ""] = readFileSync(`${threads}/${thread}/schedstat`, "utf8").split(" ");
+    return sum + Number(nanoseconds) / 1e6;
+  }, 0);
+}
+
 function readStat(pid: number): ProcessStat | undefined {
   try {
     return parseStat(readFileSync(`/proc/${pid}/stat`, "utf8"));

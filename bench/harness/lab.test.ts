@@ -36,6 +36,25 @@ describe("Lab", () => {
     await running.stop();
   });
 
+  it("waits for the first 200 where a path is given", async (t) => {
+    const lab = await openLab(t);
+    const [port = 0] = await findFreePorts(1);
+    // Up from the first moment, ready at the third question.
+    const script = `let left = 2; require('node:http').createServer(({ url }, reply) =>
+      reply.writeHead(url !== '/ready' ? 404 : left-- > 0 ? 503 : 200).end()).listen(${port}, '127.0.0.1')`;
+    const running = await lab.server({ ...program(script), port, readyPath: "/ready" });
+    assert.equal((await fetch(`http://127.0.0.1:${port}/ready`)).status, 200);
+    await running.stop();
+  });
+
+  it("runs a program under test to its end on the server's CPU", async (t) => {
+    const lab = await openLab(t);
+    const { server } = await chooseCpus();
+    const script =
+      "console.log(/Cpus_allowed_list:\\s*(\\S+)/.exec(require('node:fs').readFileSync('/proc/self/status', 'utf8'))[1])";
+    assert.equal(await lab.runAlone(program(script)), `${server}\n`);
+  });
+
   it("tells what a server said that ended before it was ready", async (t) => {
     const lab = await openLab(t);
     await assert.rejects(lab.server(program("console.error('no licence'); process.exit(3)")), {

@@ -12,6 +12,8 @@ const closeLimitMs = 2_000;
 export interface ServerLaunch extends Launch {
   /** The port it was told to listen on. Without one, it prints a line `READY <port>` when it listens. */
   readonly port?: number;
+  /** Path that it answers 200 when it is ready, asked every millisecond. Without one, it is up when it listens. */
+  readonly readyPath?: string;
 }
 
 /** A server that listens on 127.0.0.1. */
@@ -31,7 +33,7 @@ export class Lab {
     this.#cpus = cpus;
   }
 
-  /** Starts the server under test, alone on its CPU. Resolves when it listens. */
+  /** Starts the server under test, alone on its CPU. Resolves when it is up. */
   async server(launch: ServerLaunch): Promise<Running> {
     return this.#listen(this.#cpus.server, launch);
   }
@@ -43,10 +45,12 @@ export class Lab {
 
   /** Runs a program of the load side to its end. Resolves with what it printed. */
   async run(launch: Launch): Promise<string> {
-    const child = this.#start(this.#cpus.load, launch);
-    const output = await child.output();
-    this.#processes.delete(child);
-    return output;
+    return this.#finish(this.#cpus.load, launch);
+  }
+
+  /** Runs a program under test to its end, alone on the server's CPU. Resolves with what it printed. */
+  async runAlone(launch: Launch): Promise<string> {
+    return this.#finish(this.#cpus.server, launch);
   }
 
   /** A fresh directory for configuration and logs, removed by {@link close}. */
@@ -64,6 +68,13 @@ export class Lab {
     await Promise.all(this.#directories.splice(0).map((path) => rm(path, { recursive: true, force: true })));
   }
 
+  async #finish(cpu: number, launch: Launch): Promise<string> {
+    const child = this.#start(cpu, launch);
+    const output = await child.output();
+    this.#processes.delete(child);
+    return output;
+  }
+
   #start(cpu: number, launch: Launch): PinnedProcess {
     if (this.#closed) throw new BenchError("ERR_BENCH_PROCESS", `${launch.name} was not started: the bench is ending`);
     const child = new PinnedProcess(cpu, launch);
@@ -71,12 +82,12 @@ export class Lab {
     return child;
   }
 
-  async #listen(cpu: number, { port, ...launch }: ServerLaunch): Promise<Running> {
+  async #listen(cpu: number, { port, readyPath, ...launch }: ServerLaunch): Promise<Running> {
     const child = this.#start(cpu, launch);
     const stop = async (): Promise<void> => {
       await child.stop();
       this.#processes.delete(child);
     };
-    return { port: await child.listening(port), pid: child.pid, stop };
+    return { port: await child.listening(port, readyPath), pid: child.pid, stop };
   }
 }

@@ -74,6 +74,11 @@ export async function chooseCpus(): Promise<CpuPair> {
   return { server, load };
 }
 
+/** Moves this process, with all its threads, to one CPU: what it does must not fall on what it measures. */
+export async function pinThisProcess(cpu: number): Promise<void> {
+  await run("taskset", ["--all-tasks", "--cpu-list", "--pid", String(cpu), String(process.pid)]);
+}
+
 /** Numbers of a kernel CPU list, as in `0-3,8`. */
 export function parseCpuList(list: string): readonly number[] {
   return list

@@ -3,7 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { effortOf, parseArguments, usage, type Command } from "./arguments.ts";
 import { BenchError } from "./errors.ts";
 import { Lab } from "./lab.ts";
-import { chooseCpus, describeMachine } from "./machine.ts";
+import { chooseCpus, describeMachine, pinThisProcess } from "./machine.ts";
 import { measure, type Sample } from "./measure.ts";
 import { nearestNames } from "./nearest.ts";
 import type { Question } from "./question.ts";
@@ -60,7 +60,9 @@ async function answer(
 ): Promise<number> {
   const effort = effortOf(question, asked);
   const machine = await describeMachine(root);
-  const lab = new Lab(await chooseCpus());
+  const cpus = await chooseCpus();
+  await pinThisProcess(cpus.load);
+  const lab = new Lab(cpus);
   const forget = closeOnSignal(lab);
   const samples: Sample[] = [];
   let result: BenchResult;

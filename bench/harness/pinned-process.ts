@@ -1,13 +1,15 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as elapse } from "node:timers/promises";
 import { BenchError } from "./errors.ts";
+import { answers200, canConnect } from "./probe.ts";
 
 const readyLimitMs = 20_000;
 const stopLimitMs = 10_000;
-const pollMs = 20;
+const connectPollMs = 20;
+// Where the moment itself is measured.
+const answerPollMs = 1;
 // 128 and the number of SIGTERM: how a program tells that the signal ended it when it ends by itself.
 const terminatedCode = 143;
 const stderrTailLength = 4_000;
@@ -65,19 +67,19 @@ export class PinnedProcess {
   }
 
   /**
-   * Waits until the program listens: on `port`, or else until it prints a line `READY <port>`.
+   * Waits until the program is up: it answers 200 on `readyPath`, or else listens on `port`, or else prints a line `READY <port>`.
    *
    * @returns The port.
    * @throws {@link BenchError} `ERR_BENCH_PROCESS` when it ends first, or is not ready in 20 s; it is killed then.
    */
-  async listening(port?: number): Promise<number> {
+  async listening(port?: number, readyPath?: string): Promise<number> {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
       this.#child.kill("SIGKILL");
     }, readyLimitMs);
     try {
-      const found = await (port === undefined ? this.#readyLine() : this.#accepts(port));
+      const found = await (port === undefined ? this.#readyLine() : this.#isUp(port, readyPath));
       if (found !== undefined) return found;
     } finally {
       clearTimeout(timer);
@@ -138,10 +140,10 @@ export class PinnedProcess {
     return Promise.race([promise, this.#ended.then(() => undefined)]);
   }
 
-  async #accepts(port: number): Promise<number | undefined> {
+  async #isUp(port: number, readyPath: string | undefined): Promise<number | undefined> {
     while (this.#end === undefined) {
-      if (await canConnect(port)) return port;
-      await elapse(pollMs);
+      if (await (readyPath === undefined ? canConnect(port) : answers200(port, readyPath))) return port;
+      await elapse(readyPath === undefined ? connectPollMs : answerPollMs);
     }
     return undefined;
   }
@@ -160,14 +162,4 @@ export class PinnedProcess {
       { cause },
     );
   }
-}
-
-async function canConnect(port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect({ host: "127.0.0.1", port });
-  socket.once("connect", () => resolve(true));
-  socket.once("error", () => resolve(false));
-  const connected = await promise;
-  socket.destroy();
-  return connected;
 }

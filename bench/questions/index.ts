@@ -1,6 +1,7 @@
 import type { Question } from "../harness/question.ts";
 import { bareForwarding } from "./bare-forwarding.ts";
+import { coldStart } from "./cold-start.ts";
 import { httpService } from "./http-service.ts";
 
 /** Every question, in the order `--list` names them. */
-export const questions: readonly Question[] = [bareForwarding, httpService];
+export const questions: readonly Question[] = [bareForwarding, httpService, coldStart];
