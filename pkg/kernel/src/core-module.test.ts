@@ -12,6 +12,7 @@ import { coreModule, errorBus, errorReporters, health, healthChecks, logger, met
 import { runInContext } from "./context.ts";
 import { AppError } from "./errors/app-error.ts";
 import type { ErrorReport } from "./errors/error-bus.ts";
+import type { Logger } from "./logger/logger.ts";
 import { FakeClock } from "./testing/fake-clock.ts";
 import { MemoryLog } from "./testing/memory-log.ts";
 import { testApp } from "./testing/test-app.ts";
@@ -267,7 +268,7 @@ describe("coreModule", () => {
       provides: logger,
       create: () => {
         const write = (message: string): void => void quiet.push(message);
-        const log = {
+        const log: Logger = {
           trace: write,
           debug: write,
           info: write,
@@ -275,8 +276,12 @@ describe("coreModule", () => {
           error: write,
           fatal: write,
           isEnabled: () => true,
+          child: () => log,
+          named: () => log,
+          flush: async () => {},
+          flushSync: () => {},
         };
-        return { ...log, child: () => assert.fail("not used"), flush: async () => {}, flushSync: () => {} };
+        return log;
       },
     });
     const app = await testApp({ name: "notes", modules: [coreModule], overrides: [own] });

@@ -7,8 +7,10 @@ import { defineSettings } from "./config/settings.ts";
 import { AppError } from "./errors/app-error.ts";
 import { createErrorBus, type ErrorBus, type ErrorReport, type ErrorReporter } from "./errors/error-bus.ts";
 import { createHealth, type Health, type HealthCheck } from "./health/health.ts";
+import { loggerNamePattern, logThresholds } from "./logger/level-table.ts";
 import { type Logger, logLevels } from "./logger/logger.ts";
 import { createLogger } from "./logger/pino.ts";
+import { redactPattern } from "./logger/redaction.ts";
 import type { Metrics } from "./metrics/metrics.ts";
 import { createMetrics } from "./metrics/prometheus.ts";
 import { collectProcessMetrics } from "./metrics/process-metrics.ts";
@@ -35,6 +37,18 @@ export const logSettings = defineSettings(
       .enum(["auto", "json", "pretty"])
       .default("auto")
       .meta({ description: "`auto` is `pretty` in a terminal, else `json`." }),
+    levels: z.record(z.string().regex(loggerNamePattern), z.enum(logThresholds)).default({}).meta({
+      description:
+        'Level by name of the logger, such as `{"database": "debug", "http.access": "off"}`; it holds for the names below it too, the longest wins.',
+    }),
+    redact: z.array(z.string().regex(redactPattern)).default([]).meta({
+      description:
+        "Paths of values that are never written, such as `user.email` or `payment.*.number`; `*` is any one name.",
+    }),
+    redactNames: z.array(z.string().min(1)).default([]).meta({
+      description:
+        "Fields that are never written, at any depth and in any case, beside `password`, `token` and the like.",
+    }),
   }),
 );
 
@@ -55,17 +69,7 @@ const provideLogger = provider({
   needs: { info: appInfo, settings: logSettings },
   ground: true,
   create: ({ info, settings }) =>
-    createLogger({
-      fields: { service: info.name },
-      level: settings.level,
-      format:
-        settings.format === "auto"
-          ? process.stdout.isTTY && !info.logDestination
-            ? "pretty"
-            : "json"
-          : settings.format,
-      ...(info.logDestination ? { destination: info.logDestination } : {}),
-    }),
+    createLogger({ ...settings, fields: { service: info.name }, destination: info.logDestination }),
   stop: (log) => log.flush(),
 });
 

@@ -58,7 +58,17 @@ export {
   type HealthCheck,
   type ReadinessReport,
 } from "./health/health.ts";
-export { type LogFields, type Logger, type LogLevel, logLevels } from "./logger/logger.ts";
+export { createEarlyLogger, type EarlyLogger, type EarlyLoggerOptions } from "./logger/early-logger.ts";
+export type { RedactionOptions } from "./logger/field-rules.ts";
+export {
+  type LogFields,
+  type Logger,
+  type LogLevel,
+  type LogLevels,
+  logLevels,
+  type LogThreshold,
+  type RootLogger,
+} from "./logger/logger.ts";
 export { createLogger, type LogDestination, type LoggerOptions } from "./logger/pino.ts";
 export { serializeError } from "./logger/serialize-error.ts";
 export {

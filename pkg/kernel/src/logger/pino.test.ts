@@ -324,7 +324,7 @@ function tests(): void {
         lines.map(({ message }) => message),
         ["a", "b", "c"],
       );
-      assert.deepEqual(lines[0]?.error, { type: "object", message: "x" });
+      assert.deepEqual(lines[0]?.error, { type: "Error", message: "x" });
       assert.equal(lines[2]?.fields, "[unreadable]");
     });
 

@@ -1,10 +1,14 @@
 import { type DestinationStream, pino } from "pino";
 import { currentContext } from "../context.ts";
 import { messageOf } from "../errors/app-error.ts";
-import type { LogFields, Logger, LogLevel } from "./logger.ts";
-import { safeFields } from "./safe-fields.ts";
-import { cut } from "./serialize-error.ts";
+import { FieldRules, type RedactionOptions } from "./field-rules.ts";
+import { LevelTable, requireLoggerName, severities } from "./level-table.ts";
+import { BoundFields, lineFields } from "./line-fields.ts";
+import type { LogFields, Logger, LogLevel, LogLevels, RootLogger } from "./logger.ts";
+import { prettified } from "./pretty.ts";
 import { standardOutput } from "./standard-output.ts";
+import { toText } from "./text.ts";
+import { isFields, toTyped } from "./untyped.ts";
 
 /** Where lines go. */
 export interface LogDestination {
@@ -13,32 +17,60 @@ export interface LogDestination {
   flushSync?(): void;
 }
 
-export interface LoggerOptions {
+export interface LoggerOptions extends LogLevels, RedactionOptions {
   /** Fields of every line, for instance `service`. */
   readonly fields?: LogFields;
-  /** Lines below it are not written. Default `info`. */
-  readonly level?: LogLevel;
-  /** `json`: one object a line. `pretty`: for people. Default `json`. */
-  readonly format?: "json" | "pretty";
+  /** `json`: one object a line. `pretty`: for people. `auto`: `pretty` when standard output is a terminal and no other destination is given. Default `json`. */
+  readonly format?: "auto" | "json" | "pretty";
   /** Default: standard output. */
-  readonly destination?: LogDestination;
+  readonly destination?: LogDestination | undefined;
 }
 
-/** A logger on pino. Standard output is written in the background; `flush` before leaving. */
-export async function createLogger(options: LoggerOptions = {}): Promise<Logger> {
-  const { fields = {}, level = "info", format = "json", destination: plain = standardOutput() } = options;
-  const destination = format === "pretty" ? await prettified(plain) : plain;
-  const root = pino(
-    {
-      level,
-      base: safeFields(fields),
-      messageKey: "message",
-      timestamp: isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-    },
-    destination as DestinationStream,
-  );
-  return new PinoLogger(root, destination);
+/**
+ * A logger on pino. Standard output is written in the background; `flush` before leaving.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when a level, a logger's name or a pattern of `redact` is none.
+ */
+export async function createLogger(options: LoggerOptions = {}): Promise<RootLogger> {
+  return openLogger(options);
+}
+
+/** The same at once, for a process that is about to exit. */
+export function openLogger({ fields = {}, format = "json", destination, ...options }: LoggerOptions): PinoLogger {
+  const rules = new FieldRules(options);
+  const levels = new LevelTable(options);
+  const plain = destination ?? standardOutput();
+  const isPretty = format === "pretty" || (format === "auto" && !destination && process.stdout.isTTY);
+  const stream = isPretty ? prettified(plain) : plain;
+  return new PinoLogger({ pino: pinoOn(stream), stream, levels, rules }, new BoundFields().with(fields, rules));
+}
+
+/** A line on its way through pino. */
+interface Line {
+  /** As JSON text. */
+  readonly fields: string;
+  /** Of a line that is written late; default now. */
+  readonly atMs?: number;
+}
+
+/** A line that was kept until there was a logger. */
+export interface KeptLine {
+  readonly level: LogLevel;
+  readonly atMs: number;
+  readonly message: string;
+  /** As they stand in a line: plain, cut, with what names the request. */
+  readonly fields: LogFields;
+}
+
+const starts: ReadonlyMap<number, string> = new Map(
+  Object.entries(severities).map(([level, severity]) => [severity, `{"level":"${level}"`]),
+);
+
+/** pino with levels and fields that are ours: both are worked out before a line comes to it, which halves the cost of the line. */
+function pinoOn(stream: LogDestination): pino.Logger {
+  const own = pino({ level: "trace", base: null, timestamp: isoTime }, stream as DestinationStream);
+  const asJson = ({ fields, atMs }: Line, message: string, severity: number, time: string): string =>
+    `${starts.get(severity)}${atMs === undefined ? time : timeField(atMs)}${fields},"message":${JSON.stringify(message)}}\n`;
+  return Object.assign(own, { [pino.symbols.asJsonSym]: asJson });
 }
 
 let stampedMs = 0;
@@ -49,46 +81,36 @@ function isoTime(): string {
   const nowMs = Date.now();
   if (nowMs !== stampedMs) {
     stampedMs = nowMs;
-    stamp = `,"time":"${new Date(nowMs).toISOString()}"`;
+    stamp = timeField(nowMs);
   }
   return stamp;
 }
 
-/** Loaded only where it is wanted: in a terminal. */
-async function prettified(destination: LogDestination): Promise<LogDestination> {
-  const { prettyFactory } = await import("pino-pretty");
-  const toText = prettyFactory({
-    ignore: "pid,hostname,service",
-    messageFormat: "{if service}{service}: {end}{message}",
-    singleLine: true,
-    messageKey: "message",
-    translateTime: "HH:MM:ss.l",
-    errorLikeObjectKeys: ["error"],
-  });
-  return {
-    write: (line) => destination.write(toText(line)),
-    flush: (done) => (destination.flush ? destination.flush(done) : done()),
-    flushSync: () => destination.flushSync?.(),
-  };
+function timeField(atMs: number): string {
+  return `,"time":"${new Date(atMs).toISOString()}"`;
 }
 
-/** Adds what names the request being served, if any; a field of the caller's of the same name is kept. */
-function withRequest(fields: Record<string, unknown>): Record<string, unknown> {
-  const context = currentContext();
-  if (context === undefined) return fields;
-  fields.trace_id ??= context.span?.traceId;
-  fields.span_id ??= context.span?.spanId;
-  fields.request_id ??= context.requestId;
-  return fields;
+/** What all loggers of one root share. */
+interface Shared {
+  readonly pino: pino.Logger;
+  readonly stream: LogDestination;
+  readonly levels: LevelTable;
+  readonly rules: FieldRules;
 }
 
-class PinoLogger implements Logger {
-  readonly #pino: pino.Logger;
-  readonly #destination: LogDestination;
+const noFields: LogFields = Object.freeze({});
 
-  constructor(root: pino.Logger, destination: LogDestination) {
-    this.#pino = root;
-    this.#destination = destination;
+export class PinoLogger implements RootLogger {
+  readonly #shared: Shared;
+  readonly #bound: BoundFields;
+  readonly #name: string;
+  #levelsVersion = 0;
+  #threshold = 0;
+
+  constructor(shared: Shared, bound: BoundFields, name = "") {
+    this.#shared = shared;
+    this.#bound = bound;
+    this.#name = name;
   }
 
   trace(message: string, fields?: LogFields): void {
@@ -111,31 +133,62 @@ class PinoLogger implements Logger {
   }
 
   isEnabled(level: LogLevel): boolean {
-    return this.#pino.isLevelEnabled(level);
+    const { levels } = this.#shared;
+    if (this.#levelsVersion !== levels.version) {
+      this.#levelsVersion = levels.version;
+      this.#threshold = levels.thresholdOf(this.#name);
+    }
+    return severities[level] >= this.#threshold;
+  }
+
+  setLevels(levels: LogLevels): void {
+    this.#shared.levels.set(levels);
   }
 
   child(fields: LogFields): Logger {
-    return new PinoLogger(this.#pino.child(safeFields(fields)), this.#destination);
+    return new PinoLogger(this.#shared, this.#bound.with(fields, this.#shared.rules), this.#name);
+  }
+
+  named(name: string): Logger {
+    requireLoggerName("name", name);
+    const full = this.#name === "" ? name : `${this.#name}.${name}`;
+    return new PinoLogger(this.#shared, this.#bound.withName(full), full);
   }
 
   flush(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    if (this.#destination.flush) this.#destination.flush((error) => (error ? reject(error) : resolve()));
+    const { stream } = this.#shared;
+    if (stream.flush) stream.flush((error) => (error ? reject(error) : resolve()));
     else resolve();
     return promise;
   }
 
-  #write(level: LogLevel, message: string, fields: LogFields = {}): void {
-    if (!this.#pino.isLevelEnabled(level)) return;
+  flushSync(): void {
+    this.#shared.stream.flushSync?.();
+  }
+
+  /** Writes a line that was kept, with its own time, unless its level is off. */
+  writeKept({ level, atMs, message, fields }: KeptLine): void {
+    if (!this.isEnabled(level)) return;
+    this.#hand(level, { fields: this.#bound.withPlain(fields, this.#shared.rules).json, atMs }, message);
+  }
+
+  #write(level: LogLevel, message: string, fields: LogFields = noFields): void {
+    if (!this.isEnabled(level)) return;
+    if (typeof message !== "string" || !isFields(fields)) {
+      const typed = toTyped(message, fields);
+      return this.#write(level, typed.message, typed.fields);
+    }
+    const line = { fields: lineFields(this.#bound, fields, this.#shared.rules, currentContext()) };
+    this.#hand(level, line, toText(message));
+  }
+
+  #hand(level: LogLevel, line: Line, message: string): void {
     try {
-      this.#pino[level](withRequest(safeFields(fields)), cut(message));
+      this.#shared.pino[level](line, message);
     } catch (error) {
       // Only a destination can throw here. A line is not worth the work that it tells of.
       process.stderr.write(`a log line was not written: ${messageOf(error)}: ${message}\n`);
     }
-  }
-
-  flushSync(): void {
-    this.#destination.flushSync?.();
   }
 }

@@ -1,9 +1,11 @@
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
+import { toText } from "./text.ts";
 
 const maxDepth = 6;
 /** Over the whole tree of causes and aggregates: each level could hold many. */
 const maxErrors = 30;
-const maxTextLength = 16_384;
+const maxAggregated = 20;
+const maxKeys = 10;
 
 interface Walk {
   left: number;
@@ -12,43 +14,63 @@ interface Walk {
 
 /**
  * Anything thrown as plain data: type, message, stack, code, metadata, the chain of causes, the errors of an aggregate.
- * Cycles, endless chains and huge texts are cut; never throws, whatever traps and getters the value has.
+ * Other fields of it are left out: they may hold what users wrote. Cycles, endless chains and huge texts are cut; never
+ * throws, whatever traps and getters the value has.
  */
 export function serializeError(thrown: unknown): unknown {
   return serialize(thrown, { left: maxErrors, path: new Set() });
 }
 
 function serialize(thrown: unknown, walk: Walk): unknown {
-  const shown = { type: typeof thrown, message: cut(messageOf(thrown)) };
-  try {
-    if (!isError(thrown)) return shown;
-    if (walk.path.has(thrown)) return { type: "Error", message: "[circular]" };
-    if (walk.left-- <= 0 || walk.path.size >= maxDepth) return { type: "Error", message: "[more errors left out]" };
-    walk.path.add(thrown);
-    const result = describe(thrown, walk);
-    walk.path.delete(thrown);
-    return result;
-  } catch {
-    return shown; // a getter or trap of it throws: what could be read stands
-  }
-}
-
-function describe(error: Error & { code?: unknown; errors?: unknown }, walk: Walk): object {
-  return {
-    type: cut(messageOf(error.name)),
-    message: cut(messageOf(error)),
-    ...(error.code === undefined ? {} : { code: cut(messageOf(error.code)) }),
-    ...(AppError.is(error) ? { status: error.status } : {}),
-    ...(AppError.is(error) && Object.keys(error.metadata).length > 0 ? { metadata: { ...error.metadata } } : {}),
-    ...(typeof error.stack === "string" ? { stack: cut(error.stack) } : {}),
-    ...(error.cause === undefined ? {} : { cause: serialize(error.cause, walk) }),
-    ...(Array.isArray(error.errors)
-      ? { errors: error.errors.slice(0, 20).map((inner) => serialize(inner, walk)) }
-      : {}),
+  if (!isError(thrown)) return { type: typeof thrown, message: toText(describe(thrown)) };
+  if (walk.path.has(thrown)) return { type: "Error", message: "[circular]" };
+  if (walk.left-- <= 0 || walk.path.size >= maxDepth) return leftOut("more errors");
+  walk.path.add(thrown);
+  const [name, stack, code, cause, errors] = ["name", "stack", "code", "cause", "errors"].map((key) =>
+    peek((): unknown => Reflect.get(thrown, key)),
+  );
+  const result = {
+    type: toText(messageOf(name ?? "Error")),
+    message: toText(messageOf(thrown)),
+    ...(code === undefined ? {} : { code: toText(messageOf(code)) }),
+    ...(AppError.is(thrown) ? peek(() => appErrorFields(thrown)) : {}),
+    ...(typeof stack === "string" ? { stack: toText(stack) } : {}),
+    ...(cause === undefined ? {} : { cause: serialize(cause, walk) }),
+    ...(Array.isArray(errors) ? { errors: peek(() => serializeAll(errors, walk)) } : {}),
   };
+  walk.path.delete(thrown);
+  return result;
 }
 
-/** Text for a log line: one that is too long is cut, and says how long it was. */
-export function cut(text: string): string {
-  return text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}… (${text.length} characters)`;
+function appErrorFields({ status, metadata }: AppError): object {
+  const texts = Object.entries(metadata).map(([key, value]) => [key, toText(messageOf(value))] as const);
+  return texts.length > 0 ? { status, metadata: Object.fromEntries<string>(texts) } : { status };
+}
+
+function serializeAll(errors: readonly unknown[], walk: Walk): unknown[] {
+  const shown = errors.slice(0, maxAggregated).map((inner) => serialize(inner, walk));
+  const left = errors.length - shown.length;
+  return left > 0 ? [...shown, leftOut(`${left} more errors`)] : shown;
+}
+
+function leftOut(what: string): object {
+  return { type: "Error", message: `[${what} left out]` };
+}
+
+/** What was thrown and is no error: of an object only the keys, for its values may be secret. */
+function describe(thrown: unknown): string {
+  if (typeof thrown !== "object" || thrown === null) return messageOf(thrown);
+  const keys = peek(() => ("message" in thrown ? undefined : Object.keys(thrown)));
+  if (keys === undefined) return messageOf(thrown);
+  const names = keys.slice(0, maxKeys).join(", ");
+  return `an object that is no error, with ${keys.length} keys: ${names}${keys.length > maxKeys ? ", …" : ""}`;
+}
+
+/** What `look` finds; undefined when a getter or a trap throws. */
+function peek<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }
