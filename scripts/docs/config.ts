@@ -3,7 +3,7 @@ import { globSync } from "node:fs";
 import { join, posix } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { SettingsToken } from "@plinth/kernel";
-import { leavesOf, variableName } from "../../pkg/kernel/src/config/environment.ts";
+import { leavesOf } from "../../pkg/kernel/src/config/leaves.ts";
 import { type Source, standsAt } from "./sources.ts";
 import { code, toTable } from "./tables.ts";
 
@@ -46,16 +46,13 @@ function toText({ name, owner, settings }: Section): string {
 export function settingRows({ section, schema }: SettingsToken): string[][] {
   const libraryOptions = { unrepresentable: "any" };
   const root = schema["~standard"].jsonSchema?.input({ target: "draft-2020-12", libraryOptions });
-  return leavesOf(root, [section]).map(({ path, secret }) => {
-    const keys = path.slice(1);
-    const node = keys.reduce((at, key) => fieldsOf(fieldsOf(at.properties)[key]), fieldsOf(root));
-    const variable = code(variableName("PLINTH_", path));
+  return leavesOf(root, section).map(({ path, variable, schema: node, isSecret }) => {
     const preset =
       node.default === undefined
         ? ""
         : code(typeof node.default === "string" ? node.default : JSON.stringify(node.default));
-    const type = `${secret ? "secret " : ""}${typeOf(node)}`;
-    return [code(keys.join(".")), variable, type, rangeOf(node), preset, textOf(node.description)];
+    const type = `${isSecret ? "secret " : ""}${typeOf(node)}`;
+    return [code(path.slice(1).join(".")), code(variable), type, rangeOf(node), preset, textOf(node.description)];
   });
 }
 

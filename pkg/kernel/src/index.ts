@@ -29,12 +29,14 @@ export { type Clock, type Scheduled, sleep, systemClock } from "./clock.ts";
 export { currentContext, deriveContext, type RequestContext, runInContext } from "./context.ts";
 
 export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/errors.ts";
+export { type ConfigEntry, renderExplanation } from "./config/explain.ts";
 export { type ConfigDocument, parseConfig, readConfigFile } from "./config/file.ts";
 export { type Config, type ConfigData, type ConfigSources, type Environment, loadConfig } from "./config/load.ts";
-export type { ConfigSource } from "./config/source.ts";
 export { didYouMean, nearest } from "./config/nearest.ts";
 export { Secret, secretString } from "./config/secret.ts";
-export { defineSettings, type SettingsToken } from "./config/settings.ts";
+export { defineSettings, type SettingsOptions, type SettingsToken } from "./config/settings.ts";
+export type { ConfigSource } from "./config/source.ts";
+export { type ConfigStore, createConfigStore, type ReloadResult } from "./config/store.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";
 
 export { AppError, type AppErrorOptions, messageOf, type WrappedErrorCode } from "./errors/app-error.ts";

@@ -1,14 +1,29 @@
 import { AppError } from "../errors/app-error.ts";
+import { printable } from "./printable.ts";
 
-export type ConfigErrorCode = "ERR_CONFIG_FILE" | "ERR_CONFIG_INVALID";
+export type ConfigErrorCode =
+  | "ERR_CONFIG_CLOSED"
+  | "ERR_CONFIG_FILE"
+  | "ERR_CONFIG_FIXED"
+  | "ERR_CONFIG_INVALID"
+  | "ERR_CONFIG_SOURCE";
 
-/** The config cannot be used. The message holds every fault, one a line. */
+/** Lines of the message; {@link ConfigError.faults} has all. */
+const maxLines = 100;
+
+/** The config cannot be used. The message holds every fault, one a line, whatever characters stand in it. */
 export class ConfigError extends AppError<ConfigErrorCode> {
   override readonly name = "ConfigError";
   readonly faults: readonly ConfigFault[];
 
-  constructor(code: ConfigErrorCode, faults: readonly ConfigFault[], cause?: unknown) {
-    const lines = faults.map((fault) => `  ${fault.key}: ${fault.problem} (${fault.source})`);
+  constructor(code: ConfigErrorCode, given: readonly ConfigFault[], cause?: unknown) {
+    const faults = given.map(({ key, problem, source }) => ({
+      key: printable(key, 200),
+      problem: printable(problem, 1_000),
+      source: printable(source, 1_000),
+    }));
+    const lines = faults.slice(0, maxLines).map(({ key, problem, source }) => `  ${key}: ${problem} (${source})`);
+    if (faults.length > maxLines) lines.push(`  and ${faults.length - maxLines} more`);
     super(
       code,
       "failed_precondition",
@@ -24,6 +39,6 @@ export interface ConfigFault {
   readonly key: string;
   /** What was expected and what was given; secrets are masked. */
   readonly problem: string;
-  /** Where the value came from: `config.yaml:12`, `PLINTH_HTTP_PORT`, `default`, `code`. */
+  /** Where the value came from: `config.yaml:12`, `PLINTH_HTTP_PORT`, `--http.port`, `consul:config/notes:3`, `default`, `code`, `override`. */
   readonly source: string;
 }

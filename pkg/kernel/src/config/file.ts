@@ -1,7 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
 import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from "yaml";
 import { messageOf } from "../errors/app-error.ts";
+import { forbiddenKeys, isRecord, maxDepth } from "./data.ts";
 import { ConfigError, type ConfigFault } from "./errors.ts";
+import { type FileState, readTextFile, UnreadableFile } from "./read-text.ts";
 
 /** A parsed document: plain data without prototypes, and for each dotted path the place it stands at. */
 export interface ConfigDocument {
@@ -11,34 +12,41 @@ export interface ConfigDocument {
 }
 
 const maxFileBytes = 1024 * 1024;
-const maxDepth = 64;
 /** What comes after the first faults of syntax mostly follows from them. */
 const maxFaults = 20;
-const forbiddenKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+/** Every value is kept by its path, so that neither may be without end. */
+const maxPathLength = 1_024;
+const maxValues = 100_000;
 
 /**
  * Reads a YAML or JSON file (JSON is YAML).
+ *
+ * @param files - Takes what tells later whether the file has changed, also when it cannot be read.
  * @throws {@link ConfigError} `ERR_CONFIG_FILE` when it is absent, unreadable, larger than 1 MiB, not UTF-8, or no mapping of plain data.
  */
-export function readConfigFile(path: string): ConfigDocument {
-  let text: string;
+export function readConfigFile(path: string, files?: Map<string, FileState>): ConfigDocument {
   try {
-    const file = statSync(path);
-    if (!file.isFile()) throw new Error("it is no regular file");
-    if (file.size > maxFileBytes) throw new Error(`it has ${file.size} bytes, at most ${maxFileBytes} are read`);
-    text = new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
+    const { text, state } = readTextFile(path, maxFileBytes);
+    files?.set(path, state);
+    return parseConfig(text, path);
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    if (error instanceof UnreadableFile) files?.set(path, error.state);
     throw new ConfigError(
       "ERR_CONFIG_FILE",
       [{ key: path, problem: `cannot be read: ${messageOf(error)}`, source: "config file" }],
       error,
     );
   }
-  return parseConfig(text, path);
 }
 
-/** @throws {@link ConfigError} `ERR_CONFIG_FILE` with every syntax fault, each with its line. */
-export function parseConfig(text: string, fileName: string): ConfigDocument {
+/**
+ * Reads a YAML or JSON text.
+ *
+ * @param name - Names the text in places and faults: a file, a key of a store.
+ * @throws {@link ConfigError} `ERR_CONFIG_FILE` with every fault, each with its line.
+ */
+export function parseConfig(text: string, name: string): ConfigDocument {
   const lines = new LineCounter();
   const document = parseDocument(text.replace(/^\uFEFF/, ""), {
     lineCounter: lines,
@@ -47,45 +55,74 @@ export function parseConfig(text: string, fileName: string): ConfigDocument {
     merge: false,
   });
   const faults: ConfigFault[] = [...document.errors, ...document.warnings].slice(0, maxFaults).map((error) => ({
-    key: fileName,
+    key: name,
     problem: toProblem(error),
-    source: `${fileName}:${lines.linePos(error.pos[0]).line}`,
+    source: `${name}:${lines.linePos(error.pos[0]).line}`,
   }));
   if (faults.length > 0) throw new ConfigError("ERR_CONFIG_FILE", faults);
 
-  const places = new Map<string, string>();
-  const placeOf = (node: Node | null): string => `${fileName}:${lines.linePos(node?.range?.[0] ?? 0).line}`;
-  const refuse = (path: string, problem: string, node: Node | null): undefined => {
-    faults.push({ key: path || fileName, problem, source: placeOf(node) });
-  };
-  const toPlain = (node: Node | null, path: string, depth: number): unknown => {
+  const walk = new Walk(name, lines, faults);
+  // a text without a value is an empty document
+  const data: unknown =
+    walk.toPlain(document.contents, "", 0) ?? (faults.length === 0 ? { __proto__: null } : undefined);
+  if (!isRecord(data)) walk.refuse("", "the file must hold a mapping of sections", document.contents);
+  if (faults.length > 0 || !isRecord(data)) throw new ConfigError("ERR_CONFIG_FILE", faults);
+  return { data, places: walk.places };
+}
+
+/** From the parser's nodes to plain data, with what is refused on the way. */
+class Walk {
+  readonly places = new Map<string, string>();
+  readonly #name: string;
+  readonly #lines: LineCounter;
+  readonly #faults: ConfigFault[];
+  #values = 0;
+
+  constructor(name: string, lines: LineCounter, faults: ConfigFault[]) {
+    this.#name = name;
+    this.#lines = lines;
+    this.#faults = faults;
+  }
+
+  refuse(path: string, problem: string, node: Node | null): undefined {
+    this.#faults.push({ key: path || this.#name, problem, source: this.#placeOf(node) });
+  }
+
+  toPlain(node: Node | null, path: string, depth: number): unknown {
     if (node === null) return null;
-    places.set(path, placeOf(node));
-    if (depth > maxDepth) return refuse(path, `nested deeper than ${maxDepth} levels`, node);
-    if (isScalar(node)) return isPlain(node.value) ? node.value : refuse(path, "this type has no plain value", node);
-    if (isSeq(node)) return node.items.map((item, index) => toPlain(nodeOf(item), `${path}.${index}`, depth + 1));
-    if (!isMap(node)) return refuse(path, "aliases and anchors are not followed; write the value out", node);
+    this.#values++;
+    if (this.#values > maxValues) {
+      return this.#values === maxValues + 1 ? this.refuse("", `more than ${maxValues} values`, node) : undefined;
+    }
+    this.places.set(path, this.#placeOf(node));
+    if (depth > maxDepth) return this.refuse(path, `nested deeper than ${maxDepth} levels`, node);
+    if (isScalar(node)) {
+      return isPlain(node.value) ? node.value : this.refuse(path, "this type has no plain value", node);
+    }
+    if (isSeq(node)) return node.items.map((item, index) => this.toPlain(nodeOf(item), `${path}.${index}`, depth + 1));
+    if (!isMap(node)) return this.refuse(path, "aliases and anchors are not followed; write the value out", node);
     const result: Record<string, unknown> = { __proto__: null };
     for (const pair of node.items) {
       const key = nodeOf(pair.key);
       const name = isScalar(key) ? String(key.value) : undefined;
       const full = path === "" ? `${name}` : `${path}.${name}`;
-      if (name === undefined) refuse(path, "a key must be plain text", key);
-      else if (forbiddenKeys.has(name)) refuse(full, "this key is never allowed", key);
-      else if (name in result) refuse(full, `this key stands twice, first at ${places.get(full)}`, key);
+      if (name === undefined) this.refuse(path, "a key must be plain text", key);
+      else if (full.length > maxPathLength) {
+        this.refuse(full, `a key with all above it has at most ${maxPathLength} characters`, key);
+      } else if (forbiddenKeys.has(name)) this.refuse(full, "this key is never allowed", key);
+      else if (name in result) this.refuse(full, `this key stands twice, first at ${this.places.get(full)}`, key);
       else {
-        result[name] = toPlain(nodeOf(pair.value), full, depth + 1);
+        result[name] = this.toPlain(nodeOf(pair.value), full, depth + 1);
         // a value may begin below its key
-        places.set(full, placeOf(key));
+        this.places.set(full, this.#placeOf(key));
       }
     }
     return result;
-  };
-  // a file without a value is an empty one
-  const data: unknown = toPlain(document.contents, "", 0) ?? (faults.length === 0 ? { __proto__: null } : undefined);
-  if (!isRecord(data)) refuse("", "the file must hold a mapping of sections", document.contents);
-  if (faults.length > 0 || !isRecord(data)) throw new ConfigError("ERR_CONFIG_FILE", faults);
-  return { data, places };
+  }
+
+  #placeOf(node: Node | null): string {
+    return `${this.#name}:${this.#lines.linePos(node?.range?.[0] ?? 0).line}`;
+  }
 }
 
 /** The parser's words, but where they speak of its insides. */
@@ -100,8 +137,4 @@ function nodeOf(value: unknown): Node | null {
 
 function isPlain(value: unknown): boolean {
   return value === null || ["string", "number", "boolean"].includes(typeof value);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

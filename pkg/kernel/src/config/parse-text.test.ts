@@ -1,30 +1,18 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { z } from "zod";
-import { leavesOf, parseVariable, variableName } from "./environment.ts";
+import { type Leaf, leavesOf } from "./leaves.ts";
+import { parseText } from "./parse-text.ts";
 import { secretString } from "./secret.ts";
 
-describe("variableName", () => {
-  const cases: readonly (readonly [readonly string[], string])[] = [
-    [["http", "port"], "PLINTH_HTTP_PORT"],
-    [["http", "announceDelayMs"], "PLINTH_HTTP_ANNOUNCE_DELAY_MS"],
-    [["db", "pool", "max"], "PLINTH_DB_POOL_MAX"],
-    [["http2", "maxStreams"], "PLINTH_HTTP2_MAX_STREAMS"],
-    [["my-part", "a.b"], "PLINTH_MY_PART_A_B"],
-  ];
-  for (const [path, name] of cases) {
-    it(`is ${name} for ${path.join(" / ")}`, () => assert.equal(variableName("PLINTH_", path), name));
-  }
-});
-
 /** The leaf of a section with one field `value`. */
-function leafOf(field: z.ZodType): ReturnType<typeof leavesOf>[number] {
-  const [leaf] = leavesOf(z.toJSONSchema(z.strictObject({ value: field }), { io: "input" }), ["s"]);
+function leafOf(field: z.ZodType): Leaf {
+  const [leaf] = leavesOf(z.toJSONSchema(z.strictObject({ value: field }), { io: "input" }), "s");
   assert.ok(leaf);
   return leaf;
 }
 
-describe("parseVariable", () => {
+describe("parseText", () => {
   const good: readonly (readonly [string, z.ZodType, string, unknown])[] = [
     ["text", z.string(), " as it is ", " as it is "],
     ["text that looks like a number", z.string(), "007", "007"],
@@ -45,13 +33,14 @@ describe("parseVariable", () => {
     ["a boolean or text, given as a boolean", z.union([z.boolean(), z.string()]), "false", false],
     ["a boolean or text, given as text", z.union([z.boolean(), z.string()]), "10.0.0.0/8", "10.0.0.0/8"],
     ["a list of texts", z.array(z.string()), "a, b,,c", ["a", "b", "c"]],
+    ["an optional list of numbers", z.array(z.number()).nullable(), "1,2", [1, 2]],
     ["a list of one text", z.array(z.string()), "a", ["a"]],
     ["a list of numbers", z.array(z.number()), "1,2", [1, 2]],
     ["a list in JSON", z.array(z.string()), '["a,b", "c"]', ["a,b", "c"]],
     ["an object in JSON", z.record(z.string(), z.number()), '{"a": 1}', { a: 1 }],
   ];
   for (const [name, schema, text, value] of good) {
-    it(`reads ${name}`, () => assert.deepEqual(parseVariable(leafOf(schema), text, "V"), { value }));
+    it(`reads ${name}`, () => assert.deepEqual(parseText(leafOf(schema), text), { value }));
   }
 
   const bad: readonly (readonly [z.ZodType, string, string])[] = [
@@ -68,7 +57,7 @@ describe("parseVariable", () => {
   ];
   for (const [schema, text, problem] of bad) {
     it(`refuses "${text}": ${problem}`, () => {
-      assert.deepEqual(parseVariable(leafOf(schema), text, "V"), { fault: { key: "s.value", problem, source: "V" } });
+      assert.deepEqual(parseText(leafOf(schema), text), { problem });
     });
   }
 
@@ -79,26 +68,50 @@ describe("parseVariable", () => {
   ];
   for (const [name, schema] of secrets) {
     it(`does not repeat a wrong value of ${name}`, () => {
-      const parsed = parseVariable(leafOf(schema), '{"hunter2', "V");
-      assert.ok("fault" in parsed);
-      assert.match(parsed.fault.problem, /got \*\*\*$/);
+      const parsed = parseText(leafOf(schema), '{"hunter2');
+      assert.ok("problem" in parsed);
+      assert.match(parsed.problem, /got \*\*\*$/);
     });
   }
 
-  it("makes nothing of __proto__ in JSON", () => {
-    const parsed = parseVariable(
-      leafOf(z.record(z.string(), z.unknown())),
-      '{"__proto__": {"admin": true}, "a": 1}',
-      "V",
-    );
-    assert.ok("value" in parsed);
-    assert.deepEqual(Object.getOwnPropertyNames(parsed.value), ["a"]);
-    assert.equal(Reflect.get(parsed.value as object, "admin"), undefined);
-    assert.equal(Reflect.get({}, "admin"), undefined);
+  const wrongKeys: readonly (readonly [string, string, string])[] = [
+    ["__proto__", '{"__proto__": {"admin": true}, "a": 1}', 'the key "__proto__" is never allowed'],
+    ["an escaped __proto__", String.raw`{"a": {"\u005f_proto__": 1}}`, 'the key "__proto__" is never allowed'],
+    ["constructor", '{"constructor": {"prototype": 1}}', 'the key "constructor" is never allowed'],
+    ["a key that stands twice", '{"a": 1, "b": {"a": 2}, "a": 3}', 'the key "a" stands twice'],
+    ["one in a list", '[{"a": 1, "a": 2}]', 'the key "a" stands twice'],
+  ];
+  for (const [name, text, problem] of wrongKeys) {
+    it(`refuses ${name} in JSON`, () => {
+      const schema = text.startsWith("[") ? z.array(z.unknown()) : z.record(z.string(), z.unknown());
+      assert.deepEqual(parseText(leafOf(schema), text), { problem });
+      assert.equal(Reflect.get({}, "admin"), undefined);
+    });
+  }
+
+  it("takes JSON whose texts look like keys", () => {
+    const text = String.raw`{"a": "x: {", "b": ["a", "a", "\"a\":"], "c": {"a": 1}, "d": {"a": 2}}`;
+    assert.deepEqual(parseText(leafOf(z.record(z.string(), z.unknown())), text), { value: JSON.parse(text) });
+  });
+
+  it("names no key of a secret that it refuses", () => {
+    const parsed = parseText(leafOf(z.record(z.string(), secretString("k"))), '{"hunter2": "a", "hunter2": "b"}');
+    assert.ok("problem" in parsed);
+    assert.doesNotMatch(parsed.problem, /hunter2/);
+  });
+
+  it("refuses what was no UTF-8 when the system gave it", () => {
+    const text = Buffer.from([0x61, 0xff]).toString();
+    assert.deepEqual(parseText(leafOf(z.string()), text), { problem: 'expected UTF-8, got "a\uFFFD"' });
+  });
+
+  it("refuses JSON that is nested without end", () => {
+    const parsed = parseText(leafOf(z.array(z.unknown())), "[".repeat(1_000_000));
+    assert.ok("problem" in parsed && parsed.problem.length < 200);
   });
 
   it("cuts a huge wrong value short", () => {
-    const parsed = parseVariable(leafOf(z.number()), "x".repeat(100_000), "V");
-    assert.ok("fault" in parsed && parsed.fault.problem.length < 200);
+    const parsed = parseText(leafOf(z.number()), "x".repeat(100_000));
+    assert.ok("problem" in parsed && parsed.problem.length < 200);
   });
 });
