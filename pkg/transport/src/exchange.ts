@@ -1,11 +1,24 @@
-import { AppError, type Clock, type RequestContext, type Scheduled, type Span } from "@plinth/kernel";
+import {
+  AppError,
+  type Clock,
+  type RequestContext,
+  type RequestScope,
+  type RequestScopes,
+  runInContext,
+  type Scheduled,
+  scopeValue,
+  type Span,
+} from "@plinth/kernel";
 import { TransportError } from "./errors.ts";
+import { incoming, type Incoming } from "./incoming.ts";
 
 export interface ExchangeOptions {
   readonly requestId: string;
   readonly span: Span;
   readonly clock: Clock;
   readonly budget: Budget;
+  /** Absent: nothing lives for one request only. */
+  readonly scopes: RequestScopes | undefined;
 }
 
 /** The time that a request may take. */
@@ -17,7 +30,8 @@ export interface Budget {
 }
 
 /** One request being served, HTTP or RPC: what its handler, log lines, spans and statements share. */
-export abstract class Exchange implements RequestContext {
+export abstract class Exchange implements RequestContext, Incoming {
+  abstract readonly protocol: Incoming["protocol"];
   readonly requestId: string;
   readonly span: Span;
   readonly startedAtMs: number;
@@ -28,14 +42,17 @@ export abstract class Exchange implements RequestContext {
   /** What went wrong, for span and access log. */
   error: AppError | undefined;
   readonly #timer: Scheduled;
+  readonly #scopes: RequestScopes | undefined;
+  #scope: RequestScope | undefined;
   #controller: AbortController | undefined;
   #stopped: AppError | undefined;
   #isOver = false;
 
-  constructor({ requestId, span, clock, budget }: ExchangeOptions) {
+  constructor({ requestId, span, clock, budget, scopes }: ExchangeOptions) {
     this.requestId = requestId;
     this.span = span;
     this.budget = budget;
+    this.#scopes = scopes;
     this.startedAtMs = clock.monotonicMs();
     this.deadlineAtMs = this.startedAtMs + budget.ms;
     this.#timer = clock.schedule(budget.ms, () => this.expire(), { keepAlive: false });
@@ -49,6 +66,14 @@ export abstract class Exchange implements RequestContext {
     }
     return this.#controller.signal;
   }
+
+  /** What lives for this request only. Opened when first asked for: most requests never do. */
+  get scope(): RequestScope | undefined {
+    if (this.#isOver) return this.#scope;
+    return (this.#scope ??= this.#scopes?.open(scopeOptionsOf(this)));
+  }
+
+  abstract header(name: string): string | undefined;
 
   /** True when {@link end} has been called. */
   get isOver(): boolean {
@@ -67,10 +92,16 @@ export abstract class Exchange implements RequestContext {
     this.#controller?.abort(reason);
   }
 
-  /** The exchange is over: nothing fires any more. */
-  end(): void {
+  /**
+   * The exchange is over: nothing fires any more, and what lived for it is stopped.
+   * @param onFailure - Told when some of that could not be stopped.
+   */
+  end(onFailure: (error: unknown) => void): void {
+    if (this.#isOver) return;
     this.#isOver = true;
     this.#timer.cancel();
+    const scope = this.#scope;
+    if (scope) runInContext(this, () => scope.close()).catch(onFailure);
   }
 
   /** The deadline has passed. */
@@ -87,6 +118,16 @@ export abstract class Exchange implements RequestContext {
 
   /** Answers in place of the handler, which has been told to stop. */
   protected abstract expired(error: AppError): void;
+}
+
+/** The signal is read, and so made, only when something asks for it. */
+function scopeOptionsOf(exchange: Exchange) {
+  return {
+    values: [scopeValue(incoming, exchange)],
+    get signal() {
+      return exchange.signal;
+    },
+  };
 }
 
 /** Why a caller's leaving stops the handler. */

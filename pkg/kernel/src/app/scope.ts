@@ -16,7 +16,9 @@ export interface Plan {
   readonly scoped: readonly { readonly name: string; readonly plan: Plan }[];
 }
 
-export interface KernelScopeOptions extends ScopeOptions {
+export interface KernelScopeOptions {
+  /** Left as it is: a server's may make its signal only when it is asked for. */
+  readonly request: ScopeOptions;
   /** Tells the scopes of one app from those of another. */
   readonly owner: object;
   readonly clock: Clock;
@@ -50,7 +52,7 @@ export class KernelScope implements RequestScope {
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController();
-      const { signal } = this.#options;
+      const { signal } = this.#options.request;
       if (this.#closing) this.#controller.abort(closedError("the request is over"));
       else if (signal?.aborted) this.#onGone();
       else signal?.addEventListener("abort", this.#onGone, { once: true });
@@ -60,7 +62,7 @@ export class KernelScope implements RequestScope {
 
   async get<T>(token: RequestToken<T>): Promise<T> {
     if (this.#closing) throw closedError("the request is over");
-    const given = this.#options.values?.find((each) => each.token === token);
+    const given = this.#options.request.values?.find((each) => each.token === token);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the provider of the token was checked against its type
     return (given ? given.value : await this.take(this.#options.planOf(token))) as T;
   }
@@ -69,7 +71,7 @@ export class KernelScope implements RequestScope {
   take(plan: Plan): unknown {
     if (this.#closing) throw closedError("the request is over");
     if (this.#values.has(plan)) return this.#values.get(plan);
-    const given = this.#options.values?.find(({ token }) => token === plan.node.definition.provides);
+    const given = this.#options.request.values?.find(({ token }) => token === plan.node.definition.provides);
     if (given) return given.value;
     const made = this.#make(plan);
     if (!(made instanceof Promise)) {
@@ -98,7 +100,7 @@ export class KernelScope implements RequestScope {
     return this.close();
   }
 
-  readonly #onGone = (): void => this.#controller?.abort(this.#options.signal?.reason);
+  readonly #onGone = (): void => this.#controller?.abort(this.#options.request.signal?.reason);
 
   #keep(plan: Plan, value: unknown): void {
     this.#values.set(plan, value);
@@ -138,8 +140,10 @@ export class KernelScope implements RequestScope {
 
   async #close(): Promise<void> {
     try {
-      this.#controller?.abort(closedError("the request is over"));
-      this.#options.signal?.removeEventListener("abort", this.#onGone);
+      if (this.#controller) {
+        this.#controller.abort(closedError("the request is over"));
+        this.#options.request.signal?.removeEventListener("abort", this.#onGone);
+      }
       const pending = [...this.#values.values()].filter((value) => value instanceof Promise);
       if (pending.length > 0) await Promise.allSettled(pending);
       const errors: unknown[] = [];

@@ -33,12 +33,12 @@ export class Scopes implements RequestScopes {
     return this.#open.size;
   }
 
-  open(options: ScopeOptions = {}): RequestScope {
+  open(request: ScopeOptions = {}): RequestScope {
     if (this.#isClosed) throw closedError("the app is stopping");
     const { clock, hookMs } = this.#options;
     const planOf = (token: RequestToken): Plan => this.#planOfToken(token);
     const scope = new KernelScope({
-      ...options,
+      request,
       owner: this,
       clock,
       hookMs,

@@ -17,10 +17,11 @@ import {
   type Metrics,
   parseTraceparent,
   randomHex,
+  type RequestScopes,
   runInContext,
   type Tracing,
 } from "@plinth/kernel";
-import { type Budget, callerGone, Exchange, safeRequestIdOf } from "../exchange.ts";
+import { type Budget, callerGone, Exchange, type ExchangeOptions, safeRequestIdOf } from "../exchange.ts";
 import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
@@ -35,6 +36,8 @@ export interface CallOptions {
   readonly metrics: Metrics;
   readonly tracing: Tracing;
   readonly clock: Clock;
+  /** Where what lives for one request comes from. Absent: nothing does. */
+  readonly scopes?: RequestScopes | undefined;
 }
 
 /** What grpc-js gives for every kind of call. */
@@ -56,6 +59,7 @@ export class CallCore {
 
   constructor(options: CallOptions) {
     this.#options = options;
+    this.#accessLog = options.log.named("access");
     this.#duration = options.metrics.histogram({
       name: "grpc_server_call_duration_seconds",
       help: "Time from the call's start to its status.",
@@ -152,7 +156,7 @@ export class CallCore {
   }
 
   #open({ name, method }: ServedMethod, call: AnyCall): CallExchange {
-    const { tracing, clock, settings } = this.#options;
+    const { tracing, clock, settings, scopes } = this.#options;
     const span = tracing.startSpan(name, {
       kind: "server",
       parent: parseTraceparent(first(call.metadata, "traceparent")) ?? null,
@@ -161,7 +165,9 @@ export class CallCore {
       requestId: safeRequestIdOf(first(call.metadata, "x-request-id")) ?? randomHex(16),
       span,
       clock,
+      scopes,
       budget: budgetOf(call, method, settings),
+      metadata: call.metadata,
     });
     exchange.route = name;
     call.on("cancelled", () => {
@@ -189,11 +195,11 @@ export class CallCore {
   }
 
   #finish(exchange: CallExchange, { isProbe, name }: ServedMethod): void {
-    const { clock, settings, log } = this.#options;
+    const { clock, settings, errors } = this.#options;
     const { span, error } = exchange;
     const tookMs = clock.monotonicMs() - exchange.startedAtMs;
     const status = error?.status ?? "ok";
-    exchange.end();
+    exchange.end((thrown) => errors.report(thrown, { origin: "rpc", attributes: { method: name } }));
     if (isProbe) return;
     this.#duration.observe({ method: name, status }, tookMs / 1e3);
     if (span.sampled) {
@@ -203,8 +209,8 @@ export class CallCore {
       if (error && isIncident(error.status)) span.fail(error);
     }
     span.end();
-    if (!settings.accessLog || !log.isEnabled("info")) return;
-    log.info("call", { method: name, status, duration_ms: Math.round(tookMs * 1e3) / 1e3, code: error?.code });
+    if (!settings.accessLog || !this.#accessLog.isEnabled("info")) return;
+    this.#accessLog.info("call", { method: name, status, duration_ms: Math.round(tookMs * 1e3) / 1e3, code: error?.code });
   }
 }
 
@@ -219,7 +225,19 @@ type GrpcFailure = Error & ReturnType<typeof toGrpcStatus>;
 
 /** One RPC being served. */
 class CallExchange extends Exchange {
+  override readonly protocol = "grpc";
+  readonly #metadata: Metadata;
   readonly #givenUp = Promise.withResolvers<never>();
+
+  constructor(options: ExchangeOptions & { readonly metadata: Metadata }) {
+    super(options);
+    this.#metadata = options.metadata;
+  }
+
+  override header(name: string): string | undefined {
+    const values = this.#metadata.get(name).filter((value) => typeof value === "string");
+    return values.length === 0 ? undefined : values.join(", ");
+  }
 
   /** Rejects when the handler is no longer waited for. */
   get givenUp(): Promise<never> {

@@ -1,5 +1,17 @@
-import { clock, defineModule, errorBus, health, logger, metrics, provider, token, tracing } from "@plinth/kernel";
+import {
+  clock,
+  defineModule,
+  errorBus,
+  health,
+  logger,
+  metrics,
+  provider,
+  requestScopes,
+  token,
+  tracing,
+} from "@plinth/kernel";
 import { endpoints } from "@plinth/registry";
+import { incomingModule } from "../incoming.ts";
 import { rpcServices } from "../rpc/service.ts";
 import { createGrpcServer, type GrpcServer } from "./server.ts";
 import { grpcSettings } from "./settings.ts";
@@ -17,8 +29,9 @@ const provideGrpcServer = provider({
     metrics,
     tracing,
     clock,
+    scopes: requestScopes,
   },
-  create: createGrpcServer,
+  create: ({ log, ...options }) => createGrpcServer({ ...options, log: log.named("grpc") }),
   start: (server) => server.listen(),
   drain: (server, { signal }) => server.drain({ signal }),
   stop: (server) => server.close(),
@@ -31,4 +44,4 @@ const provideGrpcEndpoint = provider({
 });
 
 /** A gRPC server for the app's RPC services, with health and a drain. */
-export const grpcModule = defineModule("grpc", [provideGrpcServer, provideGrpcEndpoint]);
+export const grpcModule = defineModule("grpc", [incomingModule, provideGrpcServer, provideGrpcEndpoint]);

@@ -10,6 +10,7 @@ import {
   type Metrics,
   parseTraceparent,
   randomHex,
+  type RequestScopes,
   runInContext,
   type Tracing,
 } from "@plinth/kernel";
@@ -28,7 +29,7 @@ import {
 } from "./errors.ts";
 import { exchangeOf, HttpExchange, ServedRequest } from "./exchange.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
-import { writeProblem, writeProblemTo } from "./raw-reply.ts";
+import { ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 
 /** An error reply in the form that a route's callers expect. */
@@ -52,6 +53,8 @@ export interface RequestCoreOptions {
   readonly metrics: Metrics;
   readonly tracing: Tracing;
   readonly clock: Clock;
+  /** Where what lives for one request comes from. Absent: nothing does. */
+  readonly scopes?: RequestScopes | undefined;
   /** Answers before everything else, unseen by metrics, traces and access log. Absent: it has a listener of its own. */
   readonly ops?: OpsHandler | undefined;
 }
@@ -76,7 +79,10 @@ export class RequestCore {
   constructor(options: RequestCoreOptions) {
     this.#options = options;
     this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
-    this.#observer = new HttpObserver(options.metrics, options.settings.accessLog ? options.log : undefined);
+    this.#observer = new HttpObserver(
+      options.metrics,
+      options.settings.accessLog ? options.log.named("access") : undefined,
+    );
     options.metrics.gauge({
       name: "http_server_active_requests",
       help: "Requests being served.",
@@ -115,7 +121,7 @@ export class RequestCore {
   }
 
   #open(request: ServedRequest, response: ServerResponse): HttpExchange {
-    const { tracing, clock } = this.#options;
+    const { tracing, clock, scopes } = this.#options;
     const { headers } = request;
     const { traceparent } = headers;
     const method = methodLabel(request.method);
@@ -130,6 +136,7 @@ export class RequestCore {
       requestId: safeRequestIdOf(headers["x-request-id"]) ?? randomHex(16),
       span,
       clock,
+      scopes,
       budget: budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], this.#budget),
       onExpired: this.#onExpired,
     });
@@ -148,7 +155,7 @@ export class RequestCore {
       exchange.error ??= gone;
       exchange.abort(gone);
     }
-    exchange.end();
+    exchange.end((error) => runInContext(exchange, () => this.#report(error, exchange)));
     if (!request.complete) this.#unread.set(request.socket, request);
     this.#observer.finished(exchange, this.#options.clock.monotonicMs() - exchange.startedAtMs);
     this.onFinished?.(request.socket);
@@ -298,18 +305,6 @@ export class RequestCore {
     writeProblemTo(socket, failure, { requestId: randomHex(16), traceId: span.traceId });
   }
 }
-
-/** Headers that describe the reply which failed, not the one that tells of it. */
-const ofTheReplyThatFailed = [
-  "cache-control",
-  "content-disposition",
-  "content-encoding",
-  "content-range",
-  "etag",
-  "last-modified",
-  "trailer",
-  "transfer-encoding",
-];
 
 /** After these, what the caller still sends of its request is not read. */
 const closing: ReadonlySet<number> = new Set([408, 413, 504]);

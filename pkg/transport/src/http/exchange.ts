@@ -31,6 +31,7 @@ export function exchangeOf(request: IncomingMessage): HttpExchange | undefined {
 
 /** One HTTP request being served, with what it takes to answer it from outside its handler. */
 export class HttpExchange extends Exchange {
+  override readonly protocol = "http";
   readonly request: ServedRequest;
   readonly response: ServerResponse;
   readonly method: string;
@@ -48,6 +49,11 @@ export class HttpExchange extends Exchange {
     this.method = options.method;
     this.#onExpired = options.onExpired;
     this.request.exchange = this;
+  }
+
+  override header(name: string): string | undefined {
+    const value = this.request.headers[name];
+    return typeof value === "object" ? value.join(", ") : value;
   }
 
   /** What the caller got, or would have got; 499 when the caller left before the reply was complete. */

@@ -6,11 +6,13 @@ import {
   logger,
   metrics,
   provider,
+  requestScopes,
   type SettingsToken,
   token,
   tracing,
 } from "@plinth/kernel";
 import { endpoints } from "@plinth/registry";
+import { incomingModule } from "../incoming.ts";
 import { opsHandler, opsModule, opsSettings } from "../ops/module.ts";
 import { connectRoutes } from "../rpc/connect.ts";
 import { rpcServices } from "../rpc/service.ts";
@@ -44,10 +46,12 @@ export function httpModuleIn(settings: HttpSection) {
       routes: httpRoutes,
       services: rpcServices,
       health,
+      scopes: requestScopes,
     },
     create: async ({ opsSettings: { port }, ops, health: state, routes, services, ...options }) => {
       const server = await createHttpServer({
         ...options,
+        log: options.log.named(settings.section),
         routes: [...routes, connectRoutes(services)],
         ops: port === undefined ? ops : undefined,
         portVariable: `PLINTH_${settings.section.toUpperCase()}_PORT`,
@@ -59,7 +63,7 @@ export function httpModuleIn(settings: HttpSection) {
     drain: (server, { signal }) => server.drain({ signal }),
     stop: (server) => server.close(),
   });
-  return defineModule("http", [opsModule, provideHttpServer, provideHttpEndpoint]);
+  return defineModule("http", [opsModule, incomingModule, provideHttpServer, provideHttpEndpoint]);
 }
 
 const provideHttpEndpoint = provider({

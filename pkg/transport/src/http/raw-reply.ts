@@ -39,3 +39,15 @@ export function writeProblemTo(
   socket.write(`HTTP/1.1 ${problem.status} ${title}\r\n${head}\r\n${text}`);
   socket.destroySoon();
 }
+
+/** Headers that describe the reply which failed, not the one that tells of it. */
+export const ofTheReplyThatFailed = [
+  "cache-control",
+  "content-disposition",
+  "content-encoding",
+  "content-range",
+  "etag",
+  "last-modified",
+  "trailer",
+  "transfer-encoding",
+];

@@ -1,0 +1,28 @@
+import { defineModule, requestInput, token } from "@plinth/kernel";
+
+/** The request being served, whichever wire it came over: for what lives as long as the request. */
+export interface Incoming {
+  readonly protocol: "http" | "grpc";
+  /** Route template or RPC method. */
+  readonly route: string;
+  readonly requestId: string;
+  /** When the answer is due, in milliseconds of the monotonic clock. */
+  readonly deadlineAtMs: number;
+  /** Aborts when the caller has gone or the deadline has passed. */
+  readonly signal: AbortSignal;
+  /**
+   * A header or, over gRPC, an entry of the metadata; several of one name are joined by `, `.
+   * @param name - In lower case.
+   */
+  header(name: string): string | undefined;
+}
+
+/**
+ * What the caller sent, for providers that live as long as the request.
+ *
+ * @example
+ * provider({ provides: currentUser, needs: { incoming }, create: ({ incoming }) => userOf(incoming.header("authorization")) })
+ */
+export const incoming = token("transport.incoming").perRequest<Incoming>();
+
+export const incomingModule = defineModule("transport", [requestInput(incoming)]);
