@@ -34,7 +34,7 @@ const selfRegistration = token("registry.self").of<SelfRegistration>();
 const provideSelfRegistration = provider({
   provides: selfRegistration,
   needs: { registry, endpoints, info: appInfo, health, log: logger, errors: errorBus, settings: registrySettings },
-  create: (options) => new SelfRegistration(options),
+  create: ({ log, ...options }) => new SelfRegistration({ ...options, log: log.named("registry") }),
   join: (self, { signal }) => self.join({ signal }),
   leave: (self, { signal }) => self.leave({ signal }),
   stop: (self, { signal }) => self.leave({ signal }),
@@ -49,8 +49,8 @@ const provideRegistryCheck = provider({
 const provideRegistry = provider({
   provides: registry,
   needs: { settings: registrySettings, consul: consulSettings, clock, log: logger, metrics, errors: errorBus },
-  create: ({ settings, consul, clock: time, ...telemetry }) => {
-    const context = { clock: time, onEvent: instrumentRegistry(telemetry) };
+  create: ({ settings, consul, clock: time, log, ...telemetry }) => {
+    const context = { clock: time, onEvent: instrumentRegistry({ ...telemetry, log: log.named("registry") }) };
     const { driver = consul.addr === undefined ? "memory" : "consul" } = settings;
     const own =
       driver === "memory"
@@ -80,8 +80,9 @@ export function registryModuleOf(open: (context: RegistryContext) => Registry): 
   const provideGivenRegistry = provider({
     provides: registry,
     needs: { clock, log: logger, metrics, errors: errorBus },
-    create: ({ clock: time, ...telemetry }) => {
-      const own = open({ clock: time, onEvent: instrumentRegistry(telemetry) });
+    create: ({ clock: time, log, ...telemetry }) => {
+      const onEvent = instrumentRegistry({ ...telemetry, log: log.named("registry") });
+      const own = open({ clock: time, onEvent });
       measureRegistry(own, telemetry.metrics);
       return own;
     },

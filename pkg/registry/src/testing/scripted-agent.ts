@@ -73,6 +73,11 @@ export class ScriptedAgent implements AsyncDisposable {
     this.#script = script;
   }
 
+  /** Closes every connection, whatever is being asked on it. */
+  cut(): void {
+    this.#server.closeAllConnections();
+  }
+
   /** The `count`th request that `isRight` accepts, once it has come. */
   async received(isRight: (request: ScriptedRequest) => boolean, count = 1): Promise<ScriptedRequest> {
     for (;;) {
@@ -86,7 +91,7 @@ export class ScriptedAgent implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
+    this.cut();
     this.#server.close();
     if (this.#server.listening) await once(this.#server, "close");
   }
