@@ -47,7 +47,11 @@ const provideServer = provider({
     if (url) return { url, stop: async () => {} };
     // Loaded only here: a production image has neither the code nor the binaries.
     const { startEmbeddedPostgres } = await import("./embedded/index.ts");
-    const server = await startEmbeddedPostgres({ dataDir: resolve(embeddedDataDir), log, signal });
+    const server = await startEmbeddedPostgres({
+      dataDir: resolve(embeddedDataDir),
+      log: log.named("database.embedded"),
+      signal,
+    });
     return { url: new Secret(server.url), stop: () => server.stop() };
   },
   stop: (server) => server.stop(),
@@ -72,6 +76,7 @@ const provideDatabase = provider({
     openDatabase({
       ...settings,
       ...seams,
+      log: seams.log.named("database"),
       url: server.url,
       schema: settings.schema ?? schemaNameFor(info.name),
       applicationName: info.instanceId,

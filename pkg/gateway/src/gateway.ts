@@ -137,7 +137,7 @@ class HttpGateway implements Gateway, GatewayCore {
     this.errors = options.errors ?? createErrorBus({ clock });
     this.maxHeaderLines = settings.maxHeaderLines;
     this.deadlines = new Deadlines(clock);
-    this.observer = new Observer(metrics, settings.accessLog ? log : undefined);
+    this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
     this.#issuers = createIssuers(document.jwt, { jwksUrls: settings.jwksUrls, clock, log, metrics });
     this.authenticator = new Authenticator(this.#issuers, clock);
     const createPool = (service: string): ServicePool =>

@@ -29,7 +29,12 @@ export function gatewayModuleOf(document?: GatewayDocument) {
     provides: gateway,
     needs: { settings: gatewaySettings, registry, clock, log: logger, metrics, tracing, errors: errorBus, health },
     create: ({ settings, health: state, ...rest }) => {
-      const own = createGateway({ ...rest, settings, document: document ?? readDocument(settings.routes) });
+      const own = createGateway({
+        ...rest,
+        log: rest.log.named("gateway"),
+        settings,
+        document: document ?? readDocument(settings.routes),
+      });
       state.onState((next) => next === "draining" && own.announceDrain());
       return own;
     },

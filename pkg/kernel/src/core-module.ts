@@ -120,7 +120,8 @@ const provideErrorBus = provider({
   ground: true,
   create: ({ clock: time, log, events, metrics: own }) => {
     const bus = createErrorBus({ clock: time });
-    bus.subscribe({ name: "log", report: (report) => logReport(log, report) });
+    const errorLog = log.named("errors");
+    bus.subscribe({ name: "log", report: (report) => logReport(errorLog, report) });
     const counter = own.counter({
       name: "errors_total",
       help: "Errors reported to the error bus.",
@@ -164,10 +165,11 @@ const provideHealth = provider({
   needs: { clock, events: appEvents, log: logger, settings: healthSettings },
   ground: true,
   create: ({ clock: time, events, log, settings }) => {
+    const healthLog = log.named("health");
     const own = createHealth({
       clock: time,
       cacheMs: settings.cacheMs,
-      onFailure: (check, error) => log.warn("health check failed", { check, error }),
+      onFailure: (check, error) => healthLog.warn("health check failed", { check, error }),
     });
     events.subscribe((event) => {
       if (event.type !== "state") return;
@@ -186,9 +188,12 @@ const wireContributions = provider({
   provides: wired,
   needs: { health, bus: errorBus, checks: healthChecks, reporters: errorReporters, events: appEvents, log: logger },
   create: ({ health: own, bus, checks, reporters, events, log }) => {
+    const appLog = log.named("app");
     for (const check of checks) own.register(check);
     for (const reporter of reporters) bus.subscribe(reporter);
-    events.subscribe((event) => event.type === "state" && event.state !== "starting" && log.info(`app ${event.state}`));
+    events.subscribe(
+      (event) => event.type === "state" && event.state !== "starting" && appLog.info(`app ${event.state}`),
+    );
     return true as const;
   },
   start: () => {},

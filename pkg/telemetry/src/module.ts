@@ -9,10 +9,15 @@ const provideTelemetry = provider({
   provides: telemetry,
   needs: { info: appInfo, settings: telemetrySettings, log: logger, metrics },
   ground: true,
-  create: async ({ info, settings, ...rest }) => {
+  create: async ({ info, settings, log, metrics: own }) => {
     const endpoint = settings.endpoint ?? (info.environment.OTEL_EXPORTER_OTLP_ENDPOINT || undefined);
     if (endpoint === undefined) return "off";
-    return createTelemetry({ settings: { ...settings, endpoint }, service: info, ...rest });
+    return createTelemetry({
+      settings: { ...settings, endpoint },
+      service: info,
+      log: log.named("telemetry"),
+      metrics: own,
+    });
   },
   stop: async (own) => {
     if (own !== "off") await own.close();

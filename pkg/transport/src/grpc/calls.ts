@@ -55,6 +55,7 @@ export interface ImplementOptions {
 /** Puts recovery, trace, log context, metrics and deadline around the handlers of RPC services. */
 export class CallCore {
   readonly #options: CallOptions;
+  readonly #accessLog: Logger;
   readonly #duration: Histogram<"method" | "status">;
 
   constructor(options: CallOptions) {
@@ -210,7 +211,12 @@ export class CallCore {
     }
     span.end();
     if (!settings.accessLog || !this.#accessLog.isEnabled("info")) return;
-    this.#accessLog.info("call", { method: name, status, duration_ms: Math.round(tookMs * 1e3) / 1e3, code: error?.code });
+    this.#accessLog.info("call", {
+      method: name,
+      status,
+      duration_ms: Math.round(tookMs * 1e3) / 1e3,
+      code: error?.code,
+    });
   }
 }
 

@@ -25,7 +25,7 @@ export class HttpObserver {
   readonly #malformed: { inc(labels: object): void };
 
   constructor(metrics: Metrics, accessLog: Logger | undefined) {
-    this.#log = accessLog?.isEnabled("info") ? accessLog : undefined;
+    this.#log = accessLog;
     this.#duration = metrics.histogram({
       name: "http_server_request_duration_seconds",
       help: "Time from the request's head to the end of the reply.",
@@ -55,7 +55,8 @@ export class HttpObserver {
       if (error !== undefined && status >= 500) span.fail(error);
     }
     span.end();
-    this.#log?.info("request", {
+    if (this.#log?.isEnabled("info") !== true) return; // asked each time: its level may change
+    this.#log.info("request", {
       method,
       path: pathOf(request.url),
       route,

@@ -40,7 +40,7 @@ const provideOpsListener = provider({
   create: async ({ handler, settings: { host, port }, log, errors }) => {
     if (port === undefined) return { port: undefined, close: async () => {} };
     const server = await startOpsServer({ handler, errors, host, port, variable: "PLINTH_OPS_PORT" });
-    log.info("ops endpoints listen", { host, port: server.port });
+    log.named("ops").info("ops endpoints listen", { host, port: server.port });
     return server;
   },
   stop: (listener) => listener.close(),
