@@ -19,7 +19,15 @@ export {
   type ScopeValue,
   scopeValue,
 } from "./app/request-scope.ts";
-export { type ProcessHost, type Runnable, runApps, type RunOptions } from "./app/run.ts";
+export {
+  type CommandAnswer,
+  commandVariable,
+  joinTexts,
+  type RunCommand,
+  toCommandAnswer,
+} from "./app/command-protocol.ts";
+export { type GraphFormat, graphFormats, renderGraph } from "./app/render-graph.ts";
+export { type ProcessHost, type Runnable, type RunnableConfig, runApps, type RunOptions } from "./app/run.ts";
 export { lifecycleSettings } from "./app/settings.ts";
 export { type ListToken, type RequestToken, type Token, token } from "./app/token.ts";
 export { type AppControl, appControl, appEvents, type AppInfo, appInfo, clock, requestScopes } from "./app/tokens.ts";

@@ -1,22 +1,8 @@
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
+import { type RunCommand, takeCommand } from "./command-protocol.ts";
+import type { ProcessHost, Runnable } from "./runnable.ts";
 
-/** What {@link runApps} runs: an app, or something that stands for one, such as an app in a process of its own. */
-export interface Runnable {
-  readonly name: string;
-  /** Resolves, with the error, at the first fatal one. */
-  readonly failure: Promise<unknown>;
-  start(options: { readonly signal: AbortSignal }): Promise<void>;
-  stop(): Promise<void>;
-  fail(error: unknown, origin: "process"): void;
-}
-
-/** The part of `process` that running an app touches. */
-export interface ProcessHost {
-  on(event: string, listener: (...args: never[]) => void): unknown;
-  off(event: string, listener: (...args: never[]) => void): unknown;
-  exit(code: number): void;
-  readonly stderr: { write(text: string): unknown };
-}
+export type { ProcessHost, Runnable, RunnableConfig } from "./runnable.ts";
 
 export interface RunOptions {
   /** Called when everything is up. */
@@ -44,9 +30,31 @@ const maxFatalErrors = 100;
  * @returns The exit code: 0 after an orderly stop, also of a start that a signal cancelled; 1 when a start or a stop failed,
  *   or after a fatal error at any time (`app.fail`, an uncaught exception, an unhandled rejection); at once after a hundred.
  *   A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
+ *
+ * Under the `plinth` command line, which sets `PLINTH_COMMAND`, it answers instead, and `onReady` is not called: 0, 1 when there
+ * are faults to tell, 2 when the variable is not understood.
  */
 export async function runApps(apps: readonly Runnable[], options: RunOptions = {}): Promise<number> {
-  const host = options.host ?? process;
+  const { host = process, onReady } = options;
+  let command: RunCommand | undefined;
+  try {
+    command = takeCommand(host);
+  } catch (error) {
+    host.stderr.write(`${messageOf(error)}\n`);
+    return 2;
+  }
+  if (command === undefined) return runToEnd(apps, host, { onReady });
+  const { answerCommand } = await import("./commands.ts"); // which no service needs
+  return answerCommand(command, apps, host, (life) => runToEnd(apps, host, life));
+}
+
+interface Life {
+  readonly onReady: RunOptions["onReady"];
+  /** Ends it in order, as a signal does. */
+  readonly over?: AbortSignal;
+}
+
+async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life): Promise<number> {
   const over = Promise.withResolvers<void>();
   const cancelStart = new AbortController();
   const fatalErrors = new Set<unknown>();
@@ -75,6 +83,7 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     tell(`fatal error, stopping: ${text}`);
     end(thrown);
   };
+  life.over?.addEventListener("abort", () => end(life.over?.reason), { once: true });
   const onCrash = (error: unknown): void => {
     onFatal(error, stackOf(error));
     apps[0]?.fail(error, "process");
@@ -99,7 +108,7 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
       started.push(app);
       await app.start({ signal: cancelStart.signal });
     }
-    if (!cancelStart.signal.aborted) await Promise.race([options.onReady?.(), over.promise]);
+    if (!cancelStart.signal.aborted) await Promise.race([life.onReady?.(), over.promise]);
     await over.promise;
   } catch (error) {
     tell(`${started.at(-1)?.name ?? "app"} did not start: ${messageOf(error)}`);

@@ -1,0 +1,151 @@
+import { messageOf } from "../errors/app-error.ts";
+import { type ConfigEntry, renderExplanation } from "../config/explain.ts";
+import { type CommandAnswer, joinTexts, type RunCommand } from "./command-protocol.ts";
+import type { AppDescription } from "./description.ts";
+import { renderGraph } from "./render-graph.ts";
+import type { ProcessHost, Runnable } from "./runnable.ts";
+
+/** Runs the apps; calls `onReady` when all is up, and ends in order when `over` aborts. Resolves with the exit code. */
+export type RunToEnd = (options: { readonly onReady: () => void; readonly over: AbortSignal }) => Promise<number>;
+
+type GraphCommand = Extract<RunCommand, { command: "graph" }>;
+type ConfigCommand = Extract<RunCommand, { command: "config" }>;
+type Told = Pick<CommandAnswer, "texts" | "exitCode">;
+
+/** When a main that has answered is still held open by something, it is cut off after this. */
+const lingerMs = 1_000;
+
+/**
+ * Answers a command instead of running the apps; what cannot be told, and every fault, stands on standard error.
+ * @returns The exit code: 0, or 1 when there are faults.
+ */
+export async function answerCommand(
+  command: RunCommand,
+  apps: readonly Runnable[],
+  host: ProcessHost,
+  runToEnd: RunToEnd,
+): Promise<number> {
+  const tell = (text: string): void => void host.stderr.write(`${text}\n`);
+  const { texts, exitCode } =
+    command.command === "graph"
+      ? await tellGraphs(command, apps, host, tell, runToEnd)
+      : await tellConfigs(command, apps, tell);
+  let code = exitCode;
+  try {
+    await deliver(command, host, { type: "plinth.answer", texts, exitCode });
+  } catch (error) {
+    tell(`the answer cannot be delivered: ${messageOf(error)}`);
+    code = 1;
+  }
+  setTimeout(() => host.exit(code), lingerMs).unref();
+  return code;
+}
+
+async function tellGraphs(
+  { format, start }: GraphCommand,
+  apps: readonly Runnable[],
+  host: ProcessHost,
+  tell: (text: string) => void,
+  runToEnd: RunToEnd,
+): Promise<Told> {
+  const describable = withA("describe", "graph", apps, tell);
+  const describeAll = (): AppDescription[] => describable.map((app) => app.describe());
+  if (!start) {
+    const descriptions = describeAll();
+    const faults = descriptions.flatMap(({ app, faults }) => faults.map((fault) => `${app}: ${fault}`));
+    faults.forEach(tell);
+    return toldOf(
+      descriptions.map((description) => renderGraph(description, format)),
+      faults.length,
+    );
+  }
+  let atReady: AppDescription[] | undefined;
+  const over = new AbortController();
+  const onGone = (): void => over.abort(new Error("the command line has gone"));
+  host.on("disconnect", onGone);
+  const code = await runToEnd({
+    onReady: () => {
+      atReady = describeAll();
+      over.abort(new Error("the graph is described"));
+    },
+    over: over.signal,
+  });
+  host.off("disconnect", onGone);
+  return toldOf(
+    (atReady ?? describeAll()).map((description) => renderGraph(description, format)),
+    code,
+  );
+}
+
+async function tellConfigs(
+  { format }: ConfigCommand,
+  apps: readonly Runnable[],
+  tell: (text: string) => void,
+): Promise<Told> {
+  const texts: string[] = [];
+  let faults = 0;
+  const known = withA("config", "config", apps, tell);
+  for (const { name, config } of known) {
+    try {
+      if (format === "schema") texts.push(toJson(await config.jsonSchema()));
+      else {
+        const entries = await config.explain();
+        texts.push(
+          format === "json"
+            ? toJson({ app: name, entries: entries.map(masked) })
+            : explanation(name, entries, known.length),
+        );
+      }
+    } catch (error) {
+      faults++;
+      tell(`${name}: ${messageOf(error)}`);
+    }
+  }
+  return toldOf(texts, faults);
+}
+
+function explanation(name: string, entries: readonly ConfigEntry[], apps: number): string {
+  const text = renderExplanation(entries);
+  return apps === 1 ? text : `${name}:\n${text}`;
+}
+
+/** Once more: whatever the value is, no secret leaves by this way. */
+function masked(entry: ConfigEntry): ConfigEntry {
+  return entry.isSecret && entry.value !== undefined ? { ...entry, value: "***" } : entry;
+}
+
+/** Those that can be asked; of the others it is said that they cannot. */
+function withA<Part extends "describe" | "config">(
+  part: Part,
+  what: string,
+  apps: readonly Runnable[],
+  tell: (text: string) => void,
+): (Runnable & Required<Pick<Runnable, Part>>)[] {
+  const has = (app: Runnable): app is Runnable & Required<Pick<Runnable, Part>> => app[part] !== undefined;
+  for (const { name } of apps.filter((app) => !has(app))) {
+    tell(`${name}: its ${what} is not known in this process; ask the main that creates the app`);
+  }
+  return apps.filter(has);
+}
+
+/** That nothing at all can be told is a fault too. */
+function toldOf(texts: readonly string[], faults: number): Told {
+  return { texts, exitCode: faults > 0 || texts.length === 0 ? 1 : 0 };
+}
+
+function toJson(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
+
+function deliver(command: RunCommand, host: ProcessHost, answer: CommandAnswer): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const done = (error?: Error | null): void => (error ? reject(error) : resolve());
+  if (command.answer === "ipc") {
+    if (!host.connected || !host.send) throw new Error("whoever asked has gone");
+    host.send(answer, undefined, undefined, done);
+  } else {
+    if (!host.stdout) throw new Error("there is no standard output");
+    host.stdout.write(joinTexts(command, answer.texts), done);
+  }
+  return promise;
+}

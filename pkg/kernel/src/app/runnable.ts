@@ -1,0 +1,40 @@
+import type { ConfigEntry } from "../config/explain.ts";
+import type { AppDescription } from "./description.ts";
+
+/** What `runApps` runs: an app, or something that stands for one, such as an app in a process of its own. */
+export interface Runnable {
+  readonly name: string;
+  /** Resolves, with the error, at the first fatal one. */
+  readonly failure: Promise<unknown>;
+  start(options: { readonly signal: AbortSignal }): Promise<void>;
+  stop(): Promise<void>;
+  fail(error: unknown, origin: "process"): void;
+  /** For `plinth graph`. Absent: its graph is not known in this process. */
+  describe?(): AppDescription;
+  /** For `plinth config`. Absent: its config is not known in this process. */
+  readonly config?: RunnableConfig;
+}
+
+export interface RunnableConfig {
+  /** Each effective value with its source; reads the config when the app has not started. */
+  explain(): Promise<readonly ConfigEntry[]>;
+  /** The JSON Schema of all sections. */
+  jsonSchema(): unknown;
+}
+
+/** The part of `process` that running an app touches. */
+export interface ProcessHost {
+  on(event: string, listener: (...args: unknown[]) => void): unknown;
+  off(event: string, listener: (...args: unknown[]) => void): unknown;
+  exit(code: number): void;
+  readonly stderr: { write(text: string): unknown };
+  /** Where `PLINTH_COMMAND` stands. Absent: the apps run, whatever the environment says. */
+  readonly env?: Record<string, string | undefined>;
+  readonly pid?: number;
+  readonly stdout?: { write(text: string, done: (error?: Error | null) => void): unknown };
+  /** Whether whoever started this process can still be sent something. */
+  readonly connected?: boolean;
+  send?:
+    | ((message: object, handle: undefined, options: undefined, done: (error: Error | null) => void) => unknown)
+    | undefined;
+}
