@@ -40,11 +40,13 @@ export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/er
 export { type ConfigEntry, renderExplanation } from "./config/explain.ts";
 export { type ConfigDocument, parseConfig, readConfigFile } from "./config/file.ts";
 export { type Config, type ConfigData, type ConfigSources, type Environment, loadConfig } from "./config/load.ts";
+export { configSchema } from "./config/json-schema.ts";
 export { didYouMean, nearest } from "./config/nearest.ts";
 export { Secret, secretString } from "./config/secret.ts";
 export { defineSettings, type SettingsOptions, type SettingsToken } from "./config/settings.ts";
 export type { ConfigSource } from "./config/source.ts";
 export { type ConfigStore, createConfigStore, type ReloadResult } from "./config/store.ts";
+export type { WatchOptions } from "./config/watch.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";
 
 export { AppError, type AppErrorOptions, messageOf, type WrappedErrorCode } from "./errors/app-error.ts";

@@ -1,5 +1,11 @@
-import type { Declared } from "./declared.ts";
+import { declare, type Declared } from "./declared.ts";
 import { isSchema, type JsonSchema } from "./schema.ts";
+import type { SettingsToken } from "./settings.ts";
+
+/** {@link documentSchema} of sections that no config has been loaded for. */
+export function configSchema(sections: Iterable<SettingsToken>): Record<string, unknown> {
+  return documentSchema(declare(sections));
+}
 
 /**
  * One JSON Schema (draft 2020-12) of a whole config file, for editors: `# yaml-language-server: $schema=config.schema.json`,

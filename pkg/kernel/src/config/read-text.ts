@@ -14,6 +14,9 @@ export interface TextFile {
   readonly state: FileState;
 }
 
+/** As much as any file of the config may have. */
+const maxHashedBytes = 1024 * 1024;
+
 /** Why a file could not be read, with its state all the same. */
 export class UnreadableFile extends Error {
   readonly state: FileState;
@@ -29,7 +32,7 @@ export class UnreadableFile extends Error {
  * @throws {@link UnreadableFile} when it is absent, unreadable, another kind of file, larger than `maxBytes`, or not UTF-8.
  */
 export function readTextFile(path: string, maxBytes: number): TextFile {
-  let stamp = "absent";
+  let stamp = "";
   let hash = "";
   try {
     // a pipe that nobody writes into would be waited for
@@ -46,13 +49,31 @@ export function readTextFile(path: string, maxBytes: number): TextFile {
       closeSync(file);
     }
   } catch (error) {
-    throw new UnreadableFile(error, { stamp, hash: hash || `unreadable: ${messageOf(error)}` });
+    throw new UnreadableFile(error, {
+      stamp: stamp || stampOfFailure(error),
+      hash: hash || `unreadable: ${messageOf(error)}`,
+    });
   }
 }
 
-/** Another inode, also behind a symbolic link, or another time or size: another content, most likely. */
-export function stampOf({ dev, ino, size, mtimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs].join(":");
+/** What is at a path now. */
+export function fileStateAt(path: string): FileState {
+  try {
+    return readTextFile(path, maxHashedBytes).state;
+  } catch (error) {
+    if (error instanceof UnreadableFile) return error.state;
+    throw error;
+  }
+}
+
+/** Another inode, also behind a symbolic link, or another time or size: another content, or another right to read it. */
+export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(":");
+}
+
+/** For a file that cannot even be looked at. */
+export function stampOfFailure(error: unknown): string {
+  return `unreadable: ${error instanceof Error && "code" in error ? String(error.code) : messageOf(error)}`;
 }
 
 /** Files may say less than they hold, those of `/proc` do, and may grow meanwhile. */

@@ -11,6 +11,7 @@ import { valueAt } from "./data.ts";
 import { isReloadable, type SettingsToken } from "./settings.ts";
 import { type ConfigSources, readSnapshot, type Snapshot } from "./snapshot.ts";
 import { show, touchesSecret } from "./validate.ts";
+import { watchConfig, type WatchOptions } from "./watch.ts";
 
 /** What a reload has changed. */
 export interface ReloadResult {
@@ -41,6 +42,12 @@ export interface ConfigStore {
    * nobody else from hearing. Returns how to end it.
    */
   subscribe<T>(settings: SettingsToken<T>, listener: (next: T, old: T) => void): () => void;
+  /**
+   * Tells when a config file, a file that holds a secret, or a remote source may have changed; it reloads nothing itself.
+   * Keeps no process alive, and ends with the signal or {@link close}.
+   * @throws {@link OptionError} `ERR_OPTION_RANGE` for `pollMs`; what the `watch` of a source throws.
+   */
+  watch(options: WatchOptions): void;
   /** Each value with its source, by section, in the order of the schemas; secrets are `***`. */
   explain(): readonly ConfigEntry[];
   /** One JSON Schema (draft 2020-12) of a config file with these sections. */
@@ -61,7 +68,7 @@ export async function createConfigStore(
 ): Promise<ConfigStore> {
   const declared = declare(sections);
   const files = new Map<string, FileState>();
-  return new Store(declared, sources, await readSnapshot({ declared, sources, files, signal }));
+  return new Store(declared, sources, await readSnapshot({ declared, sources, files, signal }), files);
 }
 
 interface Change {
@@ -80,15 +87,21 @@ class Store implements ConfigStore {
   readonly #declared: Declared;
   readonly #sources: ConfigSources;
   readonly #listeners = new Map<string, Listeners<Change>>();
+  readonly #closing = new AbortController();
   #snapshot: Snapshot;
+  /** Of the last reload that went well. */
+  #files: ReadonlyMap<string, FileState>;
+  /** Of the last reload, whatever became of it: what it has not come to see is found in the others. */
+  #lastFiles: ReadonlyMap<string, FileState>;
   #running: Round | undefined;
   #next: Round | undefined;
-  #isClosed = false;
 
-  constructor(declared: Declared, sources: ConfigSources, snapshot: Snapshot) {
+  constructor(declared: Declared, sources: ConfigSources, snapshot: Snapshot, files: ReadonlyMap<string, FileState>) {
     this.#declared = declared;
     this.#sources = sources;
     this.#snapshot = snapshot;
+    this.#files = files;
+    this.#lastFiles = files;
   }
 
   get current(): Config {
@@ -103,7 +116,7 @@ class Store implements ConfigStore {
 
   async reload({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<ReloadResult> {
     signal?.throwIfAborted();
-    if (this.#isClosed) throw closed();
+    if (this.#closing.signal.aborted) throw closed();
     const round = this.#running
       ? (this.#next ??= this.#round(this.#running))
       : (this.#running = this.#round(undefined));
@@ -133,6 +146,12 @@ class Store implements ConfigStore {
     return listeners.add(({ next, old }) => listener(next as T, old as T));
   }
 
+  watch({ signal, ...options }: WatchOptions): void {
+    const files = (): ReadonlyMap<string, FileState> => new Map([...this.#files, ...this.#lastFiles]);
+    const ended = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    watchConfig({ files, sources: this.#sources.sources ?? [] }, { ...options, signal: ended });
+  }
+
   explain(): readonly ConfigEntry[] {
     return explainSnapshot(this.#declared, this.#snapshot);
   }
@@ -142,7 +161,7 @@ class Store implements ConfigStore {
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#closing.abort(closed());
     this.#listeners.clear();
     for (const round of [this.#running, this.#next]) round?.cancel.abort(closed());
   }
@@ -179,8 +198,10 @@ class Store implements ConfigStore {
       changes.set(section, keys);
       return keys.flatMap((key) => this.#fixedFault(section, key, value, read));
     };
-    const read = await readSnapshot({ declared: this.#declared, sources: this.#sources, files, signal, check });
+    const reading = { declared: this.#declared, sources: this.#sources, files, signal, check };
+    const read = await readSnapshot(reading).finally(() => (this.#lastFiles = files));
     signal.throwIfAborted();
+    this.#files = files;
     const changed = [...changes].filter(([, keys]) => keys.length > 0);
     const values = new Map(old.values);
     for (const [section] of changed) values.set(section, read.values.get(section));
