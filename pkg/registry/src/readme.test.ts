@@ -4,18 +4,38 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
 import { promisify } from "node:util";
-import { startConsul } from "../../../scripts/servers/index.ts";
+import { type ConsulAgent, startConsul } from "../../../scripts/servers/index.ts";
 
-it("runs the example of the README", { timeout: 30_000 }, async () => {
-  await using agent = await startConsul();
-  const folder = join(import.meta.dirname, "..");
-  const [, example = ""] = /```ts\n(.*?)```/s.exec(await readFile(join(folder, "README.md"), "utf8")) ?? [];
+const folder = join(import.meta.dirname, "..");
+
+/** Runs the example of the README at this place, and gives what it has printed. */
+async function run(at: number, agent: ConsulAgent): Promise<string> {
+  const text = await readFile(join(folder, "README.md"), "utf8");
+  const [, example = ""] = [...text.matchAll(/```ts\n(.*?)```/gs)][at] ?? [];
   const { stdout } = await promisify(execFile)(
     process.execPath,
     ["--conditions=plinth-source", "--input-type=module-typescript", "--eval", example],
     { cwd: folder, env: { ...process.env, PLINTH_CONSUL_ADDR: agent.address } },
   );
-  assert.equal(stdout, "[ 'notes-1 at 127.0.0.1:3000' ]\n");
+  return stdout;
+}
+
+it("runs the example of the README", { timeout: 30_000 }, async () => {
+  await using agent = await startConsul();
+  assert.equal(await run(0, agent), "[ 'notes-1 at 127.0.0.1:3000' ]\n");
   const left = await fetch(`${agent.address}/v1/agent/services`);
   assert.deepEqual(await left.json(), {});
+});
+
+it("runs the example of config from Consul", { timeout: 30_000 }, async () => {
+  await using agent = await startConsul();
+  const put = async (key: string, body: string): Promise<void> => {
+    assert.ok((await fetch(`${agent.address}/v1/kv/${key}`, { method: "PUT", body })).ok);
+  };
+  await put("config/shared", "log:\n  level: error\n");
+  assert.equal(await run(1, agent), "");
+  await put("config/notes/log/level", "info");
+  assert.match(await run(1, agent), /"level":"info"/);
+  await put("config/notes/log/level", "loud");
+  await assert.rejects(run(1, agent), /log\.level: .*\(consul:config\/notes\/log\/level\)/);
 });
