@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
 import { listen } from "../listen.ts";
+import { lateCompilers, loadCompilersLate } from "./compilers.ts";
 import { Connections } from "./connections.ts";
 import { RequestCore, type RequestCoreOptions } from "./core.ts";
 import { routeNotFound } from "./errors.ts";
@@ -58,11 +59,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     forceCloseConnections: false,
     return503OnClosing: false,
     logController: new QuietLog(core),
+    schemaController: { compilersFactory: lateCompilers },
     genReqId: (request) => exchangeOf(request)?.requestId ?? "",
     frameworkErrors: (error, request, reply) => core.fail(error, request, reply),
     clientErrorHandler: (error, socket) => core.refuse(error, socket),
     serverFactory: (handler) => (server = core.createServer(handler)),
   }).withTypeProvider<StandardTypes>();
+  loadCompilersLate(app);
   app.log = requestLog;
   app.decorateRequest("signal", {
     getter() {
