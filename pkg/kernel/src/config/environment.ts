@@ -1,7 +1,7 @@
 import { type Declared, fileVariable, profileVariable, sectionPrefix } from "./declared.ts";
 import type { ConfigFault } from "./errors.ts";
 import { variablePrefix } from "./leaves.ts";
-import { didYouMean } from "./nearest.ts";
+import { nearest } from "./nearest.ts";
 import { layerOfTexts, type TextLayer } from "./texts.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -29,10 +29,17 @@ export function readEnvironment({ sections, leaves }: Declared, environment: Env
     if (known.has(variable) || variable === fileVariable || variable === profileVariable) continue;
     const owner = prefixes.find(({ prefix }) => variable.startsWith(prefix));
     if (!owner || isServiceLink(variable)) continue;
-    const hint = isLinkAddress(text) ? `; ${linkHint}` : didYouMean(variable, known.keys());
+    const hint = isLinkAddress(text) ? `; ${linkHint}` : meant(variable, owner.prefix, known.keys());
     faults.push({ key: owner.section, problem: `no key of it has this variable${hint}`, source: variable });
   }
   return { ...layer, faults };
+}
+
+/** The nearest by what follows the section's name, which they all begin with. */
+function meant(variable: string, prefix: string, known: Iterable<string>): string {
+  const ends = [...known].filter((each) => each.startsWith(prefix)).map((each) => each.slice(prefix.length));
+  const found = nearest(variable.slice(prefix.length), ends);
+  return found === undefined ? "" : `; did you mean "${prefix}${found}"?`;
 }
 
 const linkHint =
