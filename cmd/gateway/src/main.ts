@@ -22,6 +22,7 @@ function createGatewayApp(args: readonly string[]) {
     expose: [opsListener],
     config: {
       environment: process.env,
+      arguments: [], // they are this program's own
       defaults: { ops: { port: 8_081 }, gateway: { routes: join(import.meta.dirname, "../gateway.yaml") } },
       overrides: { gateway: documentOf(args) },
     },

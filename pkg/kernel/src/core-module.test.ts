@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { describe, it } from "node:test";
 import type { AppOptions } from "./app/app.ts";
-import { createApp } from "./app/app.ts";
+import { createApp } from "./app/create-app.ts";
 import { defineModule, type Module } from "./app/module.ts";
 import { provider } from "./app/provider.ts";
 import { token } from "./app/token.ts";

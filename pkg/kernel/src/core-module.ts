@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { defineModule } from "./app/module.ts";
+import { live } from "./app/needs.ts";
 import { provider } from "./app/provider.ts";
-import { appEvents, appInfo, clock } from "./app/tokens.ts";
+import { appEvents, appInfo, appLog, clock, requestScopes } from "./app/tokens.ts";
 import { token } from "./app/token.ts";
 import { defineSettings } from "./config/settings.ts";
 import { AppError } from "./errors/app-error.ts";
@@ -50,6 +51,7 @@ export const logSettings = defineSettings(
         "Fields that are never written, at any depth and in any case, beside `password`, `token` and the like.",
     }),
   }),
+  { reloadable: ["level", "levels"] },
 );
 
 export const healthSettings = defineSettings(
@@ -66,18 +68,23 @@ export const healthSettings = defineSettings(
 
 const provideLogger = provider({
   provides: logger,
-  needs: { info: appInfo, settings: logSettings },
+  needs: { info: appInfo, settings: live(logSettings), early: appLog },
   ground: true,
-  create: ({ info, settings }) =>
-    createLogger({ ...settings, fields: { service: info.name }, destination: info.logDestination }),
+  create: async ({ info, settings, early }) => {
+    const fields = { service: info.name };
+    const log = await createLogger({ ...settings.current, fields, destination: info.logDestination });
+    settings.subscribe((next) => log.setLevels(next));
+    early.attach(log);
+    return log;
+  },
   stop: (log) => log.flush(),
 });
 
 const provideMetrics = provider({
   provides: metrics,
-  needs: { info: appInfo, events: appEvents },
+  needs: { info: appInfo, events: appEvents, scopes: requestScopes },
   ground: true,
-  create: ({ info, events }) => {
+  create: ({ info, events, scopes }) => {
     const own = createMetrics();
     own
       .gauge({ name: "app_info", help: "Constant 1; its labels say what runs.", labels: ["service", "version"] })
@@ -87,12 +94,29 @@ const provideMetrics = provider({
       help: "How long the last run of a lifecycle hook took.",
       labels: ["provider", "hook"],
     });
-    events.subscribe(
-      (event) =>
-        event.type === "hook" &&
-        event.step !== "begun" &&
-        seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3),
-    );
+    const state = own.gauge({ name: "app_state", help: "1 for the state that the app is in.", labels: ["state"] });
+    const reloads = own.counter({
+      name: "app_config_reloads_total",
+      help: "Reloads of the config, by outcome: changed, unchanged, or refused for a fault.",
+      labels: ["outcome"],
+    });
+    for (const outcome of ["changed", "unchanged", "refused"]) reloads.inc({ outcome }, 0);
+    own.gauge({
+      name: "app_request_scopes",
+      help: "Requests for which something that lives as long as they do was asked for.",
+      collect: (gauge) => gauge.set({}, scopes.openCount),
+    });
+    let current: string | undefined;
+    events.subscribe((event) => {
+      if (event.type === "config") reloads.inc({ outcome: event.outcome });
+      if (event.type === "hook" && event.step !== "begun") {
+        seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3);
+      }
+      if (event.type !== "state") return;
+      if (current !== undefined) state.set({ state: current }, 0);
+      state.set({ state: event.state }, 1);
+      current = event.state;
+    });
     return own;
   },
 });
@@ -136,6 +160,8 @@ const provideErrorBus = provider({
     events.subscribe((event) => {
       if (event.type === "fatal") {
         bus.report(event.error, { origin: event.origin, handled: false, severity: "fatal" });
+      } else if (event.type === "config" && event.outcome === "refused") {
+        bus.report(event.error, { origin: "lifecycle" });
       } else if (event.type === "hook" && event.step === "failed" && !isCancelled(event.error)) {
         bus.report(event.error, { origin: "lifecycle" });
       }

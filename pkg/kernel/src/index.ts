@@ -1,6 +1,8 @@
-export { type App, type AppOptions, createApp } from "./app/app.ts";
+export type { App, AppOptions } from "./app/app.ts";
+export type { AppConfig } from "./app/app-config.ts";
+export { createApp } from "./app/create-app.ts";
 export { LifecycleError, type LifecycleErrorCode } from "./app/errors.ts";
-export type { AppEvent, AppEvents, AppState, HookEvent } from "./app/events.ts";
+export type { AppEvent, AppEvents, AppState, ConfigEvent, HookEvent } from "./app/events.ts";
 export type {
   AppDescription,
   HookDescription,

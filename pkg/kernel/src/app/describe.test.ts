@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FakeClock } from "../testing/fake-clock.ts";
-import { createApp } from "./app.ts";
+import { createApp } from "./create-app.ts";
 import type { AppDescription, NodeDescription } from "./description.ts";
 import { defineModule } from "./module.ts";
 import { current, optional } from "./needs.ts";

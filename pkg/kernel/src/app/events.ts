@@ -8,7 +8,14 @@ export type AppState = "created" | "starting" | "ready" | "draining" | "stopping
 export type AppEvent =
   | { readonly type: "state"; readonly state: AppState }
   | HookEvent
+  | ConfigEvent
   | { readonly type: "fatal"; readonly error: unknown; readonly origin: ErrorOrigin };
+
+/** A reload of the config: what it has changed, or why everything stays as it was. */
+export type ConfigEvent = { readonly type: "config" } & (
+  | { readonly outcome: "changed" | "unchanged"; readonly changed: readonly string[] }
+  | { readonly outcome: "refused"; readonly error: unknown }
+);
 
 /** One hook of one provider: it begins, and then it is done or has failed. */
 export type HookEvent = HookFacts &
@@ -31,7 +38,7 @@ interface HookFacts {
 export interface AppEvents {
   readonly state: AppState;
   /**
-   * Calls `listener` with all events so far, then with each new one. Returns how to end that.
+   * Calls `listener` with all events so far, but for reloads, then with each new one. Returns how to end that.
    * A listener that throws is an uncaught exception of the process; the app and the other listeners go on.
    */
   subscribe(listener: (event: AppEvent) => void): () => void;
@@ -54,7 +61,8 @@ export class EventLog implements AppEvents {
 
   emit(event: AppEvent): void {
     if (event.type === "state") this.#state = event.state;
-    this.#events.push(event);
+    // there is no end to reloads: they are told, not kept
+    if (event.type !== "config") this.#events.push(event);
     this.#listeners.tell(event);
   }
 

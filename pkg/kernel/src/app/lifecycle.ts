@@ -1,4 +1,6 @@
 import { type Clock, sleep } from "../clock.ts";
+import type { SettingsToken } from "../config/settings.ts";
+import type { ConfigStore } from "../config/store.ts";
 import { AppError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
@@ -22,16 +24,10 @@ export interface Limits {
 
 export interface LifecycleOptions {
   readonly graph: Graph;
-  readonly settings: SettingsReader;
+  readonly settings: Pick<ConfigStore, "get" | "subscribe">;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly events: EventLog;
-}
-
-/** The config, as far as providers need it. */
-export interface SettingsReader {
-  get(section: string): unknown;
-  live(section: string): LiveSettings<unknown>;
 }
 
 const maxParallelHooks = 16;
@@ -42,7 +38,7 @@ const maxDrainShare = 0.6;
 /** Walks the graph: up needs first, independent branches in parallel; down strictly in reverse, going on after failures. */
 export class Lifecycle {
   readonly #graph: Graph;
-  readonly #settings: SettingsReader;
+  readonly #settings: LifecycleOptions["settings"];
   readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #events: EventLog;
@@ -160,9 +156,9 @@ export class Lifecycle {
     const [node] = nodes;
     switch (need.kind) {
       case "settings":
-        return this.#settings.get(need.section);
+        return this.#settings.get(need);
       case "live":
-        return this.#settings.live(need.settings.section);
+        return this.#live(need.settings);
       case "list":
         return Object.freeze(nodes.map((each) => this.#values.get(each)));
       case "current":
@@ -170,6 +166,16 @@ export class Lifecycle {
       default:
         return node && this.#values.get(node);
     }
+  }
+
+  #live<T>(settings: SettingsToken<T>): LiveSettings<T> {
+    const store = this.#settings;
+    return {
+      get current() {
+        return store.get(settings);
+      },
+      subscribe: (listener) => store.subscribe(settings, listener),
+    };
   }
 
   async #joinAll(phase: Phase): Promise<void> {

@@ -12,6 +12,8 @@ export interface LimitedOptions<T> {
   readonly signal: AbortSignal;
   /** Milliseconds that cancelled work has to settle. */
   readonly cancelGraceMs: number;
+  /** What the work throws is passed on as it is, not wrapped in words about it. Default false. */
+  readonly passErrors?: boolean;
   /** Called with what the work returns after it was abandoned, so that it can be released. */
   readonly onLate?: (value: T) => void;
 }
@@ -19,13 +21,13 @@ export interface LimitedOptions<T> {
 /**
  * Runs one hook under its limit. Work that overruns is told by its signal, named in the error, and no longer waited for.
  * @throws {@link LifecycleError} `ERR_LIFECYCLE_TIMEOUT` when it was abandoned, `ERR_LIFECYCLE_CANCELLED`,
- *   or `ERR_LIFECYCLE_HOOK` with the cause.
+ *   or `ERR_LIFECYCLE_HOOK` with the cause; what the work throws when `passErrors` is set.
  */
 export async function limited<T>(
   work: (context: HookContext) => T | Promise<T>,
   options: LimitedOptions<T>,
 ): Promise<T> {
-  const { clock, what, limitMs, signal, cancelGraceMs, onLate } = options;
+  const { clock, what, limitMs, signal, cancelGraceMs, passErrors = false, onLate } = options;
   if (signal.aborted)
     throw new LifecycleError(
       "ERR_LIFECYCLE_CANCELLED",
@@ -72,6 +74,7 @@ export async function limited<T>(
         `${what()} was cancelled: ${messageOf(signal.reason)}`,
         { cause },
       );
+    if (passErrors) throw cause;
     throw new LifecycleError("ERR_LIFECYCLE_HOOK", "failed_precondition", `${what()} failed: ${messageOf(cause)}`, {
       cause,
     });

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { describe, it } from "node:test";
 import { coreModule, logger } from "../core-module.ts";
-import { createApp } from "./app.ts";
+import { createApp } from "./create-app.ts";
 import { defineModule, type Module } from "./module.ts";
 import { type HookContext, provider } from "./provider.ts";
 import { type ProcessHost, type Runnable, runApps } from "./run.ts";
@@ -33,13 +33,16 @@ function partsOf(service: { start?: (context: HookContext) => unknown; stop?: ()
   ]);
 }
 
+/** The argument names the program. */
+const config = { environment: {}, arguments: [] };
+
 /** Programs that the tests run as processes of their own: this file with a name as its argument. */
 const programs: Readonly<Record<string, () => Promise<number>>> = {
   orderly: () => run(partsOf()),
   // Nothing of this app is open while it waits: it must wait all the same.
   idle: async () => {
     const idle = provider({ provides: token("idle").of<string>(), create: () => "idle", start: () => {} });
-    const app = createApp({ name: "idle", modules: [defineModule("idle", [idle])], config: { environment: {} } });
+    const app = createApp({ name: "idle", modules: [defineModule("idle", [idle])], config });
     process.once("beforeExit", () => say("nothing left to do"));
     // unreferenced, so that it holds nothing open itself
     return app.run({ onReady: () => void setTimeout(() => say("ready"), 50).unref() });
@@ -132,7 +135,7 @@ async function run(parts: Module, onReady: () => unknown = () => say("ready")): 
   const app = createApp({
     name: "program",
     modules: [coreModule, parts],
-    config: { environment: {}, overrides: { lifecycle: { announceDelayMs: 0 } } },
+    config: { ...config, overrides: { lifecycle: { announceDelayMs: 0 } } },
   });
   return app.run({ onReady: async () => void (await onReady()) });
 }

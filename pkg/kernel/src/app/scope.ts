@@ -1,9 +1,9 @@
 import type { Clock } from "../clock.ts";
-import { AppError, messageOf } from "../errors/app-error.ts";
+import { messageOf } from "../errors/app-error.ts";
 import { describe } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
 import type { Node } from "./graph.ts";
-import { limited } from "./limited.ts";
+import { limited, type LimitedOptions } from "./limited.ts";
 import type { HookContext } from "./provider.ts";
 import type { RequestScope, ScopeOptions } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
@@ -132,10 +132,8 @@ export class KernelScope implements RequestScope {
       // it came after it was given up: nobody holds it, so it is released here; that it was given up has been told
       void this.#stop(node, value)?.catch(() => undefined);
     };
-    return this.#limited(node, "create", result, context, this.signal, onLate).catch((error: unknown) => {
-      // the caller handles what its own provider throws, not our words about it
-      throw isHookError(error) ? error.cause : error;
-    });
+    // the caller handles what its own provider throws, not our words about it
+    return this.#limited(node, "create", result, context, { signal: this.signal, onLate, passErrors: true });
   }
 
   async #close(): Promise<void> {
@@ -166,7 +164,7 @@ export class KernelScope implements RequestScope {
     const { stop } = node.definition.hooks;
     if (!stop) return undefined;
     const context = new LazyContext(() => never);
-    return this.#limited(node, "stop", (async () => stop(value, context))(), context, never);
+    return this.#limited(node, "stop", (async () => stop(value, context))(), context, { signal: never });
   }
 
   #limited<T>(
@@ -174,8 +172,7 @@ export class KernelScope implements RequestScope {
     hook: "create" | "stop",
     running: PromiseLike<T>,
     context: LazyContext,
-    signal: AbortSignal,
-    onLate?: (value: T) => void,
+    options: Pick<LimitedOptions<T>, "signal" | "onLate" | "passErrors">,
   ): Promise<T> {
     const { clock, hookMs } = this.#options;
     const limitMs = node.definition.limits[`${hook}Ms`] ?? hookMs;
@@ -184,7 +181,7 @@ export class KernelScope implements RequestScope {
       context.follow(own);
       return running;
     };
-    return limited(work, { clock, what, limitMs, signal, cancelGraceMs, ...(onLate ? { onLate } : {}) });
+    return limited(work, { clock, what, limitMs, cancelGraceMs, ...options });
   }
 }
 
@@ -217,10 +214,6 @@ class LazyContext implements HookContext {
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
-}
-
-function isHookError(error: unknown): error is LifecycleError {
-  return AppError.is(error) && error.code === "ERR_LIFECYCLE_HOOK";
 }
 
 export function closedError(why: string): LifecycleError {

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { Environment } from "../config/load.ts";
+import type { EarlyLogger } from "../logger/early-logger.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import type { AppEvents } from "./events.ts";
@@ -27,4 +28,6 @@ export const appInfo = token("app.info").of<AppInfo>();
 export const appEvents = token("app.events").of<AppEvents>();
 export const appControl = token("app.control").of<AppControl>();
 export const clock = token("app.clock").of<Clock>();
+/** The log before there is a logger, which takes it over. */
+export const appLog = token("app.log").of<EarlyLogger>();
 export const requestScopes = token("app.scopes").of<RequestScopes>();

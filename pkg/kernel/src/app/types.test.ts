@@ -9,7 +9,8 @@ import { coreModule, errorReporters, healthChecks, logger } from "../core-module
 import { defineSettings } from "../config/settings.ts";
 import type { Logger } from "../logger/logger.ts";
 import { testApp } from "../testing/test-app.ts";
-import { type App, createApp } from "./app.ts";
+import type { App } from "./app.ts";
+import { createApp } from "./create-app.ts";
 import { defineModule } from "./module.ts";
 import { current, live, type LiveSettings, optional } from "./needs.ts";
 import { provider } from "./provider.ts";

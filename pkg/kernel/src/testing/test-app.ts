@@ -1,4 +1,5 @@
-import { type App, type AppOptions, type BuiltIn, createApp } from "../app/app.ts";
+import type { App, AppOptions, BuiltIn } from "../app/app.ts";
+import { createApp } from "../app/create-app.ts";
 import type { Module, ProvidedBy } from "../app/module.ts";
 import { MemoryLog } from "./memory-log.ts";
 

@@ -1,0 +1,107 @@
+import type { Clock } from "../clock.ts";
+import type { ConfigEntry } from "../config/explain.ts";
+import type { SettingsToken } from "../config/settings.ts";
+import type { ConfigSources } from "../config/snapshot.ts";
+import { type ConfigStore, createConfigStore, type ReloadResult } from "../config/store.ts";
+import { LifecycleError } from "./errors.ts";
+import type { EventLog } from "./events.ts";
+import { limited } from "./limited.ts";
+
+/** The config of an app. */
+export interface AppConfig {
+  /**
+   * Each value with its source; secrets are `***`. Reads the config when the app has not started.
+   * @throws {@link ConfigError} with every fault.
+   */
+  explain(): Promise<readonly ConfigEntry[]>;
+  /** One JSON Schema (draft 2020-12) of a config file for this app. */
+  jsonSchema(): Promise<Record<string, unknown>>;
+  /**
+   * Reads all sources anew and swaps what may change while the app runs; on any fault everything stays as it was. SIGHUP does
+   * this under `app.run`. The outcome is an event, a log line and a count; a fault goes to the error bus too.
+   * @throws {@link ConfigError} with every fault; {@link LifecycleError} `ERR_APP_STATE` when the app is not running.
+   */
+  reload(): Promise<ReloadResult>;
+}
+
+export interface KernelConfigOptions {
+  /** Of all modules of the app. */
+  readonly sections: () => Iterable<SettingsToken>;
+  readonly sources: ConfigSources;
+  readonly clock: Clock;
+  readonly events: EventLog;
+}
+
+/** Remote sources are read before it is known what limits the app has. */
+const loadLimitMs = 60_000;
+const cancelGraceMs = 1_000;
+
+export class KernelConfig implements AppConfig {
+  readonly #options: KernelConfigOptions;
+  #arguments: readonly string[] | undefined;
+  #loading: Promise<ConfigStore> | undefined;
+  #store: ConfigStore | undefined;
+  #isClosed = false;
+
+  constructor(options: KernelConfigOptions) {
+    this.#options = options;
+  }
+
+  /** The command line, unless the app was given one. */
+  takeArguments(words: readonly string[]): void {
+    this.#arguments = words;
+  }
+
+  /** Once; a load that failed is tried anew. */
+  load(signal: AbortSignal): Promise<ConfigStore> {
+    return (this.#loading ??= this.#load(signal).catch((error: unknown) => {
+      this.#loading = undefined;
+      throw error;
+    }));
+  }
+
+  async explain(): Promise<readonly ConfigEntry[]> {
+    return (await this.load(new AbortController().signal)).explain();
+  }
+
+  async jsonSchema(): Promise<Record<string, unknown>> {
+    return (await this.load(new AbortController().signal)).jsonSchema();
+  }
+
+  async reload(): Promise<ReloadResult> {
+    if (!this.#store || this.#isClosed) {
+      const what = `the config is reloaded while the app runs, and it ${this.#store ? "has stopped" : "has not started"}`;
+      throw new LifecycleError("ERR_APP_STATE", "failed_precondition", what);
+    }
+    try {
+      const result = await this.#store.reload();
+      this.#options.events.emit({
+        type: "config",
+        outcome: result.changed.length > 0 ? "changed" : "unchanged",
+        ...result,
+      });
+      return result;
+    } catch (error) {
+      if (!this.#isClosed) this.#options.events.emit({ type: "config", outcome: "refused", error });
+      throw error;
+    }
+  }
+
+  watch(): void {}
+
+  close(): void {
+    this.#isClosed = true;
+    this.#store?.close();
+  }
+
+  async #load(signal: AbortSignal): Promise<ConfigStore> {
+    const { sections, sources, clock } = this.#options;
+    const words = this.#arguments;
+    const load = ({ signal: own }: { readonly signal: AbortSignal }): Promise<ConfigStore> =>
+      createConfigStore(sections(), { ...(words ? { arguments: words } : {}), ...sources }, { signal: own });
+    const options = { clock, what: () => "reading the config", limitMs: loadLimitMs, signal, cancelGraceMs };
+    const store = await limited(load, { ...options, passErrors: true });
+    this.#store = store;
+    return store;
+  }
+}

@@ -1,0 +1,185 @@
+import { randomUUID } from "node:crypto";
+import { type Clock, systemClock } from "../clock.ts";
+import { AppError, isError } from "../errors/app-error.ts";
+import type { ErrorOrigin } from "../errors/error-bus.ts";
+import { OptionError } from "../errors/option-error.ts";
+import { createEarlyLogger, type EarlyLogger } from "../logger/early-logger.ts";
+import type { App, AppOptions, BuiltIn } from "./app.ts";
+import { KernelConfig } from "./app-config.ts";
+import { describeApp } from "./describe.ts";
+import type { AppDescription } from "./description.ts";
+import { LifecycleError } from "./errors.ts";
+import { type AppEvents, type AppState, EventLog } from "./events.ts";
+import { analyzeGraph, type GraphAnalysis, requireWhole } from "./graph.ts";
+import { Lifecycle } from "./lifecycle.ts";
+import { defineModule, type Module, type ProvidedBy } from "./module.ts";
+import { provider } from "./provider.ts";
+import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
+import { type RunOptions, runApps } from "./run.ts";
+import { lifecycleSettings } from "./settings.ts";
+import type { Token } from "./token.ts";
+import { appControl, appEvents, appInfo, appLog, clock as clockToken, requestScopes } from "./tokens.ts";
+
+/**
+ * Puts modules together into an app. Nothing runs yet.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when the name is none.
+ * @example
+ * const app = createApp({ name: "notes", modules: [coreModule, notesModule] });
+ * process.exitCode = await app.run();
+ */
+export function createApp<const M extends readonly Module[]>(
+  options: AppOptions<M>,
+): App<ProvidedBy<M[number]> | BuiltIn> {
+  return new KernelApp(options);
+}
+
+function requireName(name: string): void {
+  if (/^[a-z0-9-]+$/.test(name)) return;
+  const what = `name must be lower-case letters, digits and hyphens, not ${JSON.stringify(name)}`;
+  throw new OptionError("ERR_OPTION_RANGE", "invalid_argument", what);
+}
+
+class KernelApp implements App {
+  readonly name: string;
+  readonly failure: Promise<unknown>;
+  readonly log: EarlyLogger;
+  readonly config: KernelConfig;
+  readonly #options: AppOptions<readonly Module[]>;
+  readonly #events = new EventLog();
+  readonly #clock: Clock;
+  readonly #failed = Promise.withResolvers<unknown>();
+  readonly #startCancel = new AbortController();
+  #analysis: GraphAnalysis | undefined;
+  #lifecycle: Lifecycle | undefined;
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: AppOptions<readonly Module[]>) {
+    requireName(options.name);
+    this.name = options.name;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.failure = this.#failed.promise;
+    this.log = createEarlyLogger({ fields: { service: this.name }, destination: options.logDestination });
+    this.config = new KernelConfig({
+      sections: () => [lifecycleSettings, ...this.#analyze().graph.settings],
+      sources: { environment: process.env, ...options.config },
+      clock: this.#clock,
+      events: this.#events,
+    });
+  }
+
+  get state(): AppState {
+    return this.#events.state;
+  }
+
+  get events(): AppEvents {
+    return this.#events;
+  }
+
+  start({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#starting || this.#stopping) {
+      const what = `app ${this.name} was ${this.#starting ? "started" : "stopped"} before; create a new app to start again`;
+      return Promise.reject(new LifecycleError("ERR_APP_STATE", "failed_precondition", what));
+    }
+    this.#starting = this.#start(
+      signal ? AbortSignal.any([signal, this.#startCancel.signal]) : this.#startCancel.signal,
+    );
+    return this.#starting;
+  }
+
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  fail(error: unknown, origin: ErrorOrigin = "lifecycle"): void {
+    this.#events.emit({ type: "fatal", error, origin });
+    // wrapped where a promise would take it for another one, or stumble over its getters
+    const isObject = (typeof error === "object" && error !== null) || typeof error === "function";
+    this.#failed.resolve(isObject && !isError(error) ? AppError.from(error) : error);
+  }
+
+  get<T>(token: Token<T>): T {
+    const value = this.#lifecycle?.valueOf(token);
+    if (value === undefined) {
+      const why = this.#lifecycle
+        ? "nothing needs it, so it was not built; name it in the app's `expose` list"
+        : "the app has not started";
+      throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", `"${token.name}" is not there: ${why}`);
+    }
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the provider of the token was checked against its type
+    return value.built as T;
+  }
+
+  openScope(options?: ScopeOptions): RequestScope {
+    return this.#scopes().open(options);
+  }
+
+  describe(): AppDescription {
+    return describeApp(this.name, this.#analyze(), this.#events);
+  }
+
+  run(options?: RunOptions): Promise<number> {
+    this.config.takeArguments(process.argv.slice(2));
+    return runApps([this], options);
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    this.#events.emit({ type: "state", state: "starting" });
+    try {
+      const graph = requireWhole(this.#analyze());
+      const settings = await this.config.load(signal);
+      const limits = settings.get(lifecycleSettings);
+      this.#lifecycle = new Lifecycle({ graph, settings, limits, clock: this.#clock, events: this.#events });
+      await this.#lifecycle.start(signal);
+      this.config.watch();
+    } catch (error) {
+      this.#events.emit({ type: "state", state: "failed" });
+      this.config.close();
+      // a failed hook has been reported; what failed before there was a logger is told here
+      if (!this.#lifecycle && !signal.aborted) this.log.fatal("app did not start", { error });
+      this.log.release();
+      throw error;
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#startCancel.abort(new Error("the app was told to stop"));
+    if (!this.#starting) this.#events.emit({ type: "state", state: "stopped" });
+    try {
+      await this.#starting;
+    } catch {
+      return; // start has reported why, and has already stopped what it had created
+    }
+    this.config.close();
+    await this.#lifecycle?.stop();
+  }
+
+  #scopes(): RequestScopes {
+    if (this.#lifecycle) return this.#lifecycle.scopes;
+    const what = "there are no request scopes: the app has not started";
+    throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", what);
+  }
+
+  /** Read once: the description of an app is that of its start. */
+  #analyze(): GraphAnalysis {
+    const { modules, expose = [], overrides = [] } = this.#options;
+    const own = [appInfo, appEvents, appControl, clockToken, requestScopes, appLog];
+    return (this.#analysis ??= analyzeGraph([this.#builtIns(), ...modules], [...own, ...expose], overrides));
+  }
+
+  #builtIns(): Module {
+    const { name, version = "0.0.0", logDestination, config } = this.#options;
+    const environment = config?.environment ?? process.env;
+    const info = { name, version, instanceId: `${name}-${randomUUID()}`, logDestination, environment };
+    return defineModule("app", [
+      provider({ provides: appInfo, create: () => info }),
+      provider({ provides: appEvents, create: () => this.#events }),
+      provider({ provides: appControl, create: () => ({ fail: (error, origin) => this.fail(error, origin) }) }),
+      provider({ provides: clockToken, create: () => this.#clock }),
+      provider({ provides: appLog, create: () => this.log }),
+      provider({ provides: requestScopes, create: () => this.#scopes() }),
+    ]);
+  }
+}
