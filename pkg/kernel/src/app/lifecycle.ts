@@ -4,7 +4,7 @@ import type { ConfigStore } from "../config/store.ts";
 import { AppError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
-import { describe } from "./catalog.ts";
+import { chainOf } from "./chain.ts";
 import type { Graph, Node, NodeNeed } from "./graph.ts";
 import { limited } from "./limited.ts";
 import type { LiveSettings } from "./needs.ts";
@@ -141,7 +141,7 @@ export class Lifecycle {
     const value = await this.#timed(node, "create", () =>
       limited((context: HookContext) => definition.create(needs, context), {
         clock: this.#clock,
-        what: () => whatOf(node, "create", this.#graph),
+        what: () => chainOf(node, "create", this.#graph),
         limitMs,
         signal,
         cancelGraceMs,
@@ -272,7 +272,7 @@ export class Lifecycle {
     await this.#timed(node, name, () =>
       limited((context: HookContext) => hook(value, context), {
         clock: this.#clock,
-        what: () => whatOf(node, name, this.#graph),
+        what: () => chainOf(node, name, this.#graph),
         limitMs,
         signal,
         cancelGraceMs,
@@ -310,15 +310,4 @@ function invert(nodes: readonly Node[]): Map<Node, Node[]> {
     }
   }
   return dependents;
-}
-
-/** `start of "pool" (module database, src/x.ts:3), needed by "notes" (…)`: the chain up to what nothing needs. */
-function whatOf(node: Node, hook: string, graph: Graph): string {
-  const chain = [node];
-  for (let user = userOf(node, graph); user && !chain.includes(user); user = userOf(user, graph)) chain.push(user);
-  return `${hook} of ${chain.map(describe).join(", needed by ")}`;
-}
-
-function userOf(node: Node, graph: Graph): Node | undefined {
-  return graph.nodes.find(({ dependencies }) => dependencies.includes(node));
 }
