@@ -1,4 +1,5 @@
 import type { HookDescription, NodeDescription } from "./description.ts";
+import type { AppState } from "./events.ts";
 
 /** What a terminal, a diagram or an editor would act on instead of showing: controls, and marks that turn the order of letters. */
 // oxlint-disable-next-line no-control-regex -- these are what it is about
@@ -13,6 +14,11 @@ export function oneLine(text: string): string {
 
 export function isFailed({ state, hooks }: NodeDescription): boolean {
   return state === "failed" || hooks.some(({ error }) => error !== undefined);
+}
+
+/** Before the start everything waits, and what requests make waits always. */
+export function goesWithoutSaying({ state, kind }: NodeDescription, app: AppState): boolean {
+  return state === "waiting" && (app === "created" || kind === "request");
 }
 
 /** `started 12 ms`: the state, and how long the hooks that led to it took together. */

@@ -1,5 +1,6 @@
 import type { AppDescription, NeedDescription, NodeDescription } from "./description.ts";
-import { isFailed, oneLine, statePhrase } from "./graph-phrases.ts";
+import type { AppState } from "./events.ts";
+import { goesWithoutSaying, isFailed, oneLine, statePhrase } from "./graph-phrases.ts";
 
 /** A diagram before it has a language: names are `n0`, `n1` … so that no name of a token is a word of the language. */
 interface Diagram {
@@ -75,8 +76,11 @@ function quoteDot(lines: readonly string[]): string {
 export function renderMermaid(description: AppDescription): string {
   const { title, clusters, missing, arrows } = toDiagram(description);
   const boxes = [...clusters.flatMap(({ boxes }) => boxes), ...missing];
-  const classOf = (name: string, ids: readonly string[]): string[] =>
-    ids.length > 0 ? [`  class ${ids.join(",")} ${name}`] : [];
+  const classes = mermaidClasses.flatMap(([name, style]) => {
+    const members = boxes.filter(({ looks, isRequest }) => looks === name || (name === "request" && isRequest));
+    if (members.length === 0) return [];
+    return [`  classDef ${name} ${style}`, `  class ${members.map(({ id }) => id).join(",")} ${name}`];
+  });
   const lines = [
     "---",
     `title: ${JSON.stringify(oneLine(title.join("; ")))}`,
@@ -89,13 +93,7 @@ export function renderMermaid(description: AppDescription): string {
     ]),
     ...missing.map((box) => `  ${mermaidBox(box)}`),
     ...arrows.map(({ from, to, isOptional }) => `  ${from} ${isOptional ? "-.->" : "-->"} ${to}`),
-    ...mermaidClasses.map(([name, style]) => `  classDef ${name} ${style}`),
-    ...mermaidClasses.flatMap(([name]) =>
-      classOf(
-        name,
-        boxes.filter(({ looks, isRequest }) => looks === name || (name === "request" && isRequest)).map(({ id }) => id),
-      ),
-    ),
+    ...classes,
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -147,14 +145,14 @@ function toDiagram({ app, state, nodes, faults }: AppDescription): Diagram {
     title: [`${app}: ${state}`, ...faults.map((fault) => `✗ ${fault}`)],
     clusters: [...Map.groupBy(nodes, ({ module }) => module)].map(([module, members]) => ({
       label: `module ${module}`,
-      boxes: members.map((node) => toBox(node, ids.get(node.id) ?? "")),
+      boxes: members.map((node) => toBox(node, ids.get(node.id) ?? "", state)),
     })),
     missing: [...missing.values()],
     arrows,
   };
 }
 
-function toBox(node: NodeDescription, id: string): Box {
+function toBox(node: NodeDescription, id: string, app: AppState): Box {
   const { isPrivate, kind, isGround, state } = node;
   const isRequest = kind === "request";
   const traits = [
@@ -164,7 +162,11 @@ function toBox(node: NodeDescription, id: string): Box {
   ];
   return {
     id,
-    label: [node.id, ...(traits.length > 0 ? [traits.join(", ")] : []), statePhrase(node)],
+    label: [
+      node.id,
+      ...(traits.length > 0 ? [traits.join(", ")] : []),
+      ...(goesWithoutSaying(node, app) ? [] : [statePhrase(node)]),
+    ],
     looks: looksOf(node),
     isRequest,
   };

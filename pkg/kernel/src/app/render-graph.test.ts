@@ -176,6 +176,21 @@ a · module main
     );
   });
 
+  it("keeps what stands alone together, below the rest", () => {
+    const nodes = [node("alone"), node("base"), node("user", { needs: [need("base")] }), node("alone too")];
+    assert.equal(
+      renderGraph(appOf(nodes), "tree"),
+      `notes: created
+
+user · module main
+└─ base · module main
+
+alone · module main
+alone too · module main
+`,
+    );
+  });
+
   it("says so of an app that has no providers", () => {
     assert.equal(renderGraph(appOf([]), "tree"), "notes: created\n\nno providers\n");
   });
@@ -237,7 +252,7 @@ describe("the DOT of a graph", () => {
   }
   subgraph cluster_2 {
     label="module main";
-    n2 [label="session\\none for each request\\nwaiting", style="dashed"];
+    n2 [label="session\\none for each request", style="dashed"];
     n4 [label="broken\\n✗ failed", style="filled", color="#cc0000", fillcolor="#ffdddd", penwidth=2];
   }
   subgraph cluster_3 {
@@ -291,7 +306,7 @@ flowchart LR
     n1["mailer<br/>unused"]
   end
   subgraph m2["module main"]
-    n2["session<br/>one for each request<br/>waiting"]
+    n2["session<br/>one for each request"]
     n3["broken<br/>✗ failed: start: no #quot;photos#quot; (after 3 ms)"]
   end
   x0["gone<br/>✗ missing"]
@@ -299,14 +314,14 @@ flowchart LR
   n3 --> x0
   n3 -.-> n0
   classDef ground stroke-width:3px
-  classDef failed stroke:#c00,stroke-width:3px,fill:#fdd,color:#000
-  classDef missing stroke:#c00,color:#c00,stroke-dasharray:2
-  classDef unused stroke:#999,color:#999
-  classDef request stroke-dasharray:5
   class n0 ground
+  classDef failed stroke:#c00,stroke-width:3px,fill:#fdd,color:#000
   class n3 failed
+  classDef missing stroke:#c00,color:#c00,stroke-dasharray:2
   class x0 missing
+  classDef unused stroke:#999,color:#999
   class n1 unused
+  classDef request stroke-dasharray:5
   class n2 request
 `,
     );

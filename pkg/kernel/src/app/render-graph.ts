@@ -1,6 +1,5 @@
 import type { AppDescription, NeedDescription, NodeDescription } from "./description.ts";
-import type { AppState } from "./events.ts";
-import { isFailed, oneLine, statePhrase } from "./graph-phrases.ts";
+import { goesWithoutSaying, isFailed, oneLine, statePhrase } from "./graph-phrases.ts";
 import { renderDot, renderMermaid } from "./render-diagram.ts";
 
 /** `tree`: text for a terminal. `dot`: Graphviz. `mermaid`: a flowchart. `json`: the description as it is. */
@@ -40,9 +39,15 @@ function renderTree(description: AppDescription): string {
   }
   const built = nodes.filter((node) => node.state !== "unused");
   const tree = new Tree(description);
-  for (const root of rootsOf(built)) lines.push("", ...tree.linesOf(root));
+  const roots = rootsOf(built);
+  const users = roots.filter(({ needs }) => needs.length > 0);
+  const alone = roots.filter(({ needs }) => needs.length === 0);
+  for (const root of users) lines.push("", ...tree.linesOf(root));
   // What is left stands in a circle or is needed by one. Users come late in the order, so that is where to enter it.
-  for (const node of built.toReversed()) if (!tree.hasShown(node)) lines.push("", ...tree.linesOf(node));
+  for (const node of built.toReversed()) {
+    if (!alone.includes(node) && !tree.hasShown(node)) lines.push("", ...tree.linesOf(node));
+  }
+  if (alone.length > 0) lines.push("", ...alone.flatMap((node) => tree.linesOf(node)));
   if (nodes.length === 0) lines.push("", "no providers");
   const unused = nodes.filter((node) => node.state === "unused");
   if (unused.length > 0) {
@@ -136,13 +141,8 @@ function phrasesOf(node: NodeDescription, { state }: AppDescription): string[] {
     ...(isPrivate ? ["private"] : []),
     ...(kind === "request" ? ["one for each request"] : []),
     ...(isFailed(node) ? [oneLine(place)] : []),
-    ...(tellsNothing(node, state) ? [] : [statePhrase(node)]),
+    ...(node.state === "unused" || goesWithoutSaying(node, state) ? [] : [statePhrase(node)]),
   ];
-}
-
-/** The unused stand under a heading that says so; before the start everything waits, and what requests make waits always. */
-function tellsNothing({ state, kind }: NodeDescription, app: AppState): boolean {
-  return state === "unused" || (state === "waiting" && (app === "created" || kind === "request"));
 }
 
 function unmetPhrase({ token, kind, isMissing }: NeedDescription): string {

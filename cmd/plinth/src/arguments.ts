@@ -1,0 +1,156 @@
+import { parseArgs } from "node:util";
+import { didYouMean, graphFormats, type RunCommand } from "@plinth/kernel";
+
+/** What the command line was told to do. */
+export type Invocation =
+  | { readonly kind: "help" | "version" }
+  | {
+      readonly kind: "ask";
+      readonly main: string;
+      /** For the program: what stands after `--`. */
+      readonly programArgs: readonly string[];
+      readonly command: RunCommand;
+      readonly limitMs: number;
+    };
+
+/** What was typed is not understood; the message says what is. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** A start may take 60 s, and taking it back 25 s. */
+const defaultLimitMs = { plain: 60_000, start: 120_000 };
+
+export const usage = `plinth shows what a Plinth app is made of and what it is configured with, without running it.
+
+usage:
+  plinth graph MAIN [--format tree|dot|mermaid|json] [--start] [--timeout SECONDS] [-- ARGUMENTS]
+      the providers, what each needs, and every fault of the graph
+      --format    tree for a terminal (default), dot for Graphviz, mermaid for Markdown, json for programs
+      --start     start the app, show states and timings once it is ready or has failed, and stop it
+
+  plinth config MAIN [--json | --schema] [--timeout SECONDS] [-- ARGUMENTS]
+      each effective setting and where it comes from; secrets as ***
+      --json      for programs
+      --schema    the JSON Schema of all sections instead, for editors and checks
+
+  plinth --help
+  plinth --version
+
+MAIN is the file that calls app.run() or runApps(); ARGUMENTS are passed to it. It is loaded, but its apps do not run.
+--timeout is how long it may take: 60 seconds by default, 120 with --start.
+Exit codes: 0 as asked, 1 faults in the app or no answer from it, 2 faults in the command line.
+`;
+
+const options = {
+  help: { type: "boolean", short: "h" },
+  version: { type: "boolean", short: "v" },
+  format: { type: "string" },
+  start: { type: "boolean" },
+  json: { type: "boolean" },
+  schema: { type: "boolean" },
+  timeout: { type: "string" },
+} as const;
+type OptionName = keyof typeof options;
+
+const commands: Readonly<Record<RunCommand["command"], readonly OptionName[]>> = {
+  graph: ["format", "start", "timeout"],
+  config: ["json", "schema", "timeout"],
+};
+
+/**
+ * Reads the command line, without the program and the file at its beginning.
+ * @throws {@link UsageError}
+ */
+export function parseArguments(args: readonly string[]): Invocation {
+  const end = args.indexOf("--");
+  const own = end < 0 ? [...args] : args.slice(0, end);
+  const { tokens } = parseArgs({ args: own, options, strict: false, allowPositionals: true, tokens: true });
+  const given = new Map<OptionName, string | undefined>();
+  const positionals: string[] = [];
+  const [word] = tokens.flatMap((token) => (token.kind === "positional" ? [token.value] : []));
+  const command = word === undefined ? undefined : toCommand(word);
+  for (const token of tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    else if (token.kind === "option") given.set(toOption(token.rawName, token.name, command), valueOf(token));
+  }
+  if (given.has("help")) return { kind: "help" };
+  if (given.has("version")) return { kind: "version" };
+  if (command === undefined) throw new UsageError(`there is no command; ${oneOf("take", Object.keys(commands))}`);
+  const [, main, ...more] = positionals;
+  if (main === undefined || main === "") {
+    throw new UsageError(`plinth ${command} needs MAIN, the file that calls app.run() or runApps()`);
+  }
+  if (more.length > 0) {
+    throw new UsageError(`"${more[0]}" is one argument too many; what is for ${main} goes after --`);
+  }
+  return {
+    kind: "ask",
+    main,
+    programArgs: end < 0 ? [] : args.slice(end + 1),
+    command: command === "graph" ? toGraph(given) : toConfig(given),
+    limitMs: toLimitMs(given),
+  };
+}
+
+type Given = ReadonlyMap<OptionName, string | undefined>;
+
+function toCommand(word: string): RunCommand["command"] {
+  const names = Object.keys(commands);
+  if (word === "graph" || word === "config") return word;
+  throw new UsageError(`there is no command "${word}"${didYouMean(word, names) || `; ${oneOf("take", names)}`}`);
+}
+
+function toOption(rawName: string, name: string, command: RunCommand["command"] | undefined): OptionName {
+  const allowed: readonly string[] = ["help", "version", ...(command ? commands[command] : Object.keys(options))];
+  if (allowed.includes(name) && isOption(name)) return name;
+  const where = command === undefined ? "" : ` of plinth ${command}`;
+  const hint = didYouMean(name, allowed).replace(/"(.*)"/, '"--$1"');
+  throw new UsageError(`"${rawName}" is no option${where}${hint || `; for the program it goes after --`}`);
+}
+
+function isOption(name: string): name is OptionName {
+  return Object.hasOwn(options, name);
+}
+
+interface OptionToken {
+  readonly name: string;
+  readonly rawName: string;
+  readonly value?: string | undefined;
+}
+
+function valueOf({ name, rawName, value }: OptionToken): string | undefined {
+  if (isOption(name) && options[name].type === "boolean" && value !== undefined) {
+    throw new UsageError(`${rawName} takes no value, and was given "${value}"`);
+  }
+  return value;
+}
+
+function toGraph(given: Given): RunCommand {
+  const name = given.get("format") ?? "";
+  const format = given.has("format") ? graphFormats.find((one) => one === name) : "tree";
+  if (format === undefined) {
+    throw new UsageError(
+      `--format "${name}" is none${didYouMean(name, graphFormats) || `; ${oneOf("take", graphFormats)}`}`,
+    );
+  }
+  return { command: "graph", format, start: given.has("start"), answer: "ipc" };
+}
+
+function toConfig(given: Given): RunCommand {
+  if (given.has("json") && given.has("schema")) throw new UsageError("take --json or --schema, not both");
+  const format = given.has("json") ? "json" : given.has("schema") ? "schema" : "text";
+  return { command: "config", format, answer: "ipc" };
+}
+
+function toLimitMs(given: Given): number {
+  if (!given.has("timeout")) return given.has("start") ? defaultLimitMs.start : defaultLimitMs.plain;
+  const text = given.get("timeout") ?? "";
+  const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (seconds > 0 && seconds <= 86_400) return seconds * 1_000;
+  throw new UsageError(`--timeout takes seconds, above 0 and up to 86400, and was given "${text}"`);
+}
+
+function oneOf(verb: string, names: readonly string[]): string {
+  return `${verb} ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}
