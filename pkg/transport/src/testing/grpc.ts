@@ -43,7 +43,7 @@ export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc
   const health = createHealth({ clock, cacheMs: 0 });
   health.setState("ready");
   const { log, errors, metrics } = observed;
-  const server = createGrpcServer({
+  const server = await createGrpcServer({
     settings: { ...testSettings, ...settings },
     log,
     errors,
