@@ -9,6 +9,7 @@ export class Secret<T = string> {
 
   constructor(value: T) {
     this.#value = value;
+    Object.freeze(this); // so that nothing else can be made of what it prints
   }
 
   /** The value itself. Call it where it is used, not before. */

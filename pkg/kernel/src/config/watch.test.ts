@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -38,7 +38,7 @@ class Watched {
 
   constructor(store: ConfigStore) {
     this.store = store;
-    store.watch({ clock: this.clock, pollMs: 100, onChange: () => void this.#onChange(), signal: this.end.signal });
+    store.watch({ clock: this.clock, pollMs: 100, onChange: () => this.#onChange(), signal: this.end.signal });
   }
 
   static async open(sources: Partial<ConfigSources> = {}): Promise<Watched> {
