@@ -239,10 +239,11 @@ describe("a process that watches", { timeout: 20_000 }, () => {
   for (const [what, play] of [
     ["in a query that hangs", "hang"],
     ["between two tries", { status: 500 }],
+    ["while it keeps its pace", { index: 7, body: [{ Key: "a", Value: null, ModifyIndex: 1 }] }],
   ] as const) {
     it(`ends when it has nothing else to do, ${what}`, async () => {
       const answer = { index: 7, body: [{ Key: "a", Value: null, ModifyIndex: 1 }] };
-      const left = [answer, answer];
+      const left = [answer, answer, answer]; // of the load, at once, and after a wait on the same connection
       await using agent = await ScriptedAgent.start(() => left.shift() ?? play);
       const code = `
         import { consulConfig } from ${JSON.stringify(import.meta.resolve("../index.ts"))};
@@ -258,7 +259,7 @@ describe("a process that watches", { timeout: 20_000 }, () => {
         { stdio: ["pipe", "ignore", "pipe"] },
       );
       const exited = once(child, "exit");
-      await agent.received(({ query }) => query.get("index") === "7");
+      await agent.received(({ query }) => query.get("index") === "7", 2);
       child.stdin.write("go\n");
       const [[status], errors] = await Promise.all([exited, readText(child.stderr)]);
       assert.deepEqual([status, errors], [0, ""]);

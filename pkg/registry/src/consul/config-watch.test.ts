@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { describe, it } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import type { Clock, ConfigSource } from "@plinth/kernel";
@@ -343,6 +344,32 @@ describe("the watch of a document in Consul", limits, () => {
     assert.equal(changes, 2);
   });
 
+  it("warns the process once when a watch begins to fail and nobody listens", async () => {
+    await using test = await watched([a1, "cut", "cut"], { onEvent: undefined, last: "cut" });
+    const [warning] = await once(process, "warning");
+    assert.ok(warning instanceof Error && warning.name === "ConsulConfigWarning");
+    assert.match(warning.message, /^the watch of consul:config\/notes fails, and goes on trying: GET /);
+    let more = 0;
+    const count = (): void => void more++;
+    process.on("warning", count);
+    await test.agent.received(anything, 4);
+    process.off("warning", count);
+    assert.equal(more, 0);
+  });
+
+  it("goes on when onEvent throws, and warns of it", async () => {
+    await using test = await watched([a1, "cut", answerOf(8, "a: 2")], {
+      onEvent: () => {
+        throw new Error("the listener broke");
+      },
+    });
+    const warned = once(process, "warning");
+    await test.changed(1);
+    const [warning] = await warned;
+    assert.ok(warning instanceof Error);
+    assert.equal(warning.message, "onEvent threw at watch_failed of consul:config/notes: the listener broke");
+  });
+
   it("serves two watches of one source, each told of every change", async () => {
     await using test = await watched([a1, a1, a1]);
     let others = 0;
@@ -401,8 +428,10 @@ describe("the end of a watch", limits, () => {
     await using test = await watched([a1], { last: a1, clock, maxRequestsPerSecond: 1 });
     const second = await test.agent.received(anything, 2);
     await advanceUntil(clock, () => clock.pending === 1 || test.agent.requests.length > 2);
+    const endedAtMs = performance.now();
     test.end();
     await second.closed;
+    assert.ok(performance.now() - endedAtMs < 1_000, "the connection was left to its idle limit");
     assert.equal(clock.pending, 0);
   });
 
