@@ -1,9 +1,10 @@
-// docs/config.md, from the JSON Schema of every section of the config that a package declares.
+// docs/config.md and docs/config.schema.json, from the JSON Schema of every section of the config that a package declares.
 import { globSync } from "node:fs";
 import { join, posix } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { SettingsToken } from "@plinth/kernel";
+import { configSchema, type SettingsToken } from "@plinth/kernel";
 import { leavesOf } from "../../pkg/kernel/src/config/leaves.ts";
+import { isReloadable } from "../../pkg/kernel/src/config/settings.ts";
 import { type Source, standsAt } from "./sources.ts";
 import { code, toTable } from "./tables.ts";
 
@@ -28,9 +29,38 @@ export async function configPage(root: string, sources: readonly Source[]): Prom
   }
   return `# Config
 
-What can be set, by section. Schema default < code (\`createApp\`'s \`config.defaults\`) < YAML or JSON file (named by \`PLINTH_CONFIG\`) < variable <
-\`config.overrides\`. In a file a section is a mapping under its name. A variable that is empty counts as not set; lists are JSON or
-comma-separated, maps are JSON. An app has the sections of its modules alone: unknown ones, unknown keys and bad values stop the start, all told at once.
+What can be set, by section. An app has the sections of its modules alone. Unknown ones, unknown keys and bad values stop the start, all told at once, each
+with its key, where it stands, what was expected and what was given.
+
+## Sources
+
+What stands later wins, value by value; lists are replaced whole.
+
+| from | how |
+| --- | --- |
+| schema | the defaults below |
+| code | \`createApp\`'s \`config.defaults\` |
+| file | YAML or JSON, a mapping of sections: \`config.file\`, else \`--config FILE\`, else \`PLINTH_CONFIG\` |
+| profile | a second file beside it, \`config.production.yaml\` beside \`config.yaml\`: \`config.profile\`, else \`--profile NAME\`, else \`PLINTH_PROFILE\`. It must exist |
+| remote | \`config.sources\`, such as Consul's key-value store; later ones win |
+| variable | an empty one counts as not set; lists are JSON or comma-separated, maps are JSON |
+| command line | \`config.arguments\`: \`--http.port=8080\`, \`--http.port 8080\`, and a bare \`--http.accessLog\` for true; read as variables are |
+| overrides | \`config.overrides\`, for tests and embedding |
+
+A variable that begins as those of a section of the app do, and is none of its keys, is a fault; those of other sections are not looked at. Kubernetes sets
+variables for each service of a namespace: \`PLINTH_HTTP_SERVICE_HOST\` and the like are passed over, but a service named \`plinth-http\` also sets
+\`PLINTH_HTTP_PORT=tcp://…\`, which is a fault. Set \`enableServiceLinks: false\` in the pod's spec.
+
+A **secret** may name a file that holds it: \`PLINTH_DATABASE_URL=file:/run/secrets/database-url\`, from any source. It is UTF-8 of at most 64 KiB; one
+line break at its end is dropped. No fault, log line or explanation shows a secret.
+
+An editor knows all keys with [config.schema.json](config.schema.json): \`# yaml-language-server: $schema=…\` as first line, or \`"$schema": "…"\` in JSON.
+
+## Changes at run time
+
+A reload reads all sources anew and validates them as a whole. It takes effect at once, or, on any fault, not at all. Only keys marked "yes" below may change; a
+reload that would change another one is refused and names it (\`ERR_CONFIG_FIXED\`). Watched files, those of secrets included, are believed once two looks in a
+row have found the same.
 
 Made from the settings of \`pkg/*\` by \`npm run docs\`; change descriptions there.
 
@@ -38,12 +68,19 @@ ${sections.map(toText).join("\n\n")}
 `;
 }
 
+/** For editors: one JSON Schema of all sections that a package declares. */
+export async function configSchemaFile(root: string): Promise<string> {
+  const sections = await readSections(root);
+  return `${JSON.stringify(configSchema(sections.map(({ settings }) => settings)), null, 2)}\n`;
+}
+
 function toText({ name, owner, settings }: Section): string {
-  const heads = ["key", "variable", "type", "range", "default", "meaning"];
+  const heads = ["key", "variable", "type", "range", "default", "at run time", "meaning"];
   return `## ${name}\n\nOf \`${owner}\`.${notes[name] ?? ""}\n\n${toTable(heads, settingRows(settings))}`;
 }
 
-export function settingRows({ section, schema }: SettingsToken): string[][] {
+export function settingRows(settings: SettingsToken): string[][] {
+  const { section, schema } = settings;
   const libraryOptions = { unrepresentable: "any" };
   const root = schema["~standard"].jsonSchema?.input({ target: "draft-2020-12", libraryOptions });
   return leavesOf(root, section).map(({ path, variable, schema: node, isSecret }) => {
@@ -52,7 +89,15 @@ export function settingRows({ section, schema }: SettingsToken): string[][] {
         ? ""
         : code(typeof node.default === "string" ? node.default : JSON.stringify(node.default));
     const type = `${isSecret ? "secret " : ""}${typeOf(node)}`;
-    return [code(path.slice(1).join(".")), code(variable), type, rangeOf(node), preset, textOf(node.description)];
+    return [
+      code(path.slice(1).join(".")),
+      code(variable),
+      type,
+      rangeOf(node),
+      preset,
+      isReloadable(settings, path[1]) ? "yes" : "",
+      textOf(node.description),
+    ];
   });
 }
 

@@ -1,5 +1,5 @@
 // The pages of docs/ that are made from the code.
-import { configPage } from "./config.ts";
+import { configPage, configSchemaFile } from "./config.ts";
 import { metricsPage } from "./metrics.ts";
 import { reasonsPage } from "./reasons.ts";
 import { readSources } from "./sources.ts";
@@ -9,6 +9,7 @@ export async function makePages(root: string): Promise<ReadonlyMap<string, strin
   const sources = readSources(root);
   return new Map([
     ["docs/config.md", await configPage(root, sources)],
+    ["docs/config.schema.json", await configSchemaFile(root)],
     ["docs/metrics.md", metricsPage(sources)],
     ["docs/reasons.md", reasonsPage()],
   ]);

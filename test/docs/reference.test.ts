@@ -28,7 +28,7 @@ describe("the pages made from the code", async () => {
 });
 
 describe("settingRows", () => {
-  it("gives each variable its name, type, range, default and meaning, and marks secrets", () => {
+  it("gives each variable its name, type, range, default, whether it changes at run time and meaning, and marks secrets", () => {
     const token = { type: "string", minLength: 1, writeOnly: true, description: "For the door." };
     const properties = {
       waitMs: { type: "integer", minimum: 1, maximum: 60_000, default: 500, description: "How long." },
@@ -39,14 +39,15 @@ describe("settingRows", () => {
     };
     const jsonSchema = { input: () => ({ type: "object", properties }) };
     const schema = {
-      "~standard": { version: 1, vendor: "shop", validate: (value: unknown) => ({ value }), jsonSchema },
+      "~standard": { version: 1, vendor: "shop", validate: () => ({ value: { waitMs: 1, inner: {} } }), jsonSchema },
     } as const;
-    assert.deepEqual(settingRows(defineSettings("shop", schema)), [
-      ["`waitMs`", "`PLINTH_SHOP_WAIT_MS`", "whole number", "from 1 to 60000", "`500`", "How long."],
-      ["`ratio`", "`PLINTH_SHOP_RATIO`", "number", "above 0", "", ""],
-      ["`tags`", "`PLINTH_SHOP_TAGS`", "list of text", "", "`[]`", ""],
-      ["`mode`", "`PLINTH_SHOP_MODE`", "`on`, `off`", "", "`on`", ""],
-      ["`inner.token`", "`PLINTH_SHOP_INNER_TOKEN`", "secret text", "not empty", "", "For the door."],
+    const shop = defineSettings("shop", schema, { reloadable: ["waitMs", "inner"] });
+    assert.deepEqual(settingRows(shop), [
+      ["`waitMs`", "`PLINTH_SHOP_WAIT_MS`", "whole number", "from 1 to 60000", "`500`", "yes", "How long."],
+      ["`ratio`", "`PLINTH_SHOP_RATIO`", "number", "above 0", "", "", ""],
+      ["`tags`", "`PLINTH_SHOP_TAGS`", "list of text", "", "`[]`", "", ""],
+      ["`mode`", "`PLINTH_SHOP_MODE`", "`on`, `off`", "", "`on`", "", ""],
+      ["`inner.token`", "`PLINTH_SHOP_INNER_TOKEN`", "secret text", "not empty", "", "yes", "For the door."],
     ]);
   });
 });

@@ -23,7 +23,14 @@ const sections = [
   ),
   defineSettings(
     "keys",
-    z.strictObject({ url: z.url().meta({ writeOnly: true }).optional(), main: secretString("m").optional() }),
+    z.strictObject({
+      url: z
+        .url()
+        .regex(/^https:/)
+        .meta({ writeOnly: true })
+        .optional(),
+      main: secretString("m").optional(),
+    }),
   ),
   defineSettings("tree", tree.partial()),
   defineSettings("named", z.strictObject({ level: z.enum(["a", "b"]).meta({ id: "JsonSchemaTestLevel" }).optional() })),
@@ -67,7 +74,12 @@ describe("configSchema", () => {
     assert.deepEqual(properties.keys?.properties.main, {
       description: "m",
       writeOnly: true,
-      anyOf: [{ pattern: "^file:" }, { type: "string", minLength: 1 }],
+      type: "string",
+      minLength: 1,
+    });
+    assert.deepEqual(properties.keys?.properties.url, {
+      writeOnly: true,
+      anyOf: [{ pattern: "^file:" }, { type: "string", pattern: "^https:" }],
     });
   });
 

@@ -27,7 +27,7 @@ export function documentSchema({ sections, schemas }: Pick<Declared, "sections" 
 /** Words under which a schema is plain data, not a schema. */
 const dataWords: ReadonlySet<string> = new Set(["const", "default", "enum", "examples"]);
 /** What may not hold for a secret that names its file. */
-const textWords = ["format", "pattern", "minLength", "maxLength", "enum", "const"];
+const textWords = ["format", "pattern", "maxLength", "enum", "const"];
 
 /** A section's schema inside the whole: references from the new root, and nothing that a partial document would break. */
 function adapt(schema: unknown, root: string): unknown {
@@ -49,7 +49,8 @@ function adaptEach(schemas: JsonSchema, root: string): JsonSchema {
 
 /** A secret may be `file:/run/secrets/name` whatever its own text must look like. */
 function withFileReference(schema: Record<string, unknown>): Record<string, unknown> {
-  if (schema.writeOnly !== true || !textWords.some((word) => word in schema)) return schema;
+  const isLong = typeof schema.minLength === "number" && schema.minLength > "file:".length;
+  if (schema.writeOnly !== true || (!isLong && !textWords.some((word) => word in schema))) return schema;
   const { description, writeOnly, ...own } = schema;
   return { ...(description === undefined ? {} : { description }), writeOnly, anyOf: [{ pattern: "^file:" }, own] };
 }
