@@ -1,51 +1,57 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
-import { followIndex, type IndexLoopOptions } from "./blocking.ts";
+import { followIndex } from "./blocking.ts";
 
-const loop = (over: AbortController, more: Partial<IndexLoopOptions<{ index: number }>>) =>
-  followIndex({
+/** Runs the loop to its end, and gives all that it told. */
+async function toldBy(
+  ask: (over: AbortController) => Promise<{ readonly index: number }>,
+  onAnswer: (over: AbortController) => void = () => {},
+): Promise<string[]> {
+  const over = new AbortController();
+  const told: string[] = [];
+  await followIndex({
     clock: new FakeClock(),
     backoff: {},
     maxRequestsPerSecond: 1,
     signal: over.signal,
-    ask: async () => ({ index: 1 }),
-    onAnswer: () => assert.fail("an answer was told"),
-    onReset: () => assert.fail("a reset was told"),
-    onFailure: () => assert.fail("a failure was told"),
-    onRecovery: () => assert.fail("a recovery was told"),
-    ...more,
+    ask(index) {
+      told.push(`asked ${index}`);
+      return ask(over);
+    },
+    onAnswer({ index }) {
+      told.push(`answered ${index}`);
+      onAnswer(over);
+    },
+    onReset: () => told.push("reset"),
+    onFailure: () => told.push("failed"),
+    onRecovery: () => told.push("recovered"),
   });
+  return told;
+}
 
 describe("the loop of blocking queries", () => {
   it("tells nothing of an answer that came together with the end", async () => {
-    const over = new AbortController();
-    await loop(over, {
-      ask: async () => {
-        over.abort();
-        return { index: 1 };
-      },
+    const told = await toldBy(async (over) => {
+      over.abort();
+      return { index: 1 };
     });
+    assert.deepEqual(told, ["asked 0"]);
   });
 
   it("tells nothing of a failure that came together with the end", async () => {
-    const over = new AbortController();
-    await loop(over, {
-      ask: async () => {
-        over.abort();
-        throw new Error("cut");
-      },
+    const told = await toldBy(async (over) => {
+      over.abort();
+      throw new Error("cut");
     });
+    assert.deepEqual(told, ["asked 0"]);
   });
 
-  it("asks nothing once it has ended, also when the end comes with what it tells", async () => {
-    const over = new AbortController();
-    let asked = 0;
-    await loop(over, {
-      ask: async () => ({ index: ++asked }),
-      onAnswer: () => over.abort(),
-    });
-    assert.equal(asked, 1);
-    await loop(over, { ask: async () => assert.fail("asked") });
+  it("asks nothing more when it is ended by the one it tells", async () => {
+    const told = await toldBy(
+      async () => ({ index: 7 }),
+      (over) => over.abort(),
+    );
+    assert.deepEqual(told, ["asked 0", "answered 7"]);
   });
 });

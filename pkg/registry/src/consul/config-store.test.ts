@@ -3,7 +3,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { type ConfigSource, type ConfigStore, createConfigStore, defineSettings, loadConfig } from "@plinth/kernel";
+import {
+  type ConfigSource,
+  type ConfigStore,
+  createConfigStore,
+  defineSettings,
+  loadConfig,
+  systemClock,
+} from "@plinth/kernel";
 import { z } from "zod";
 import { type ConsulAgent, startConsul } from "../../../../scripts/servers/index.ts";
 import { consulConfig, type ConsulKv, createConsulKv } from "../index.ts";
@@ -86,11 +93,9 @@ describe("an app's config with Consul among its sources", { timeout: 40_000 }, (
 
   it("reloads what has changed in Consul, refuses what is wrong as a whole, and follows on", async () => {
     await kv.put("config/live", "http: { port: 40, limit: 1 }");
-    const source = from({ key: "config/live" });
-    const store = await createConfigStore([http], { sources: [source], environment: {} });
-    const over = new AbortController();
+    const store = await createConfigStore([http], { sources: [from({ key: "config/live" })], environment: {} });
     const outcomes = new Outcomes(store);
-    source.watch?.(outcomes.reload, { signal: over.signal });
+    store.watch({ clock: systemClock, onChange: outcomes.reload });
     assert.deepEqual(store.get(http).port, 40);
 
     await kv.put("config/live", "http: { port: 41, limit: 2 }");
@@ -108,7 +113,6 @@ describe("an app's config with Consul among its sources", { timeout: 40_000 }, (
     await kv.delete("config/live");
     assert.deepEqual(await outcomes.next(), ["http.port", "http.limit"]);
     assert.deepEqual([store.get(http).port, store.get(http).limit], [1, 1]);
-    over.abort();
     store.close();
   });
 });

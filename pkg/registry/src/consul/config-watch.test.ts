@@ -99,6 +99,18 @@ async function watched(
 
 const a1 = answerOf(7, "a: 1");
 
+/** The same clock, telling how long each wait is to be. */
+function notingClock(clock: Clock, onDelay: (delayMs: number) => void): Clock {
+  return {
+    now: () => clock.now(),
+    monotonicMs: () => clock.monotonicMs(),
+    schedule(delayMs, task) {
+      onDelay(delayMs);
+      return clock.schedule(delayMs, task);
+    },
+  };
+}
+
 describe("the watch of a document in Consul", limits, () => {
   it("asks at once, then blocks on the index it was given, with the token", async () => {
     await using test = await watched([a1, a1], { waitMs: 30_000, token: "t0ken", dc: "eu" });
@@ -278,14 +290,7 @@ describe("the watch of a document in Consul", limits, () => {
   it("backs off with full jitter while it fails, from 0.25 s up to the cap, and from the start after a success", async () => {
     const clock = new FakeClock();
     const delays: number[] = [];
-    const noting: Clock = {
-      now: () => clock.now(),
-      monotonicMs: () => clock.monotonicMs(),
-      schedule(delayMs, task) {
-        delays.push(delayMs);
-        return clock.schedule(delayMs, task);
-      },
-    };
+    const noting = notingClock(clock, (delayMs) => delays.push(delayMs));
     const answers: ScriptedAnswer[] = ["cut", "cut", "cut", "cut", a1, "cut"];
     await using test = await watched([a1, ...answers], { clock: noting, maxBackoffMs: 600, random: () => 0.999 });
     const waits: number[] = [];
@@ -392,14 +397,6 @@ describe("the watch of a document in Consul", limits, () => {
   });
 });
 
-/** Moves time on, a millisecond at a time, and lets I/O happen, until `isTrue`. */
-async function advanceUntil(clock: FakeClock, isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) {
-    await clock.advance(1);
-    await turn();
-  }
-}
-
 describe("the end of a watch", limits, () => {
   it("lets go of its one connection at once, in a query", async () => {
     await using test = await watched([a1, a1]);
@@ -425,9 +422,13 @@ describe("the end of a watch", limits, () => {
 
   it("comes at once while it keeps its pace", async () => {
     const clock = new FakeClock();
-    await using test = await watched([a1], { last: a1, clock, maxRequestsPerSecond: 1 });
+    const paced = Promise.withResolvers<void>();
+    const noting = notingClock(clock, (delayMs) => {
+      if (delayMs === 1_000) paced.resolve();
+    });
+    await using test = await watched([a1], { last: a1, clock: noting, maxRequestsPerSecond: 1 });
     const second = await test.agent.received(anything, 2);
-    await advanceUntil(clock, () => clock.pending === 1 || test.agent.requests.length > 2);
+    await paced.promise;
     const endedAtMs = performance.now();
     test.end();
     await second.closed;
