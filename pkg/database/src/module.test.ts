@@ -73,21 +73,30 @@ interface RecordedSpan {
   failed: boolean;
 }
 
-/** As much of an OpenTelemetry provider as the kernel's tracing calls. */
+interface FakeContext {
+  readonly parent?: { spanContext(): { readonly spanId: string } };
+}
+
+/** As much of OpenTelemetry's API, and of a provider, as the kernel's tracing calls. */
+const api = {
+  ROOT_CONTEXT: {},
+  SpanKind: { INTERNAL: 0, SERVER: 1, CLIENT: 2, PRODUCER: 3, CONSUMER: 4 },
+  SpanStatusCode: { ERROR: 2 },
+  TraceFlags: { NONE: 0, SAMPLED: 1 },
+  trace: { setSpan: (_: FakeContext, parent: FakeContext["parent"]) => ({ parent }) },
+};
+
 function recordingTracer(): { readonly spans: RecordedSpan[]; readonly sink: SpanSink } {
   const spans: RecordedSpan[] = [];
   const getTracer = () => ({
-    startSpan(name: string, options: { kind: number; attributes: object }, context: Map<symbol, unknown>) {
-      const parents = Object.values(context).flatMap((entries) =>
-        entries instanceof Map ? [...entries.values()] : [],
-      ) as { spanContext(): { spanId: string } }[];
+    startSpan(name: string, options: { kind: number; attributes: object }, context: FakeContext) {
       const id = (spans.length + 1).toString(16).padStart(16, "0");
       const span: RecordedSpan = {
         name,
         id,
         kind: options.kind,
         attributes: { ...options.attributes },
-        parent: parents[0]?.spanContext().spanId,
+        parent: context.parent?.spanContext().spanId,
         failed: false,
       };
       spans.push(span);
@@ -101,7 +110,7 @@ function recordingTracer(): { readonly spans: RecordedSpan[]; readonly sink: Spa
       };
     },
   });
-  return { spans, sink: { getTracer, isSampled: () => true } as unknown as SpanSink };
+  return { spans, sink: { api, getTracer, isSampled: () => true } as unknown as SpanSink };
 }
 
 describe("databaseModule", { timeout: 30_000 }, () => {
@@ -166,8 +175,8 @@ describe("databaseModule", { timeout: 30_000 }, () => {
     const { body } = await app.get(metrics).expose();
     assert.match(body, /database_query_duration_seconds_count\{operation="INSERT",outcome="ok"\} 1/);
     assert.match(body, /database_pool_connections\{state="max"\} 3/);
-    assert.equal(app.log.withMessage("migrations applied").length, 1);
-    assert.doesNotMatch(JSON.stringify(app.log.lines), new RegExp(new URL(server.url).password));
+    assert.equal(app.logged.withMessage("migrations applied").length, 1);
+    assert.doesNotMatch(JSON.stringify(app.logged.lines), new RegExp(new URL(server.url).password));
     await app.stop();
     await dropSchema(schema);
   });
@@ -190,7 +199,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
       sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name like ${`${name}%`}`,
     );
     await until(async () => !(await ready()));
-    const [line] = app.log.withMessage("health check failed");
+    const [line] = app.logged.withMessage("health check failed");
     assert.equal(line?.check, "database");
     await admin.query(sql`create schema ${sql.id(schema)}`);
     await until(ready);
@@ -238,7 +247,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
       config: { defaults: { database: { embedded: true, embeddedDataDir: folder } } },
     });
     assert.equal(await app.get(notes).count(), 1);
-    const [line] = app.log.withMessage("embedded PostgreSQL started");
+    const [line] = app.logged.withMessage("embedded PostgreSQL started");
     assert.ok(Number(line?.port) > 0);
     await app.stop();
     await rm(folder, { recursive: true });

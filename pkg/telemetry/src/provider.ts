@@ -1,4 +1,4 @@
-import { createNoopMeter, type Meter, type MeterProvider } from "@opentelemetry/api";
+import type { Meter, MeterProvider } from "@opentelemetry/api";
 import type { Logger, Metrics, SpanSink } from "@plinth/kernel";
 import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace";
 import type { TelemetrySettings } from "./settings.ts";
@@ -22,7 +22,8 @@ export interface Telemetry extends SpanSink {
  * The SDK is loaded by this call, not before.
  */
 export async function createTelemetry({ settings, service, log, metrics }: TelemetryOptions): Promise<Telemetry> {
-  const [sdk, { OTLPTraceExporter }, { resourceFromAttributes }] = await Promise.all([
+  const [api, sdk, { OTLPTraceExporter }, { resourceFromAttributes }] = await Promise.all([
+    import("@opentelemetry/api"),
     import("@opentelemetry/sdk-trace"),
     import("@opentelemetry/exporter-trace-otlp-http"),
     import("@opentelemetry/resources"),
@@ -50,11 +51,12 @@ export async function createTelemetry({ settings, service, log, metrics }: Telem
         maxExportBatchSize: Math.min(512, settings.maxQueuedSpans),
         scheduledDelayMillis: settings.exportIntervalMs,
         exportTimeoutMillis: settings.exportTimeoutMs,
-        selfObsMeterProvider: queueMeter((count) => spans.inc({ outcome: "dropped" }, count)),
+        selfObsMeterProvider: queueMeter(api.createNoopMeter(), (count) => spans.inc({ outcome: "dropped" }, count)),
       }),
     ],
   });
   return {
+    api,
     getTracer: (...args) => provider.getTracer(...args),
     isSampled: (caller) =>
       caller && settings.trustCallerSampling ? caller.sampled : Math.random() < settings.sampleRatio,
@@ -98,8 +100,8 @@ function watched(
 }
 
 /** The SDK tells of spans dropped from its full queue only through a meter: this one listens to that and nothing else. */
-function queueMeter(onDropped: (count: number) => void): MeterProvider {
-  const noop = createNoopMeter(); // one for the whole process: not to be changed
+function queueMeter(noop: Meter, onDropped: (count: number) => void): MeterProvider {
+  // The meter that does nothing is one for the whole process: not to be changed.
   const meter: Meter = {
     createGauge: (name) => noop.createGauge(name),
     createHistogram: (name) => noop.createHistogram(name),

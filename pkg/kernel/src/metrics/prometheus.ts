@@ -1,4 +1,8 @@
-import * as prometheus from "@prometheus-io/client";
+import type { PrometheusContentType } from "@prometheus-io/client";
+import PrometheusCounter from "@prometheus-io/client/lib/counter.js";
+import PrometheusGauge from "@prometheus-io/client/lib/gauge.js";
+import PrometheusHistogram from "@prometheus-io/client/lib/histogram.js";
+import PrometheusRegistry from "@prometheus-io/client/lib/registry.js";
 import { messageOf } from "../errors/app-error.ts";
 import { requireNumber } from "../errors/option-error.ts";
 import {
@@ -12,11 +16,11 @@ import {
   type Metrics,
 } from "./metrics.ts";
 
-type Registers = prometheus.Registry<prometheus.PrometheusContentType>[];
+type Registers = PrometheusRegistry<PrometheusContentType>[];
 
 /** Metrics on a private registry of the Prometheus client. */
 export function createMetrics(): Metrics {
-  const registry = new prometheus.Registry(prometheus.Registry.PROMETHEUS_CONTENT_TYPE);
+  const registry = new PrometheusRegistry(PrometheusRegistry.PROMETHEUS_CONTENT_TYPE);
   const registers = [registry];
   return {
     counter: (options) => createCounter(options, registers),
@@ -30,7 +34,7 @@ export function createMetrics(): Metrics {
 
 function createCounter<Name extends string>(options: CounterOptions<Name>, registers: Registers): Counter<Name> {
   const { name, help, labels = [], collect } = options;
-  const counter = new prometheus.Counter<string>({
+  const counter = new PrometheusCounter<string>({
     name,
     help,
     labelNames: labels,
@@ -54,7 +58,7 @@ function createCounter<Name extends string>(options: CounterOptions<Name>, regis
 
 function createGauge<Name extends string>(options: GaugeOptions<Name>, registers: Registers): Gauge<Name> {
   const { name, help, labels = [], collect } = options;
-  const gauge = new prometheus.Gauge<string>({
+  const gauge = new PrometheusGauge<string>({
     name,
     help,
     labelNames: labels,
@@ -67,7 +71,7 @@ function createGauge<Name extends string>(options: GaugeOptions<Name>, registers
 
 function createHistogram<Name extends string>(options: HistogramOptions<Name>, registers: Registers): Histogram<Name> {
   const { name, help, labels = [], buckets = durationBucketsSeconds } = options;
-  const histogram = new prometheus.Histogram<string>({
+  const histogram = new PrometheusHistogram<string>({
     name,
     help,
     labelNames: labels,

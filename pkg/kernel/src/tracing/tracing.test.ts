@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import * as api from "@opentelemetry/api";
 import {
   type Context,
   type Exception,
@@ -60,7 +61,11 @@ function recorder(): { readonly sink: SpanSink; readonly spans: Recorded[]; read
     asked.push(caller);
     return caller?.sampled ?? true;
   };
-  return { sink: { getTracer: () => ({ startSpan }) as Tracer, isSampled }, spans, asked };
+  return {
+    sink: { api, getTracer: () => ({ startSpan }) as Tracer, isSampled },
+    spans,
+    asked,
+  };
 }
 
 const remote = { traceId: "1".repeat(32), spanId: "2".repeat(16), sampled: true };

@@ -1,13 +1,4 @@
-import {
-  type Context,
-  ROOT_CONTEXT,
-  type Span as OtelSpan,
-  SpanKind,
-  SpanStatusCode,
-  trace,
-  TraceFlags,
-  type TracerProvider,
-} from "@opentelemetry/api";
+import type * as OtelApi from "@opentelemetry/api";
 import { currentContext, deriveContext, runInContext } from "../context.ts";
 import { AppError, isError } from "../errors/app-error.ts";
 import { randomHex } from "./ids.ts";
@@ -41,16 +32,13 @@ export interface Tracing {
   withSpan<T>(name: string, options: StartSpanOptions, fn: (span: Span) => T | Promise<T>): Promise<T>;
 }
 
-const kinds = {
-  internal: SpanKind.INTERNAL,
-  server: SpanKind.SERVER,
-  client: SpanKind.CLIENT,
-  producer: SpanKind.PRODUCER,
-  consumer: SpanKind.CONSUMER,
-};
+/** The library itself comes with the sink: an app that exports no spans starts without it. */
+type OtelApiParts = Pick<typeof OtelApi, "ROOT_CONTEXT" | "SpanKind" | "SpanStatusCode" | "trace" | "TraceFlags">;
 
 /** Where recorded spans go: an OpenTelemetry tracer provider. */
-export interface SpanSink extends TracerProvider {
+export interface SpanSink extends OtelApi.TracerProvider {
+  /** The copy of `@opentelemetry/api` that the provider stands on. */
+  readonly api: OtelApiParts;
   /**
    * Whether to record a new span of this process, before anything is spent on it.
    * @param caller - The span of another process that it continues; null when it begins a trace.
@@ -63,6 +51,7 @@ export interface SpanSink extends TracerProvider {
  */
 export function createTracing({ sink }: { readonly sink?: SpanSink | undefined } = {}): Tracing {
   const tracer = sink?.getTracer("plinth");
+  const kinds = sink && kindsOf(sink.api);
 
   function startSpan(
     name: string,
@@ -70,9 +59,11 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
   ): Span {
     const isLocal = parent instanceof ExportedSpan || parent instanceof IdSpan;
     const sampled = isLocal || !sink ? (parent?.sampled ?? false) : sink.isSampled(parent);
-    if (!tracer || !sampled) return new IdSpan(parent?.traceId ?? randomHex(16), randomHex(8), sampled);
-    const within = parent === null ? ROOT_CONTEXT : contextOf(parent);
-    return new ExportedSpan(tracer.startSpan(name, { kind: kinds[kind], attributes, root: parent === null }, within));
+    if (!sink || !tracer || !kinds || !sampled)
+      return new IdSpan(parent?.traceId ?? randomHex(16), randomHex(8), sampled);
+    const within = contextOf(parent, sink.api);
+    const options = { kind: kinds[kind], attributes, root: parent === null };
+    return new ExportedSpan(tracer.startSpan(name, options, within), sink.api);
   }
 
   return {
@@ -91,15 +82,18 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
   };
 }
 
-function contextOf(parent: SpanContext): Context {
+function kindsOf({ SpanKind: { INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER } }: OtelApiParts) {
+  return { internal: INTERNAL, server: SERVER, client: CLIENT, producer: PRODUCER, consumer: CONSUMER };
+}
+
+function contextOf(
+  parent: SpanContext | null,
+  { ROOT_CONTEXT, trace, TraceFlags: { NONE, SAMPLED } }: OtelApiParts,
+): OtelApi.Context {
+  if (parent === null) return ROOT_CONTEXT;
   if (parent instanceof ExportedSpan) return trace.setSpan(ROOT_CONTEXT, parent.otel);
   const { traceId, spanId, sampled } = parent;
-  return trace.setSpanContext(ROOT_CONTEXT, {
-    traceId,
-    spanId,
-    traceFlags: sampled ? TraceFlags.SAMPLED : TraceFlags.NONE,
-    isRemote: true,
-  });
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: sampled ? SAMPLED : NONE, isRemote: true });
 }
 
 class IdSpan implements Span {
@@ -120,14 +114,17 @@ class IdSpan implements Span {
 }
 
 class ExportedSpan implements Span {
-  readonly otel: OtelSpan;
+  readonly otel: OtelApi.Span;
   readonly traceId: string;
   readonly spanId: string;
   readonly sampled: boolean;
 
-  constructor(otel: OtelSpan) {
+  readonly #errorCode: OtelApi.SpanStatusCode;
+
+  constructor(otel: OtelApi.Span, { SpanStatusCode, TraceFlags }: OtelApiParts) {
     const { traceId, spanId, traceFlags } = otel.spanContext();
     this.otel = otel;
+    this.#errorCode = SpanStatusCode.ERROR;
     this.traceId = traceId;
     this.spanId = spanId;
     this.sampled = (traceFlags & TraceFlags.SAMPLED) !== 0;
@@ -144,7 +141,7 @@ class ExportedSpan implements Span {
   fail(error: unknown): void {
     const { code, message } = AppError.from(error);
     this.otel.setAttribute("error.type", code);
-    this.otel.setStatus({ code: SpanStatusCode.ERROR, message });
+    this.otel.setStatus({ code: this.#errorCode, message });
     this.otel.recordException(isError(error) ? error : { name: code, message });
   }
 
