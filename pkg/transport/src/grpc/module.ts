@@ -10,7 +10,7 @@ import {
   token,
   tracing,
 } from "@plinth/kernel";
-import { endpoints } from "@plinth/registry";
+import { endpoints } from "@plinth/registry/endpoints";
 import { incomingModule } from "../incoming.ts";
 import { rpcServices } from "../rpc/service.ts";
 import { createGrpcServer, type GrpcServer } from "./server.ts";

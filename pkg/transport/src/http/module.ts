@@ -11,7 +11,7 @@ import {
   token,
   tracing,
 } from "@plinth/kernel";
-import { endpoints } from "@plinth/registry";
+import { endpoints } from "@plinth/registry/endpoints";
 import { incomingModule } from "../incoming.ts";
 import { opsHandler, opsModule, opsSettings } from "../ops/module.ts";
 import { connectRoutes } from "../rpc/connect.ts";
