@@ -133,6 +133,7 @@ describe("the access log", () => {
     } = await running.lastLine();
     assert.deepEqual(rest, {
       level: "info",
+      logger: "access",
       message: "request",
       method: "GET",
       route: "all",

@@ -299,17 +299,6 @@ describe("a logger with hostile values", () => {
   });
 });
 
-describe("the pretty format", () => {
-  it("writes for people what json writes for programs, to the same destination", async () => {
-    const written: string[] = [];
-    const log = await createLogger({ format: "pretty", destination: { write: (line) => void written.push(line) } });
-    log.warn("disk is filling", { usedRatio: 0.9, error: new Error("soon full") });
-    assert.match(written.join(""), /WARN.*disk is filling/);
-    assert.match(written.join(""), /usedRatio.*0\.9/);
-    assert.match(written.join(""), /soon full/);
-  });
-});
-
 describe("flushing", () => {
   it("resolves at once for a destination that keeps nothing back, and rejects with its failure", async () => {
     await (await createLogger({ destination: { write: () => {} } })).flush();

@@ -5,7 +5,7 @@ import { FieldRules, type RedactionOptions } from "./field-rules.ts";
 import { LevelTable, requireLoggerName, severities } from "./level-table.ts";
 import { BoundFields, lineFields } from "./line-fields.ts";
 import type { LogFields, Logger, LogLevel, LogLevels, RootLogger } from "./logger.ts";
-import { prettified } from "./pretty.ts";
+import { prettified, visible, wantsColors } from "./pretty.ts";
 import { standardOutput } from "./standard-output.ts";
 import { toText } from "./text.ts";
 import { isFields, toTyped } from "./untyped.ts";
@@ -40,7 +40,9 @@ export function openLogger({ fields = {}, format = "json", destination, ...optio
   const levels = new LevelTable(options);
   const plain = destination ?? standardOutput();
   const isPretty = format === "pretty" || (format === "auto" && !destination && process.stdout.isTTY);
-  const stream = isPretty ? prettified(plain) : plain;
+  const stream = isPretty
+    ? prettified(plain, { colors: wantsColors(destination ? {} : process.stdout, process.env) })
+    : plain;
   return new PinoLogger({ pino: pinoOn(stream), stream, levels, rules }, new BoundFields().with(fields, rules));
 }
 
@@ -188,7 +190,7 @@ export class PinoLogger implements RootLogger {
       this.#shared.pino[level](line, message);
     } catch (error) {
       // Only a destination can throw here. A line is not worth the work that it tells of.
-      process.stderr.write(`a log line was not written: ${messageOf(error)}: ${message}\n`);
+      process.stderr.write(`a log line was not written: ${visible(`${messageOf(error)}: ${message}`)}\n`);
     }
   }
 }

@@ -249,6 +249,7 @@ describe("the access log", () => {
     const { time: _time, trace_id, span_id, duration_ms, ...rest } = hit ?? {};
     assert.deepEqual(rest, {
       level: "info",
+      logger: "access",
       message: "request",
       method: "GET",
       path: "/notes/7",
