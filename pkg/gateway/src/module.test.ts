@@ -44,7 +44,7 @@ describe("gatewayModule", () => {
       /gateway_requests_total\{route="all",method="GET",status_class="2xx",reason="none"\} 1/,
     );
     const [line] = await until(() =>
-      app.log.withMessage("request").length > 0 ? app.log.withMessage("request") : undefined,
+      app.logged.withMessage("request").length > 0 ? app.logged.withMessage("request") : undefined,
     );
     assert.match(String(line?.trace_id), /^[0-9a-f]{32}$/);
     await app.stop();

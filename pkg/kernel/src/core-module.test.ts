@@ -24,7 +24,7 @@ describe("coreModule", () => {
     const app = await testApp({ name: "notes", modules: [coreModule] });
     await app.stop();
     assert.deepEqual(
-      app.log.lines.map(({ level, message, service }) => [level, message, service]),
+      app.logged.lines.map(({ level, message, service }) => [level, message, service]),
       ["ready", "draining", "stopping", "stopped"].map((state) => ["info", `app ${state}`, "notes"]),
     );
   });
@@ -38,7 +38,7 @@ describe("coreModule", () => {
     app.get(logger).warn("quiet");
     app.get(logger).error("loud");
     assert.deepEqual(
-      app.log.lines.map(({ message }) => message),
+      app.logged.lines.map(({ message }) => message),
       ["loud"],
     );
   });
@@ -106,7 +106,7 @@ describe("coreModule", () => {
     await clock.advance(1);
     await app.get(health).readiness();
     assert.equal(runs, 2);
-    const [line] = app.log.withMessage("health check failed");
+    const [line] = app.logged.withMessage("health check failed");
     assert.equal(line?.level, "warn");
     assert.equal(line?.check, "store");
     assert.match(JSON.stringify(line?.error), /no route to host/);
@@ -125,7 +125,7 @@ describe("coreModule", () => {
     );
     bus.report(new Error("third"), { origin: "job" });
     await bus.flush();
-    const lines = ["no more notes", "second", "third"].flatMap((message) => app.log.withMessage(message));
+    const lines = ["no more notes", "second", "third"].flatMap((message) => app.logged.withMessage(message));
     assert.deepEqual(
       lines.map(({ level, origin, handled, route, trace_id, span_id, request_id }) => [
         level,
@@ -178,7 +178,7 @@ describe("coreModule", () => {
     const stopped = app.stop();
     await clock.advance(3_000);
     await stopped;
-    assert.equal(app.log.withMessage("a").length, 1);
+    assert.equal(app.logged.withMessage("a").length, 1);
   });
 
   it("reports a fatal error to the log and the reporters, also one that came before there was a bus", async () => {
@@ -258,7 +258,7 @@ describe("coreModule", () => {
     await using app = await testApp({ name: "notes", modules: [coreModule] });
     await app.get(tracing).withSpan("work", {}, ({ traceId }) => {
       app.get(logger).info("inside");
-      assert.equal(app.log.withMessage("inside")[0]?.trace_id, traceId);
+      assert.equal(app.logged.withMessage("inside")[0]?.trace_id, traceId);
     });
   });
 
@@ -287,7 +287,7 @@ describe("coreModule", () => {
     const app = await testApp({ name: "notes", modules: [coreModule], overrides: [own] });
     await app.stop();
     assert.deepEqual(quiet.at(-1), "app stopped");
-    assert.deepEqual(app.log.lines, []);
+    assert.deepEqual(app.logged.lines, []);
   });
 });
 

@@ -14,6 +14,7 @@ import { createLogger } from "./logger/pino.ts";
 import { redactPattern } from "./logger/redaction.ts";
 import type { Metrics } from "./metrics/metrics.ts";
 import { createMetrics } from "./metrics/prometheus.ts";
+import { collectAppMetrics } from "./metrics/app-metrics.ts";
 import { collectProcessMetrics } from "./metrics/process-metrics.ts";
 import { createTracing, type SpanSink, type Tracing } from "./tracing/tracing.ts";
 
@@ -86,37 +87,7 @@ const provideMetrics = provider({
   ground: true,
   create: ({ info, events, scopes }) => {
     const own = createMetrics();
-    own
-      .gauge({ name: "app_info", help: "Constant 1; its labels say what runs.", labels: ["service", "version"] })
-      .set({ service: info.name, version: info.version }, 1);
-    const seconds = own.gauge({
-      name: "app_hook_duration_seconds",
-      help: "How long the last run of a lifecycle hook took.",
-      labels: ["provider", "hook"],
-    });
-    const state = own.gauge({ name: "app_state", help: "1 for the state that the app is in.", labels: ["state"] });
-    const reloads = own.counter({
-      name: "app_config_reloads_total",
-      help: "Reloads of the config, by outcome: changed, unchanged, or refused for a fault.",
-      labels: ["outcome"],
-    });
-    for (const outcome of ["changed", "unchanged", "refused"]) reloads.inc({ outcome }, 0);
-    own.gauge({
-      name: "app_request_scopes",
-      help: "Requests for which something that lives as long as they do was asked for.",
-      collect: (gauge) => gauge.set({}, scopes.openCount),
-    });
-    let current: string | undefined;
-    events.subscribe((event) => {
-      if (event.type === "config") reloads.inc({ outcome: event.outcome });
-      if (event.type === "hook" && event.step !== "begun") {
-        seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3);
-      }
-      if (event.type !== "state") return;
-      if (current !== undefined) state.set({ state: current }, 0);
-      state.set({ state: event.state }, 1);
-      current = event.state;
-    });
+    collectAppMetrics(own, { info, events, scopes });
     return own;
   },
 });
@@ -214,12 +185,15 @@ const wireContributions = provider({
   provides: wired,
   needs: { health, bus: errorBus, checks: healthChecks, reporters: errorReporters, events: appEvents, log: logger },
   create: ({ health: own, bus, checks, reporters, events, log }) => {
-    const appLog = log.named("app");
+    const lifecycleLog = log.named("app");
     for (const check of checks) own.register(check);
     for (const reporter of reporters) bus.subscribe(reporter);
-    events.subscribe(
-      (event) => event.type === "state" && event.state !== "starting" && appLog.info(`app ${event.state}`),
-    );
+    events.subscribe((event) => {
+      if (event.type === "state" && event.state !== "starting") lifecycleLog.info(`app ${event.state}`);
+      if (event.type === "config" && event.outcome === "changed") {
+        lifecycleLog.info("config changed", { changed: event.changed });
+      }
+    });
     return true as const;
   },
   start: () => {},

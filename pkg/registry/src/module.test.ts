@@ -63,7 +63,7 @@ describe("registryModuleOf", limits, () => {
       metadata: {},
     });
     assert.deepEqual(
-      notes.log.withMessage("registered").map(({ instance, host, ports }) => ({ instance, host, ports })),
+      notes.logged.withMessage("registered").map(({ instance, host, ports }) => ({ instance, host, ports })),
       [{ instance: id, host: "127.0.0.1", ports: { http: 3_000, grpc: 3_001 } }],
     );
     assert.equal(await idsOf(seen, "gateway"), 0, "an app without endpoints is not registered");
@@ -85,7 +85,7 @@ describe("registryModuleOf", limits, () => {
     assert.equal(await idsOf(seen, "notes"), 1);
     await app.stop();
     assert.deepEqual(order, ["draining, 0 registered"]);
-    assert.equal(app.log.withMessage("deregistered").length, 1);
+    assert.equal(app.logged.withMessage("deregistered").length, 1);
   });
 
   it("takes the entry back when another join fails, and closes its own registry only", async () => {
@@ -190,9 +190,9 @@ describe("registryModule", limits, () => {
       const { Checks: checks } = request!.body as { Checks: Record<string, unknown>[] };
       assert.equal(checks[0]!.TTL, "9000ms");
       assert.equal(checks[2]!.HTTP, "http://127.0.0.1:3000/ready");
-      assert.equal(JSON.stringify(app.log.lines).includes("s3cret"), false);
-      assert.deepEqual(app.log.withMessage("health check failed"), []);
-      assert.equal(app.log.withMessage("registered").length, 1);
+      assert.equal(JSON.stringify(app.logged.lines).includes("s3cret"), false);
+      assert.deepEqual(app.logged.withMessage("health check failed"), []);
+      assert.equal(app.logged.withMessage("registered").length, 1);
     });
   }
 
@@ -206,7 +206,7 @@ describe("registryModule", limits, () => {
         defaults: { health: { cacheMs: 0 }, registry: { ttlMs: 1_000 } },
       },
     });
-    assert.equal(app.log.withMessage("not registered yet; trying again in the background").length, 1);
+    assert.equal(app.logged.withMessage("not registered yet; trying again in the background").length, 1);
     const { ready, status, checks } = await app.get(health).readiness();
     assert.deepEqual([ready, status], [true, "warn"]);
     assert.deepEqual(
@@ -239,8 +239,8 @@ describe("registryModule", limits, () => {
     assert.equal(await reported.promise, "ERR_REGISTRY_UNAVAILABLE");
     await agent.received(isHealth, 5);
     assert.equal(app.get(errorBus).stats().reported, 1);
-    assert.equal(app.log.withMessage("watch failing; the last known instances stay").length, 1);
-    assert.equal(app.log.withMessage("entries skipped").length, 1);
+    assert.equal(app.logged.withMessage("watch failing; the last known instances stay").length, 1);
+    assert.equal(app.logged.withMessage("entries skipped").length, 1);
     const { body } = await app.get(metrics).expose();
     assert.match(body, /^registry_instances\{service="peer"\} 0$/m);
     assert.match(body, /^registry_set_stale\{service="peer"\} 1$/m);
@@ -265,7 +265,7 @@ describe("registryModule", limits, () => {
     agent.play(() => "hang");
     await app.stop();
     assert.equal(app.state, "stopped");
-    const warnings = app.log.lines.filter(
+    const warnings = app.logged.lines.filter(
       ({ level, message }) => level === "warn" && String(message).includes("deregister"),
     );
     assert.equal(warnings.length, 1);

@@ -94,7 +94,7 @@ describe("a collector in trouble", () => {
     app.get(tracing).startSpan("lost", { parent: null }).end();
     await app.stop();
     assert.equal(
-      app.log.withMessage("spans cannot be exported; they are dropped until the collector answers").length,
+      app.logged.withMessage("spans cannot be exported; they are dropped until the collector answers").length,
       1,
     );
   });

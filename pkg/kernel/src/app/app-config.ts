@@ -28,6 +28,8 @@ export interface KernelConfigOptions {
   /** Of all modules of the app. */
   readonly sections: () => Iterable<SettingsToken>;
   readonly sources: ConfigSources;
+  /** Whether changes of files and remote sources are looked for. */
+  readonly isWatched: boolean;
   readonly clock: Clock;
   readonly events: EventLog;
 }
@@ -87,7 +89,13 @@ export class KernelConfig implements AppConfig {
     }
   }
 
-  watch(): void {}
+  /** Reloads from now on when a file, or a remote source, has changed. */
+  watch(): void {
+    const { clock, isWatched } = this.#options;
+    if (!isWatched || !this.#store || this.#isClosed) return;
+    // told as an event, as every reload is
+    this.#store.watch({ clock, onChange: () => void this.reload().catch(() => undefined) });
+  }
 
   close(): void {
     this.#isClosed = true;

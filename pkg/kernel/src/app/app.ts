@@ -31,7 +31,10 @@ export interface AppOptions<M extends readonly Module[]> {
    * Where settings come from, beside the schemas' defaults. Default: the environment, the file that it names, and, under
    * {@link App.run}, the command line.
    */
-  readonly config?: Partial<ConfigSources>;
+  readonly config?: Partial<ConfigSources> & {
+    /** Reload when a config file, a secret's file or a remote source changes. Default true. */
+    readonly watch?: boolean;
+  };
   /** Tokens that {@link App.get}, or a request scope, is asked for although no provider needs them. */
   readonly expose?: readonly AnyToken[];
   /** Providers that replace those of the same token: for tests. */

@@ -65,6 +65,7 @@ class KernelApp implements App {
     this.config = new KernelConfig({
       sections: () => [lifecycleSettings, ...this.#analyze().graph.settings],
       sources: { environment: process.env, ...options.config },
+      isWatched: options.config?.watch !== false,
       clock: this.#clock,
       events: this.#events,
     });
@@ -134,6 +135,7 @@ class KernelApp implements App {
       this.#lifecycle = new Lifecycle({ graph, settings, limits, clock: this.#clock, events: this.#events });
       await this.#lifecycle.start(signal);
       this.config.watch();
+      this.log.release(); // no module has given a logger
     } catch (error) {
       this.#events.emit({ type: "state", state: "failed" });
       this.config.close();

@@ -24,7 +24,7 @@ const maxFatalErrors = 100;
 
 /**
  * Runs apps in one process: starts them in order, waits for SIGTERM, SIGINT or a fatal error, stops them in reverse.
- * A signal during the start cancels it; a second signal, {@link samePressMs} or more after the first, ends the process at once.
+ * SIGHUP reloads their config. A signal during the start cancels it; a second signal, {@link samePressMs} or more after the first, ends the process at once.
  * Two seconds after the end, what still holds the process open is named and cut off.
  *
  * @returns The exit code: 0 after an orderly stop, also of a start that a signal cancelled; 1 when a start or a stop failed,
@@ -88,9 +88,15 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     onFatal(error, stackOf(error));
     apps[0]?.fail(error, "process");
   };
+  const onReload = (): void => {
+    for (const { name, config } of apps) {
+      config?.reload?.().catch((error: unknown) => tell(`${name}: the config stays as it is: ${messageOf(error)}`));
+    }
+  };
   const listeners = {
     SIGINT: onSignal("SIGINT"),
     SIGTERM: onSignal("SIGTERM"),
+    SIGHUP: onReload,
     uncaughtException: onCrash,
     unhandledRejection: onCrash,
   };

@@ -20,6 +20,8 @@ export interface RunnableConfig {
   explain(): Promise<readonly ConfigEntry[]>;
   /** The JSON Schema of all sections. */
   jsonSchema(): unknown;
+  /** For SIGHUP. Absent: nothing of it changes while it runs. */
+  reload?(): Promise<unknown>;
 }
 
 /** The part of `process` that running an app touches. */

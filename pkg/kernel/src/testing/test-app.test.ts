@@ -42,8 +42,8 @@ describe("testApp", () => {
   it("keeps the log for the test", async () => {
     await using app = await testApp({ name: "test", modules: [coreModule] });
     app.get(logger).info("hello", { to: "ada" });
-    assert.equal(app.log.withMessage("hello")[0]?.to, "ada");
-    assert.deepEqual(app.log.withMessage("unheard"), []);
+    assert.equal(app.logged.withMessage("hello")[0]?.to, "ada");
+    assert.deepEqual(app.logged.withMessage("unheard"), []);
   });
 
   it("stops at the end of its block, and fails the test when that fails", async () => {

@@ -4,7 +4,7 @@ import type { Module, ProvidedBy } from "../app/module.ts";
 import { MemoryLog } from "./memory-log.ts";
 
 /** A started app that stops at the end of its `await using` block. */
-export type TestApp<A extends App> = A & AsyncDisposable & { readonly log: MemoryLog };
+export type TestApp<A extends App> = A & AsyncDisposable & { readonly logged: MemoryLog };
 
 /**
  * Starts an app for a test: nothing from the real environment, no announce delay, log kept in memory.
@@ -14,10 +14,10 @@ export type TestApp<A extends App> = A & AsyncDisposable & { readonly log: Memor
 export async function testApp<const M extends readonly Module[]>(
   options: AppOptions<M>,
 ): Promise<TestApp<App<ProvidedBy<M[number]> | BuiltIn>>> {
-  const log = new MemoryLog();
+  const logged = new MemoryLog();
   const { defaults, ...sources } = options.config ?? {};
   const app = createApp<M>({
-    logDestination: log,
+    logDestination: logged,
     ...options,
     config: {
       environment: {},
@@ -26,7 +26,7 @@ export async function testApp<const M extends readonly Module[]>(
     },
   });
   await app.start();
-  return Object.assign(app, { log, [Symbol.asyncDispose]: () => app.stop() });
+  return Object.assign(app, { logged, [Symbol.asyncDispose]: () => app.stop() });
 }
 
 function asObject(value: unknown): object {

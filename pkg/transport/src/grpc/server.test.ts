@@ -207,7 +207,7 @@ describe("the gRPC module", () => {
     );
     const client = new EchoClient(app.get(grpcServer).port);
     assert.equal((await client.say({ text: "x" })).text, "x");
-    assert.equal(app.log.withMessage("grpc server listens")[0]?.port, app.get(grpcServer).port);
+    assert.equal(app.logged.withMessage("grpc server listens")[0]?.port, app.get(grpcServer).port);
     await app.stop();
     assert.equal((await failureOf(client.say({}, { deadlineMs: 1_000 }))).code, status.UNAVAILABLE);
     client.close();

@@ -29,7 +29,7 @@ describe("the HTTP module", () => {
     const [first, second, healthz, ready] = await Promise.all(replies);
     assert.deepEqual([first, second, healthz], ["hello", "more", '{"status":"pass"}']);
     assert.match(ready ?? "", /"state":"ready"/);
-    assert.deepEqual(app.log.withMessage("http server listens")[0]?.port, app.get(httpServer).port);
+    assert.deepEqual(app.logged.withMessage("http server listens")[0]?.port, app.get(httpServer).port);
   });
 
   it("leaves the ops endpoints to their listener when there is one", async () => {
