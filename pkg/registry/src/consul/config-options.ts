@@ -15,7 +15,7 @@ export interface ConsulConfigTuning {
   readonly required?: boolean | undefined;
   /** A load tries so often when the agent cannot be reached or answers 429 or 5xx, 1 or more. Default 5. */
   readonly maxTries?: number | undefined;
-  /** No try begins later than this after the first, and none ends later, in milliseconds, above 0; below the limit of the start. Default 8_000. */
+  /** No try begins later than this after the first, and none ends later, in milliseconds, above 0. Default 8_000. */
   readonly loadTimeoutMs?: number | undefined;
   /** Limit of one request, and of what a watch takes beyond its wait, in milliseconds, above 0. Default 2_000. */
   readonly requestTimeoutMs?: number | undefined;

@@ -4,13 +4,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import {
+  type AppEvent,
   type ConfigSource,
   type ConfigStore,
+  coreModule,
   createConfigStore,
+  defineModule,
   defineSettings,
   loadConfig,
+  provider,
   systemClock,
+  token,
 } from "@plinth/kernel";
+import { testApp } from "@plinth/kernel/testing";
 import { z } from "zod";
 import { type ConsulAgent, startConsul } from "../../../../scripts/servers/index.ts";
 import { consulConfig, type ConsulKv, createConsulKv } from "../index.ts";
@@ -114,6 +120,27 @@ describe("an app's config with Consul among its sources", { timeout: 40_000 }, (
     assert.deepEqual(await outcomes.next(), ["http.port", "http.limit"]);
     assert.deepEqual([store.get(http).port, store.get(http).limit], [1, 1]);
     store.close();
+  });
+
+  it("is reloaded by a running app", async () => {
+    await kv.put("config/app/http/port", "50");
+    const settings = token("settings").of<unknown>();
+    const app = await testApp({
+      name: "notes",
+      modules: [
+        coreModule,
+        defineModule("notes", [provider({ provides: settings, needs: { http }, create: (given) => given.http })]),
+      ],
+      expose: [settings],
+      config: { sources: [from({ prefix: "config/app/" })] },
+    });
+    const reloaded = Promise.withResolvers<AppEvent>();
+    app.events.subscribe((event) => event.type === "config" && reloaded.resolve(event));
+    await kv.put("config/app/http/port", "51");
+    assert.deepEqual(await reloaded.promise, { type: "config", outcome: "changed", changed: ["http.port"] });
+    const port = (await app.config.explain()).find(({ key }) => key === "http.port");
+    assert.deepEqual([port?.value, port?.source], [51, "consul:config/app/http/port"]);
+    await app.stop();
   });
 });
 
