@@ -1,24 +1,26 @@
 import { join } from "node:path";
 import { database, databaseModule, provideMigrations } from "@plinth/database";
-import { coreModule, createApp, defineModule, provider, token } from "@plinth/kernel";
+import { coreModule, createApp, current, defineModule, provider, token } from "@plinth/kernel";
 import { telemetryModule } from "@plinth/telemetry";
 import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
 import type { AppFactory } from "../platform.ts";
 import { notesMigrations } from "./migrations.ts";
 import { noteRoutes } from "./routes.ts";
 import { NoteStore } from "./store.ts";
+import { provideSubject, subject } from "./subject.ts";
 import type { NotesTables } from "./tables.ts";
 
-const notes = token("notes").of<NoteStore>();
+const notes = token("notes").perRequest<NoteStore>();
 
 const notesModule = defineModule("notes", [
   provideMigrations(notesMigrations),
+  provideSubject,
   provider({
     provides: notes,
-    needs: { db: database },
-    create: ({ db }) => new NoteStore(db.withTables<NotesTables>()),
+    needs: { db: database, subject },
+    create: ({ db, subject }) => new NoteStore(db.withTables<NotesTables>(), subject),
   }),
-  provider({ provides: httpRoutes, needs: { store: notes }, create: ({ store }) => noteRoutes(store) }),
+  provider({ provides: httpRoutes, needs: { notes: current(notes) }, create: ({ notes }) => noteRoutes(notes) }),
 ]);
 
 /** A service with a database. Without `PLINTH_DATABASE_URL` it brings a PostgreSQL of its own. */

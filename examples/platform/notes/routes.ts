@@ -9,43 +9,32 @@ const newNote = z.strictObject({
   text: z.string().trim().min(1, "must not be empty").max(10_000, "must have at most 10000 characters"),
 });
 
-/**
- * Notes of the caller. Whose they are comes from the gateway's identity header, which no client can send through it;
- * the service itself listens on the loopback only.
- */
+/** @param notes - Gives those of the request's caller. */
 export const noteRoutes =
-  (store: NoteStore): HttpRoutes =>
+  (notes: () => Promise<NoteStore>): HttpRoutes =>
   (app) => {
-    app.get("/notes", { schema: { response: { 200: z.object({ notes: z.array(note) }) } } }, async (request) => ({
-      notes: await store.list(subjectOf(request.headers)),
-    }));
+    app.get("/notes", { schema: { response: { 200: z.object({ notes: z.array(note) }) } } }, async () => {
+      const own = await notes();
+      return { notes: await own.list() };
+    });
 
-    app.get("/notes/:id", { schema: { params: noteId, response: { 200: note } } }, async (request) => {
-      const { id } = request.params;
-      return (await store.find(subjectOf(request.headers), id)) ?? notFound(id);
+    app.get("/notes/:id", { schema: { params: noteId, response: { 200: note } } }, async ({ params: { id } }) => {
+      const own = await notes();
+      return (await own.find(id)) ?? notFound(id);
     });
 
     app.post("/notes", { schema: { body: newNote, response: { 201: note } } }, async (request, reply) => {
-      const added = await store.add(subjectOf(request.headers), request.body.text);
+      const own = await notes();
+      const added = await own.add(request.body.text);
       return reply.code(201).header("location", `/notes/${added.id}`).send(added);
     });
 
-    app.delete("/notes/:id", { schema: { params: noteId } }, async (request, reply) => {
-      const { id } = request.params;
-      if (!(await store.remove(subjectOf(request.headers), id))) notFound(id);
+    app.delete("/notes/:id", { schema: { params: noteId } }, async ({ params: { id } }, reply) => {
+      const own = await notes();
+      if (!(await own.remove(id))) notFound(id);
       return reply.code(204).send();
     });
   };
-
-function subjectOf(headers: Readonly<Record<string, unknown>>): string {
-  const subject = headers["plinth-subject"];
-  if (typeof subject === "string" && subject !== "") return subject;
-  throw new AppError(
-    "ERR_NOTES_NO_SUBJECT",
-    "unauthenticated",
-    "the request names no subject; call this service through the gateway",
-  );
-}
 
 function notFound(id: string): never {
   throw new AppError("ERR_NOTES_NOT_FOUND", "not_found", `there is no note ${id}`);

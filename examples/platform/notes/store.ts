@@ -10,50 +10,52 @@ export interface Note {
 
 const maxListed = 100;
 
-/** The notes of every subject; no call reaches those of another. */
+/** The notes of one subject: made for each request, so that no call can reach those of another. */
 export class NoteStore {
   readonly #db: Database<NotesTables>;
+  readonly #subject: string;
 
-  constructor(db: Database<NotesTables>) {
+  constructor(db: Database<NotesTables>, subject: string) {
     this.#db = db;
+    this.#subject = subject;
   }
 
   /** The newest first, at most 100. */
-  async list(subject: string): Promise<Note[]> {
+  async list(): Promise<Note[]> {
     const rows = await this.#db.kysely
       .selectFrom("note")
       .select(["id", "text", "created_at"])
-      .where("subject", "=", subject)
+      .where("subject", "=", this.#subject)
       .orderBy("created_at", "desc")
       .limit(maxListed)
       .execute();
     return rows.map(toNote);
   }
 
-  async find(subject: string, id: string): Promise<Note | undefined> {
+  async find(id: string): Promise<Note | undefined> {
     const row = await this.#db.kysely
       .selectFrom("note")
       .select(["id", "text", "created_at"])
-      .where("subject", "=", subject)
+      .where("subject", "=", this.#subject)
       .where("id", "=", id)
       .executeTakeFirst();
     return row && toNote(row);
   }
 
-  async add(subject: string, text: string): Promise<Note> {
+  async add(text: string): Promise<Note> {
     const row = await this.#db.kysely
       .insertInto("note")
-      .values({ subject, text })
+      .values({ subject: this.#subject, text })
       .returning(["id", "text", "created_at"])
       .executeTakeFirstOrThrow();
     return toNote(row);
   }
 
   /** @returns Whether there was one. */
-  async remove(subject: string, id: string): Promise<boolean> {
+  async remove(id: string): Promise<boolean> {
     const { numDeletedRows } = await this.#db.kysely
       .deleteFrom("note")
-      .where("subject", "=", subject)
+      .where("subject", "=", this.#subject)
       .where("id", "=", id)
       .executeTakeFirstOrThrow();
     return numDeletedRows > 0n;
