@@ -76,6 +76,8 @@ describe("the README's lines", () => {
     }
     const all = outputs.join("\n");
     assert.match(all, /"reason":"token_missing"/);
+    assert.match(all, /notes\.subject · module notes · one for each request/);
+    assert.match(all, /^database\.maxConnections +10 +default$/m);
     assert.match(all, /HTTP\/1\.1 201 Created\r\n/);
     assert.match(all, /\r\nlocation: \/notes\/[0-9a-f-]{36}\r\n/i);
     const listed = outputs.find((output) => output.startsWith('{"notes"'));
