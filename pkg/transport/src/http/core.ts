@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import {
@@ -16,6 +16,7 @@ import {
 } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Budget, budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
+import { createServer } from "../node-http.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { type Problem, problemContentType, toProblem } from "../problem.ts";
 import { isIncident } from "../status.ts";

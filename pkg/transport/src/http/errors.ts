@@ -1,6 +1,7 @@
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FieldFault, RequestError, toPointer, TransportError, type TransportErrorCode } from "../errors.ts";
+import { STATUS_CODES } from "../node-http.ts";
 import { fromHttpStatus } from "../status.ts";
 import { methodLabel } from "./observe.ts";
 

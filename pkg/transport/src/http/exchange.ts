@@ -1,7 +1,8 @@
-import { IncomingMessage, type ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { type AppError, currentContext, runInContext } from "@plinth/kernel";
 import type { FastifyReply } from "fastify";
 import { Exchange, type ExchangeOptions } from "../exchange.ts";
+import { IncomingMessage } from "../node-http.ts";
 import { toHttpStatus } from "../status.ts";
 
 export interface HttpExchangeOptions extends ExchangeOptions {

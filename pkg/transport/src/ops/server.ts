@@ -1,9 +1,10 @@
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import { Socket } from "node:net";
 import { type ErrorBus, randomHex } from "@plinth/kernel";
 import { routeNotFound, toParserFailure } from "../http/errors.ts";
 import { writeProblem, writeProblemTo } from "../http/raw-reply.ts";
 import { listen, type ListenOptions } from "../listen.ts";
+import { createServer } from "../node-http.ts";
 import type { OpsHandler } from "./handler.ts";
 
 export interface OpsServerOptions extends ListenOptions {
