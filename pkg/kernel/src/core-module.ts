@@ -31,6 +31,12 @@ export const errorReporters = token("errors.reporters").listOf<ErrorReporter>();
 /** Where spans go; the first that is there is used. `@plinth/telemetry` adds one, or undefined when no exporter is configured. */
 export const spanSinks = token("tracing.sinks").listOf<SpanSink | undefined>();
 
+/** What is wrong with a key of `log.levels`; of a level, the schema says it. */
+const badLoggerName = ({ code }: { readonly code: string }): string | undefined =>
+  code === "invalid_key"
+    ? "expected a logger's name: letters, digits, _ and -, with dots between its parts"
+    : undefined;
+
 export const logSettings = defineSettings(
   "log",
   z.strictObject({
@@ -39,14 +45,20 @@ export const logSettings = defineSettings(
       .enum(["auto", "json", "pretty"])
       .default("auto")
       .meta({ description: "`auto` is `pretty` in a terminal, else `json`." }),
-    levels: z.record(z.string().regex(loggerNamePattern), z.enum(logThresholds)).default({}).meta({
-      description:
-        'Level by name of the logger, such as `{"database": "debug", "http.access": "off"}`; it holds for the names below it too, the longest wins.',
-    }),
-    redact: z.array(z.string().regex(redactPattern)).default([]).meta({
-      description:
-        "Paths of values that are never written, such as `user.email` or `payment.*.number`; `*` is any one name.",
-    }),
+    levels: z
+      .record(z.string().regex(loggerNamePattern), z.enum(logThresholds), { error: badLoggerName })
+      .default({})
+      .meta({
+        description:
+          'Level by name of the logger, such as `{"database": "debug", "http.access": "off"}`; it holds for the names below it too, the longest wins.',
+      }),
+    redact: z
+      .array(z.string().regex(redactPattern, "expected names joined by dots, `*` for any one of them"))
+      .default([])
+      .meta({
+        description:
+          "Paths of values that are never written, such as `user.email` or `payment.*.number`; `*` is any one name.",
+      }),
     redactNames: z.array(z.string().min(1)).default([]).meta({
       description:
         "Fields that are never written, at any depth and in any case, beside `password`, `token` and the like.",

@@ -1,4 +1,4 @@
-import { cutKey } from "./text.ts";
+import { cutKey, maxKeyLength } from "./text.ts";
 import { compilePaths, follow, type PathNode, redact } from "./redaction.ts";
 
 /** Fields whose values are never written, at any depth and in any case. */
@@ -58,7 +58,7 @@ export class FieldRules {
     const known = this.#plans.get(key);
     if (known) return known;
     const made = this.#planOf(key);
-    if (this.#plans.size < maxPlans) this.#plans.set(key, made);
+    if (this.#plans.size < maxPlans && made.name.length <= maxKeyLength) this.#plans.set(key, made);
     return made;
   }
 

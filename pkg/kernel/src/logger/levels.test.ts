@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { logSettings } from "../core-module.ts";
 import { MemoryLog } from "../testing/memory-log.ts";
 import { type Logger, type LogLevel, type LogLevels, logLevels, type RootLogger } from "./logger.ts";
 import { createLogger, type LoggerOptions } from "./pino.ts";
@@ -155,6 +156,19 @@ describe("changing levels", () => {
       await assert.rejects(createLogger(levels), { code: "ERR_OPTION_RANGE" });
     });
   }
+
+  it("is told what is wrong with a setting", async () => {
+    const { issues } = await logSettings.schema["~standard"].validate({
+      levels: { "http.": "warn", http: "loud", a: "off" },
+    });
+    assert.deepEqual(
+      issues?.map(({ path, message }) => [path, message.slice(0, 24)]),
+      [
+        [["levels", "http."], "expected a logger's name"],
+        [["levels", "http"], "Invalid option: expected"],
+      ],
+    );
+  });
 
   it("answers no for a level that is none", async () => {
     const { log } = await logTo();

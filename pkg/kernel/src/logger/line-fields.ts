@@ -2,7 +2,7 @@ import type { RequestContext } from "../context.ts";
 import { type FieldPlan, type FieldRules, idBitOf } from "./field-rules.ts";
 import type { LogFields } from "./logger.ts";
 import { mask } from "./redaction.ts";
-import { maxEntries, read, safeValue, startWalk, unreadable, type Walk } from "./safe-value.ts";
+import { keysOf, read, safeValue, startWalk, unreadable, type Walk } from "./safe-value.ts";
 import { serializeError } from "./serialize-error.ts";
 import { toText } from "./text.ts";
 
@@ -25,11 +25,13 @@ export class BoundFields {
     const parts = new Map(this.#parts);
     try {
       const walk = startWalk(rules, fields);
-      for (const key of keysOf(fields)) {
+      const { keys, more } = keysOf(fields);
+      for (const key of keys) {
         const plan = rules.plan(key);
         const json = toJson(fields, key, plan, walk);
         if (json !== undefined) parts.set(plan.name, plan.start + json);
       }
+      if (more !== undefined) parts.set("…", moreField(more));
     } catch {
       parts.set("fields", unreadableFields);
     }
@@ -58,6 +60,10 @@ export class BoundFields {
   }
 }
 
+function moreField(more: string): string {
+  return `,"…":"${more}"`;
+}
+
 const unreadableFields = `,"fields":"${unreadable}"`;
 
 /**
@@ -75,7 +81,8 @@ export function lineFields(
   let replaced: string[] | undefined;
   try {
     const walk = startWalk(rules, fields);
-    for (const key of keysOf(fields)) {
+    const { keys, more } = keysOf(fields);
+    for (const key of keys) {
       const plan = rules.plan(key);
       const json = toJson(fields, key, plan, walk);
       if (json === undefined) continue;
@@ -83,16 +90,12 @@ export function lineFields(
       idBits |= plan.idBit;
       if (bound.has(plan.name)) (replaced ??= []).push(plan.name);
     }
+    if (more !== undefined) own += moreField(more);
   } catch {
     own += unreadableFields;
   }
   if (context !== undefined) own += idsOf(context, bound, idBits);
   return (replaced ? bound.without(replaced) : bound.json) + own;
-}
-
-function keysOf(fields: LogFields): string[] {
-  const keys = Object.keys(fields);
-  return keys.length > maxEntries ? keys.slice(0, maxEntries) : keys;
 }
 
 /** A field's value as JSON text; undefined for what no line shows. */

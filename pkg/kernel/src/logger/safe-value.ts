@@ -7,7 +7,7 @@ import { cutKey, toText } from "./text.ts";
 
 const maxDepth = 6;
 /** Of one list or object. */
-export const maxEntries = 100;
+const maxEntries = 100;
 /** Values in one line, over all levels. */
 const maxValues = 2_000;
 
@@ -82,19 +82,32 @@ function firstOf(values: Iterable<unknown>): unknown[] {
 }
 
 function safeList(first: readonly unknown[], count: number, walk: Walk): unknown[] {
-  walk.left -= count;
+  walk.left -= first.length;
   const shown = first.map((value) => safeValue(value, walk) ?? null);
   return count > maxEntries ? [...shown, "…"] : shown;
 }
 
 function safeRecord(record: object, walk: Walk): Record<string, unknown> {
-  const result: Record<string, unknown> = { __proto__: null };
-  const keys = Object.keys(record);
+  const result: Record<string, unknown> = {}; // one without a prototype takes JSON.stringify far longer
+  const { keys, more } = keysOf(record);
   walk.left -= keys.length;
-  for (const key of keys.length > maxEntries ? keys.slice(0, maxEntries) : keys) {
+  for (const key of keys) {
     const value = walk.rules.isHidden(key) ? mask : safeValue(read(record, key), walk);
-    if (value !== undefined) result[cutKey(key)] = value;
+    if (value !== undefined) set(result, cutKey(key), value);
   }
-  if (keys.length > maxEntries) result["…"] = `${keys.length - maxEntries} more`;
+  if (more !== undefined) result["…"] = more;
   return result;
+}
+
+/** `__proto__` as a field like any other, too. */
+function set(record: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== "__proto__") record[key] = value;
+  else Object.defineProperty(record, key, { value, enumerable: true });
+}
+
+/** The names of an object's values, not more than are shown, and a note on the others. */
+export function keysOf(record: object): { readonly keys: readonly string[]; readonly more: string | undefined } {
+  const keys = Object.keys(record);
+  if (keys.length <= maxEntries) return { keys, more: undefined };
+  return { keys: keys.slice(0, maxEntries), more: `${keys.length - maxEntries} more` };
 }

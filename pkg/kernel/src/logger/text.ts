@@ -1,7 +1,7 @@
 const maxTextLength = 16_384;
 /** Text that was cut once, note and all, is not cut again. */
 const noteLength = 64;
-const maxKeyLength = 200;
+export const maxKeyLength = 200;
 /** `://user:password@`; the part before the last @ may hold any but what ends it. */
 const urlPassword = /(:\/\/[^\s/?#:@]*:)[^\s/?#]*@/g;
 

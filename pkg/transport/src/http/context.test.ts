@@ -275,6 +275,21 @@ describe("the access log", () => {
     assert.deepEqual([paths[0], paths[1]?.length, paths[2]], ["/x", 256, "*"]);
   });
 
+  it("follows its level while the server runs", async () => {
+    await using http = await startHttp({ routes: (app) => void app.get("/:id", async () => "x") });
+    await http.fetch("/first");
+    await accessLog(http, 1);
+    http.log.setLevels({ levels: { access: "off" } });
+    await http.fetch("/quiet");
+    http.log.setLevels({});
+    await http.fetch("/last");
+    const lines = await accessLog(http, 2);
+    assert.deepEqual(
+      lines.map(({ path }) => path),
+      ["/first", "/last"],
+    );
+  });
+
   it("can be off", async () => {
     await using http = await startHttp({ settings: { accessLog: false } });
     await http.fetch("/");

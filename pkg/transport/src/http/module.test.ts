@@ -32,6 +32,22 @@ describe("the HTTP module", () => {
     assert.deepEqual(app.logged.withMessage("http server listens")[0]?.port, app.get(httpServer).port);
   });
 
+  it("names its loggers, so that lines of requests alone can be turned off", async () => {
+    const log = { levels: { "http.access": "off" } };
+    const off = await testApp({ name: "notes", modules, config: { defaults: { ...config.defaults, log } } });
+    const on = await testApp({ name: "notes", modules, config });
+    for (const app of [off, on]) {
+      await (await fetch(`http://127.0.0.1:${app.get(httpServer).port}/hello`)).text();
+      await app.stop(); // what is in flight is over: its line is written
+      assert.equal(app.logged.withMessage("http server listens")[0]?.logger, "http");
+    }
+    assert.deepEqual(off.logged.withMessage("request"), []);
+    assert.deepEqual(
+      on.logged.withMessage("request").map(({ logger }) => logger),
+      ["http.access"],
+    );
+  });
+
   it("leaves the ops endpoints to their listener when there is one", async () => {
     await using app = await testApp({
       name: "notes",

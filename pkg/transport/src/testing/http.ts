@@ -7,8 +7,8 @@ import {
   createTracing,
   type ErrorBus,
   type ErrorReport,
-  type Logger,
   type Metrics,
+  type RootLogger,
   systemClock,
   type Tracing,
 } from "@plinth/kernel";
@@ -26,7 +26,7 @@ export interface TestHttpOptions {
 
 /** What a server under test writes and reports, kept in memory. */
 export interface Observed {
-  readonly log: Logger;
+  readonly log: RootLogger;
   readonly lines: MemoryLog;
   readonly errors: ErrorBus;
   readonly metrics: Metrics;
