@@ -42,3 +42,12 @@ export function deepFreeze(value: unknown): unknown {
   }
   return value;
 }
+
+/** What a map holds for a dotted key, or else for the nearest key above it. */
+export function nearestAbove<T>(map: ReadonlyMap<string, T>, key: string): T | undefined {
+  for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
+    const found = map.get(path);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}

@@ -1,6 +1,6 @@
 import { basename, dirname, extname, join } from "node:path";
 import { messageOf } from "../errors/app-error.ts";
-import { isRecord } from "./data.ts";
+import { isRecord, nearestAbove } from "./data.ts";
 import { ConfigError, type ConfigErrorCode, type ConfigFault } from "./errors.ts";
 import { type ConfigDocument, readConfigFile } from "./file.ts";
 import type { Layer } from "./merge.ts";
@@ -22,7 +22,7 @@ export interface DocumentPlaces {
   readonly sources: readonly ConfigSource[];
   /** Takes what tells later whether a file has changed. */
   readonly files: Map<string, FileState>;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -34,7 +34,7 @@ export async function readDocuments({ file, profile, sources, files, signal }: D
     try {
       return { layer: toLayer(await load(), name) };
     } catch (error) {
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       if (error instanceof ConfigError) return { error };
       const fault = { key: name, problem: `cannot be read: ${messageOf(error)}`, source: "config source" };
       return { error: new ConfigError("ERR_CONFIG_SOURCE", [fault], error) };
@@ -45,7 +45,7 @@ export async function readDocuments({ file, profile, sources, files, signal }: D
   if (profile !== undefined) {
     local.push(read(file ?? "", () => readConfigFile(profilePath(file, profile), files)));
   }
-  const remote = sources.map((source) => read(source.name, () => loadSource(source, signal)));
+  const remote = sources.map((source) => read(source.name, () => source.load({ signal })));
   const attempts = await Promise.all([...local, ...remote]);
   const errors = attempts.flatMap((attempt) => ("error" in attempt ? [attempt.error] : []));
   return {
@@ -71,32 +71,12 @@ function profilePath(file: string | undefined, profile: string): string {
   return join(dirname(file), `${basename(file, ending)}.${profile}${ending}`);
 }
 
-async function loadSource(source: ConfigSource, signal: AbortSignal | undefined): Promise<ConfigDocument> {
-  const own = signal ?? new AbortController().signal;
-  own.throwIfAborted();
-  // a source may not heed the signal
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(own.reason);
-  own.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([source.load({ signal: own }), aborted.promise]);
-  } finally {
-    own.removeEventListener("abort", onAbort);
-  }
-}
-
 /** @throws Error when a source gave something else than its type says. */
 function toLayer({ data, places }: ConfigDocument, name: string): Layer {
   const isMap: boolean = places instanceof Map;
   if (!isRecord(data) || !isMap) throw new Error("it gave no document, as parseConfig makes one");
   // what names the schema to an editor, in JSON, which has no comments
   const { $schema, ...rest } = data;
-  const sourceOf = (key: string): string => {
-    for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
-      const place = places.get(path);
-      if (place !== undefined) return place;
-    }
-    return name;
-  };
+  const sourceOf = (key: string): string => nearestAbove(places, key) ?? name;
   return { data: typeof $schema === "string" ? rest : data, sourceOf };
 }

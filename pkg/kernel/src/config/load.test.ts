@@ -247,6 +247,41 @@ describe("the fault report of loadConfig", () => {
     ]);
   });
 
+  const told: readonly (readonly [string, string])[] = [
+    ["a secret", "postgres://u:hunter2%21@h/x"],
+    ["a secret as JSON writes it", 'hunter2\\"x'],
+    ["the password of a URL", "hunter2%21"],
+    ["the password of a URL, decoded", "hunter2!"],
+  ];
+  for (const [name, part] of told) {
+    it(`shows nothing when the message of another key, or of the whole, tells ${name}`, async () => {
+      const url = name.includes("JSON") ? 'hunter2"x' : "postgres://u:hunter2%21@h/x";
+      for (const path of [["size"], [], ["url"]]) {
+        const db = defineSettings(
+          "db",
+          z.strictObject({ url: secretString("where"), size: z.int().default(1) }).refine(() => false, {
+            path,
+            message: `cannot use ${part} of this size`,
+          }),
+        );
+        const faults = await faultsOf([db], { environment: { PLINTH_DB_URL: url } });
+        assert.match(faults.join("\n"), /not as expected, got/);
+        assert.doesNotMatch(faults.join("\n"), /hunter2/);
+      }
+    });
+  }
+
+  it("shows no secret when a schema throws it", async () => {
+    const own = defineSettings(
+      "own",
+      z.strictObject({ key: secretString("k") }).transform((value) => {
+        throw new Error(`bad ${value.key.reveal()}`);
+      }),
+    );
+    const faults = await faultsOf([own], { environment: { PLINTH_OWN_KEY: "hunter2" } });
+    assert.deepEqual(faults, ["own: not as expected, got *** (PLINTH_OWN_KEY)"]);
+  });
+
   it("is a fault, not a crash, when a schema throws", async () => {
     const broken = defineSettings("broken", z.strictObject({ a: z.string().refine((text) => new URL(text)) }));
     const faults = await faultsOf([broken, http], { overrides: { broken: { a: "no url" }, http: { port: 0 } } });

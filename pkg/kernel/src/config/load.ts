@@ -17,6 +17,7 @@ export type Config = ReadonlyMap<string, unknown>;
  * what was expected and given.
  */
 export async function loadConfig(sections: Iterable<SettingsToken>, sources: ConfigSources): Promise<Config> {
-  const { values } = await readSnapshot({ declared: declare(sections), sources, files: new Map(), signal: undefined });
+  const { signal } = new AbortController();
+  const { values } = await readSnapshot({ declared: declare(sections), sources, files: new Map(), signal });
   return values;
 }

@@ -1,4 +1,4 @@
-import { isRecord } from "./data.ts";
+import { isRecord, nearestAbove } from "./data.ts";
 
 /** Where each value came from, and which sources it won over. */
 export class Provenance {
@@ -28,11 +28,7 @@ export class Provenance {
 
   /** The source of a key, or of the nearest thing above it that came from somewhere; else `default`. */
   sourceOf(key: string): string {
-    for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
-      const source = this.#sources.get(path)?.at(-1);
-      if (source !== undefined) return source;
-    }
-    return "default";
+    return nearestAbove(this.#sources, key)?.at(-1) ?? "default";
   }
 
   /** The source of this very key; else `default`. */

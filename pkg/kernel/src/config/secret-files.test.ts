@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,6 +41,7 @@ before(() => {
     large: "x".repeat(64 * 1024 + 1),
   };
   for (const [name, content] of Object.entries(files)) writeFileSync(at(name), content);
+  execFileSync("mkfifo", [at("pipe")]);
   symlinkSync("line", at("link"));
   mkdirSync(at("folder"));
 });
@@ -125,6 +127,7 @@ describe("a secret in a file", () => {
   const broken: readonly (readonly [string, string, RegExp])[] = [
     ["is not there", "absent", /absent, cannot be read: ENOENT/],
     ["is a folder", "folder", /folder, cannot be read: it is no regular file/],
+    ["is a pipe that nobody writes into", "pipe", /pipe, cannot be read: it is no regular file/],
     ["is no UTF-8", "not-utf8", /not-utf8, cannot be read: .*utf-8/],
     ["is larger than 64 KiB", "large", /large, cannot be read: it has 65537 bytes, at most 65536 are read/],
   ];

@@ -47,16 +47,29 @@ export interface Reading {
   readonly sources: ConfigSources;
   /** Takes what tells later whether a file has changed, also of those that cannot be read. */
   readonly files: Map<string, FileState>;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: AbortSignal;
   /** Finds what is wrong with a snapshot that is valid in itself. */
   readonly check?: (section: string, value: unknown, read: Omit<Snapshot, "values">) => readonly ConfigFault[];
 }
 
 /**
  * Reads all sources and validates every section.
- * @throws {@link ConfigError} with every fault; the signal's reason when it aborts.
+ * @throws {@link ConfigError} with every fault; the signal's reason when it aborts, also while a source or a schema hangs.
  */
-export async function readSnapshot({ declared, sources, files, signal, check }: Reading): Promise<Snapshot> {
+export async function readSnapshot(reading: Reading): Promise<Snapshot> {
+  const { signal } = reading;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.throwIfAborted();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([readAll(reading), aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+async function readAll({ declared, sources, files, signal, check }: Reading): Promise<Snapshot> {
   const { environment } = sources;
   const split = splitArguments(sources.arguments ?? []);
   const documents = await readDocuments({
@@ -88,7 +101,6 @@ export async function readSnapshot({ declared, sources, files, signal, check }: 
     const { section } = settings;
     const given = (merged.data[section] ??= { __proto__: null });
     const result = await validateSection(settings, given, { leaves: declared.leaves, provenance, unread });
-    signal?.throwIfAborted();
     if ("value" in result) values.set(section, deepFreeze(result.value));
     else faults.push(...result.faults);
   }

@@ -116,6 +116,33 @@ describe("createConfigStore", () => {
   });
 });
 
+describe("a schema that hangs", () => {
+  it("holds neither the load nor later reloads up longer than their signals", async () => {
+    let hangs = true;
+    const slow = defineSettings("slow", {
+      "~standard": {
+        version: 1,
+        vendor: "test",
+        validate: (value: unknown) => (hangs ? new Promise<never>(() => {}) : { value }),
+      },
+    });
+    const cancel = new AbortController();
+    const opening = createConfigStore([slow], { environment: {} }, cancel);
+    cancel.abort(new Error("enough"));
+    await assert.rejects(opening, { message: "enough" });
+    hangs = false;
+    const store = await createConfigStore([slow], { environment: {} });
+    hangs = true;
+    const other = new AbortController();
+    const stuck = store.reload(other);
+    await new Promise(setImmediate);
+    other.abort(new Error("enough"));
+    await assert.rejects(stuck, { message: "enough" });
+    hangs = false;
+    assert.deepEqual(await store.reload(), { changed: [] });
+  });
+});
+
 describe("a reload", () => {
   it("swaps what may change at once, and tells the changed keys", async () => {
     const store = await open("log:\n  level: warn\n");

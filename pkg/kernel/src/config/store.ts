@@ -64,7 +64,7 @@ export interface ConfigStore {
 export async function createConfigStore(
   sections: Iterable<SettingsToken>,
   sources: ConfigSources,
-  { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  { signal = new AbortController().signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<ConfigStore> {
   const declared = declare(sections);
   const files = new Map<string, FileState>();

@@ -1,4 +1,4 @@
-import { setAt } from "./data.ts";
+import { nearestAbove, setAt } from "./data.ts";
 import type { ConfigFault } from "./errors.ts";
 import type { Leaf } from "./leaves.ts";
 import type { Layer } from "./merge.ts";
@@ -39,12 +39,6 @@ export function layerOfTexts(
       if (!sources.has(key)) sources.set(key, source);
     }
   }
-  const sourceOf = (key: string): string => {
-    for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
-      const source = sources.get(path);
-      if (source !== undefined) return source;
-    }
-    return "default";
-  };
+  const sourceOf = (key: string): string => nearestAbove(sources, key) ?? "default";
   return { data, sourceOf, faults, unread: new Set(faults.map(({ key }) => key)) };
 }
