@@ -1,7 +1,8 @@
 import type { Question } from "../harness/question.ts";
 import { bareForwarding } from "./bare-forwarding.ts";
 import { coldStart } from "./cold-start.ts";
+import { container } from "./container.ts";
 import { httpService } from "./http-service.ts";
 
 /** Every question, in the order `--list` names them. */
-export const questions: readonly Question[] = [bareForwarding, httpService, coldStart];
+export const questions: readonly Question[] = [bareForwarding, httpService, coldStart, container];
