@@ -12,26 +12,17 @@ import {
   coreModule,
   createApp,
   defineModule,
-  defineSettings,
+  healthSettings,
   type HookContext,
   logger,
   type Module,
   provider,
   runApps,
-  secretString,
   token,
 } from "@plinth/kernel";
-import { z } from "zod";
 
 const notes = token("notes").of<string>();
 const storage = token("storage").of<string>();
-const notesSettings = defineSettings(
-  "notes",
-  z.strictObject({
-    maxLength: z.int().min(1).default(1_000),
-    key: secretString("what notes are sealed with").optional(),
-  }),
-);
 const say = (words: string): void => void process.stdout.write(`${words}\n`);
 
 interface Hooks {
@@ -43,7 +34,7 @@ function notesOf({ start = () => say("notes started") }: Hooks = {}): Module {
     provider({ provides: storage, create: () => "storage", stop: () => say("storage stopped") }),
     provider({
       provides: notes,
-      needs: { storage, log: logger, settings: notesSettings },
+      needs: { storage, log: logger, settings: healthSettings },
       create: () => "notes",
       start: (_, context) => start(context),
     }),
@@ -211,7 +202,7 @@ function tests(): void {
       const { needs } = nodes.find(({ id }: { id: string }) => id === "notes");
       assert.deepEqual(
         needs.map((need: { token: string }) => need.token),
-        ["storage", "logger", "notes"],
+        ["storage", "logger", "health"],
       );
     });
 
@@ -264,54 +255,6 @@ function tests(): void {
       child.stdout?.destroy();
       const [errors, [code]] = await Promise.all([text(child.stderr!), once(child, "exit")]);
       assert.deepEqual([errors, code], ["", 0]);
-    });
-  });
-
-  describe("plinth config", { concurrency: 2 }, () => {
-    it("shows each value with its source, and no secret in any form", async () => {
-      const env = { PROGRAM: "healthy", PLINTH_NOTES_MAX_LENGTH: "5", PLINTH_NOTES_KEY: "hunter2" };
-      const [table, json] = await Promise.all([
-        plinth(["config", thisFile], env),
-        plinth(["config", thisFile, "--json"], env),
-      ]);
-      assert.equal(table.code, 0, table.stderr);
-      assert.match(table.stdout, /^notes\.maxLength +5 +PLINTH_NOTES_MAX_LENGTH/m);
-      assert.match(table.stdout, /^notes\.key +"?\*\*\*"? +PLINTH_NOTES_KEY/m);
-      const { app, entries } = JSON.parse(json.stdout);
-      assert.equal(app, "notes");
-      const key = entries.find((entry: { key: string }) => entry.key === "notes.key");
-      assert.deepEqual([key.value, key.isSecret], ["***", true]);
-      for (const { stdout, stderr } of [table, json]) assert.doesNotMatch(stdout + stderr, /hunter2/);
-      assert.equal(table.stderr, "a line that is no answer\n");
-    });
-
-    it("gives the program what stands after --, where it may be a setting", async () => {
-      const { code, stdout } = await ask("config", "healthy", "--timeout=30", "--", "--notes.maxLength=7");
-      assert.equal(code, 0);
-      assert.match(stdout, /^notes\.maxLength +7 +--notes\.maxLength/m);
-    });
-
-    it("gives the JSON Schema of the sections", async () => {
-      const { code, stdout, stderr } = await ask("config", "healthy", "--schema");
-      assert.equal(code, 0, stderr);
-      const { properties } = JSON.parse(stdout);
-      assert.deepEqual(properties.notes.properties.maxLength.default, 1_000);
-    });
-
-    it("tells every fault, and ends with 1", async () => {
-      const env = {
-        PROGRAM: "healthy",
-        PLINTH_NOTES_MAX_LENGTH: "0",
-        PLINTH_LOG_LEVEL: "loud",
-        PLINTH_NOTES_KEY: "hunter2",
-      };
-      const { code, stdout, stderr } = await plinth(["config", thisFile], env);
-      assert.equal(code, 1);
-      assert.equal(stdout, "");
-      assert.match(stderr, /notes: 2 faults in the config:\n/);
-      assert.match(stderr, /notes\.maxLength: .*PLINTH_NOTES_MAX_LENGTH/);
-      assert.match(stderr, /log\.level: .*PLINTH_LOG_LEVEL/);
-      assert.doesNotMatch(stderr, /hunter2/);
     });
   });
 
