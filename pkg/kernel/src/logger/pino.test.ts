@@ -263,12 +263,15 @@ describe("a logger with hostile values", () => {
     assert.match(line, /"…":"99900 more"/);
   });
 
-  it("bounds a line that branches without end", async () => {
+  it("bounds a line that branches without end, in lists or objects", async () => {
     const { log, lines } = await logTo();
-    const bush = (depth: number): object =>
-      depth > 0 ? Array.from({ length: 60 }, () => bush(depth - 1)) : { leaf: 1 };
-    log.info("x", { bush: bush(3) });
-    assert.ok(JSON.stringify(lines[0]).length < 100_000);
+    const lists = (depth: number): unknown => (depth > 0 ? Array.from({ length: 60 }, () => lists(depth - 1)) : 1);
+    const objects = (depth: number): unknown =>
+      depth > 0 ? Object.fromEntries(Array.from({ length: 60 }, (_, key) => [`k${key}`, objects(depth - 1)])) : 1;
+    log.info("x", { lists: lists(3) });
+    log.info("x", { objects: objects(3) });
+    for (const line of lines) assert.ok(JSON.stringify(line).length < 100_000);
+    assert.equal(lines.length, 2);
   });
 
   it("survives hostile errors and hostile field objects", async () => {

@@ -1,14 +1,11 @@
 const maxTextLength = 16_384;
-/** Text that was cut once, note and all, is not cut again. */
-const noteLength = 64;
 export const maxKeyLength = 200;
 /** `://user:password@`; the part before the last @ may hold any but what ends it. */
 const urlPassword = /(:\/\/[^\s/?#:@]*:)[^\s/?#]*@/g;
 
 /** Text for a log line: one that is too long is cut, and says how long it was; a password in a URL is masked. */
 export function toText(text: string): string {
-  const shown =
-    text.length <= maxTextLength + noteLength ? text : `${text.slice(0, maxTextLength)}… (${text.length} characters)`;
+  const shown = text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}… (${text.length} characters)`;
   return shown.includes("://") && shown.includes("@") ? shown.replace(urlPassword, "$1***@") : shown;
 }
 
