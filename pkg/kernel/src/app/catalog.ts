@@ -1,7 +1,8 @@
-import { fileURLToPath } from "node:url";
 import type { Module } from "./module.ts";
+import { placeOf } from "./place.ts";
 import type { ErasedDefinition, Provider } from "./provider.ts";
 import type { AnyToken } from "./token.ts";
+import { UntypedFaults } from "./untyped.ts";
 
 /** One provider as a module has made it known. */
 export interface Draft {
@@ -12,14 +13,26 @@ export interface Draft {
   readonly home: Module | undefined;
 }
 
+type CatalogParts = Pick<Catalog, "drafts" | "exposed" | "overrides" | "faults"> & {
+  readonly parents: ReadonlyMap<Module, ReadonlySet<Module>>;
+};
+
 /** All providers of an app, and who sees which. */
 export class Catalog {
   readonly drafts: readonly Draft[];
   readonly byToken: ReadonlyMap<AnyToken, readonly Draft[]>;
+  /** Tokens to build although nothing needs them. */
+  readonly exposed: readonly AnyToken[];
+  readonly overrides: readonly Provider[];
+  /** Of what is no module, provider or token, and was left out. */
+  readonly faults: readonly string[];
   readonly #parents: ReadonlyMap<Module, ReadonlySet<Module>>;
 
-  constructor(drafts: readonly Draft[], parents: ReadonlyMap<Module, ReadonlySet<Module>>) {
+  constructor({ drafts, exposed, overrides, faults, parents }: CatalogParts) {
     this.drafts = drafts;
+    this.exposed = exposed;
+    this.overrides = overrides;
+    this.faults = faults;
     this.#parents = parents;
     this.byToken = Map.groupBy(drafts, tokenOf);
   }
@@ -49,19 +62,38 @@ export class Catalog {
 }
 
 /** What the modules hold, in their order, each part once; then what overrides put in the place of some of it. */
-export function readModules(modules: readonly Module[], overrides: readonly Provider[]): Catalog {
+export function readModules(
+  modules: readonly Module[],
+  exposed: readonly AnyToken[],
+  overrides: readonly Provider[],
+): Catalog {
   const seen = new Set<Module | Provider>();
   const parents = new Map<Module, Set<Module>>();
   const drafts: Draft[] = [];
+  const untyped = new UntypedFaults();
   const add = (part: Module | Provider, around: Module | undefined): void => {
+    if (!untyped.isPart(part, around ? `module ${around.name}` : "the app's `modules` list")) return;
     if (part.kind === "module" && around) parents.set(part, (parents.get(part) ?? new Set()).add(around));
     if (seen.has(part)) return; // two modules may bring the same third one
     seen.add(part);
-    if (part.kind === "module") for (const inner of part.parts) add(inner, part);
-    else drafts.push({ definition: part.definition, module: around?.name ?? "", home: around });
+    if (part.kind === "module") {
+      for (const inner of part.parts) add(inner, part);
+    } else {
+      const module = around?.name ?? "";
+      drafts.push({ definition: untyped.sound(part.definition, module), module, home: around });
+    }
   };
   for (const module of modules) add(module, undefined);
-  return new Catalog(replace(drafts, overrides), parents);
+  const soundOverrides = overrides
+    .filter((override) => untyped.isPart(override, "the app's `overrides` list"))
+    .map((override) => ({ ...override, definition: untyped.sound(override.definition, "overrides") }));
+  return new Catalog({
+    drafts: replace(drafts, soundOverrides),
+    exposed: exposed.filter((token) => untyped.isExposable(token)),
+    overrides: soundOverrides,
+    faults: untyped.found,
+    parents,
+  });
 }
 
 function replace(drafts: readonly Draft[], overrides: readonly Provider[]): Draft[] {
@@ -86,14 +118,4 @@ export function tokenOf({ definition }: Pick<Draft, "definition">): AnyToken {
 /** `"notes" (module notes, src/notes.ts:12)` */
 export function describe({ definition, module }: Pick<Draft, "definition" | "module">): string {
   return `"${definition.provides.name}" (module ${module}, ${placeOf(definition)})`;
-}
-
-/** File and line of the `provider` call. */
-export function placeOf({ origin }: ErasedDefinition): string {
-  const stack = typeof origin.stack === "string" ? origin.stack : ""; // no text where stacks are prepared otherwise
-  const line = stack.split("\n").find((frame) => /:\d+:\d+\)?$/.test(frame)) ?? "";
-  const match = /(?:\(|at )(?:async )?([^()]*?):(\d+):\d+\)?$/.exec(line.trim());
-  if (!match) return "unknown place";
-  const [, file = "", row] = match;
-  return `${file.startsWith("file:") ? fileURLToPath(file) : file}:${row}`;
 }

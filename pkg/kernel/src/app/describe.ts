@@ -1,10 +1,10 @@
 import { AppError, messageOf } from "../errors/app-error.ts";
-import { placeOf } from "./catalog.ts";
 import type { AppDescription, HookDescription, NeedDescription, NodeDescription, NodeState } from "./description.ts";
 import type { AppEvent, AppState, EventLog, HookEvent } from "./events.ts";
 import type { GraphAnalysis, Node, NodeNeed } from "./graph.ts";
 import type { SettingsToken } from "../config/settings.ts";
 import { wantedToken } from "./graph-faults.ts";
+import { placeOf } from "./place.ts";
 
 /** Puts together what a graph is and what has happened to it. */
 export function describeApp(name: string, { graph, faults }: GraphAnalysis, events: EventLog): AppDescription {
@@ -56,7 +56,7 @@ function describeHook(event: HookEvent): HookDescription[] {
 
 /** What the events of one provider come to. */
 function stateOf({ definition }: Node, history: readonly HookEvent[], appState: AppState): NodeState {
-  if (history.some((event) => event.step === "failed" && !isCancelled(event))) return "failed";
+  if (history.some((event) => event.step === "failed" && !isCutShort(event))) return "failed";
   let state: NodeState = "waiting";
   for (const { hook, step } of history) {
     if (hook === "create") {
@@ -70,9 +70,10 @@ function stateOf({ definition }: Node, history: readonly HookEvent[], appState: 
   return isOver && state !== "waiting" && definition.provides.kind !== "request" ? "stopped" : state;
 }
 
-/** Cut short because something else had failed. */
-function isCancelled({ error }: { readonly error: unknown }): boolean {
-  return AppError.is(error) && error.status === "cancelled";
+/** On the way up, because something else had failed. On the way down a hook that is cut short has left its work undone. */
+function isCutShort({ hook, error }: { readonly hook: HookEvent["hook"]; readonly error: unknown }): boolean {
+  const isOnTheWayUp = hook === "create" || hook === "start" || hook === "join";
+  return isOnTheWayUp && AppError.is(error) && error.status === "cancelled";
 }
 
 function isHook(event: AppEvent): event is HookEvent {

@@ -1,19 +1,19 @@
 import { didYouMean } from "../config/nearest.ts";
 import { type Catalog, type Draft, describe, tokenOf } from "./catalog.ts";
 import type { AnyNeed } from "./needs.ts";
-import type { Provider } from "./provider.ts";
 import type { AnyToken } from "./token.ts";
 
-/** Faults of the catalog that stand before any order is sought: overrides of nothing, duplicates, missing providers, scope leaks. */
-export function faultsOf(catalog: Catalog, exposed: readonly AnyToken[], overrides: readonly Provider[]): string[] {
+/** Faults of the catalog that stand before any order is sought: things without a type, overrides of nothing, duplicates, missing providers, scope leaks. */
+export function faultsOf(catalog: Catalog): string[] {
   return [
-    ...overrideFaults(catalog, overrides),
+    ...catalog.faults,
+    ...overrideFaults(catalog),
     ...duplicateFaults(catalog),
     ...catalog.drafts.flatMap((draft) => [
       ...missingFaults(catalog, Object.values(draft.definition.needs), describe(draft), draft.home),
       ...scopeFaults(draft),
     ]),
-    ...missingFaults(catalog, exposed, "the app's `expose` list", undefined),
+    ...missingFaults(catalog, catalog.exposed, "the app's `expose` list", undefined),
   ];
 }
 
@@ -23,7 +23,7 @@ export function wantedToken(need: AnyNeed): AnyToken | undefined {
   return need.kind === "optional" || need.kind === "current" ? need.token : need;
 }
 
-function overrideFaults({ byToken }: Catalog, overrides: readonly Provider[]): string[] {
+function overrideFaults({ byToken, overrides }: Catalog): string[] {
   const faults: string[] = [];
   const replacing = overrides.map(({ definition }) => ({ definition, module: "overrides", home: undefined }));
   for (const [token, twins] of Map.groupBy(replacing, tokenOf)) {

@@ -112,6 +112,35 @@ describe("the order of a graph", () => {
     });
     assert.equal(namesOf(planGraph([moduleOf(...parts)], [])).at(-1), "t0");
   });
+
+  it("is planned for a chain of 20 000, in one step each, and so is the cycle of it", () => {
+    const tokens = Array.from({ length: 20_000 }, (_, at) => token(`t${at}`).of<string>());
+    const [first = a] = tokens;
+    const parts = tokens.map((own, at) => make(own, { below: tokens[at - 1] ?? b }));
+    const whole = [make(b), ...parts].toReversed();
+    const order = namesOf(planGraph([moduleOf(...whole)], [tokens.at(-1) ?? a]));
+    assert.deepEqual([order.length, order[0], order.at(-1)], [20_001, "b", "t19999"]);
+    const closed = [make(b, { last: tokens.at(-1) ?? a }), ...parts];
+    const { faults } = analyzeGraph([moduleOf(...closed)], [first]);
+    assert.equal(faults.length, 1);
+    assert.equal(faults[0]?.split("needs").length, 20_002);
+  });
+
+  it("is planned when many ask at request time for what stands on many", (t) => {
+    const reads = t.mock.method(Map.prototype, "get");
+    const perRequest = token("request").perRequest<string>();
+    const countOf = (count: number): number => {
+      const tokens = Array.from({ length: count }, (_, at) => token(`t${at}`).of<string>());
+      const below = tokens.map((own, at) => make(own, at > 0 ? { below: tokens[at - 1] ?? a } : {}));
+      const users = tokens.map((_, at) => active(token(`u${at}`).of(), { later: current(perRequest) }));
+      const needs = Object.fromEntries(tokens.map((own) => [own.name, own]));
+      const before = reads.mock.callCount();
+      planGraph([moduleOf(...below, make(perRequest, needs), ...users)], []);
+      return reads.mock.callCount() - before;
+    };
+    // each of the users has each of the others to wait for: that is a square, and must not be a cube
+    assert.ok(countOf(80) < countOf(40) * 6);
+  });
 });
 
 describe("overrides", () => {

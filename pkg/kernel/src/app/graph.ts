@@ -41,7 +41,7 @@ export interface Graph {
 export interface GraphAnalysis {
   /** Where there are faults: as far as it goes. */
   readonly graph: Graph;
-  /** Missing providers, duplicates, scope leaks, overrides of nothing, cycles with their path. */
+  /** What is no token or provider, missing providers, duplicates, scope leaks, overrides of nothing, cycles with their path. */
   readonly faults: readonly string[];
 }
 
@@ -56,11 +56,11 @@ export function analyzeGraph(
   exposed: readonly AnyToken[],
   overrides: readonly Provider[] = [],
 ): GraphAnalysis {
-  const catalog = readModules(modules, overrides);
+  const catalog = readModules(modules, exposed, overrides);
   const links = new Links(catalog);
   const cycles: string[] = [];
   const ordered = links.inOrder((path) => cycles.push(`cycle: ${path.map(describe).join("\n      needs ")}`));
-  const asked = exposed.flatMap((token) => catalog.find(token, undefined));
+  const asked = catalog.exposed.flatMap((token) => catalog.find(token, undefined));
   const isActive = ({ definition: { hooks } }: Draft): boolean => (hooks.start ?? hooks.join) !== undefined;
   const ground = links.closure(catalog.drafts.filter(({ definition }) => definition.ground));
   const wanted = links.closure([...ground, ...catalog.drafts.filter(isActive), ...asked]);
@@ -84,7 +84,7 @@ export function analyzeGraph(
       ],
       byToken: new Map([...Map.groupBy(publicOnes, tokenOf)].map(([token, found]) => [token, nodesOf(found)])),
     },
-    faults: [...faultsOf(catalog, exposed, overrides), ...cycles],
+    faults: [...faultsOf(catalog), ...cycles],
   };
 }
 
@@ -104,7 +104,7 @@ class Links {
   /** What it asks for at request time. */
   readonly #later = new Map<Draft, readonly Draft[]>();
   /** What the latter stands on: up first, unless that one needs this one. */
-  readonly #soft = new Map<Draft, Draft[]>();
+  readonly #soft = new Map<Draft, readonly Draft[]>();
 
   constructor(catalog: Catalog) {
     this.#catalog = catalog;
@@ -119,7 +119,9 @@ class Links {
       this.#hard.set(draft, atOnce);
       this.#later.set(draft, later);
     }
-    for (const draft of catalog.drafts) this.#soften(draft);
+    const users = new Map<Draft, Draft[]>();
+    for (const [draft, needed] of this.#hard) for (const each of needed) addTo(users, each, draft);
+    for (const draft of catalog.drafts) this.#soften(draft, users);
   }
 
   providersOf(need: AnyNeed, { home }: Draft): readonly Draft[] {
@@ -142,38 +144,49 @@ class Links {
   /** Needs before users; each way back to something whose needs are still being ordered is a cycle. */
   inOrder(onCycle: (path: readonly Draft[]) => void): Draft[] {
     const ordered = new Set<Draft>();
-    const path: Draft[] = [];
-    const visit = (draft: Draft): void => {
-      if (ordered.has(draft)) return;
-      const start = path.indexOf(draft);
-      if (start >= 0) return onCycle([...path.slice(start), draft]);
-      path.push(draft);
-      for (const dependency of this.#before(draft)) visit(dependency);
-      path.pop();
-      ordered.add(draft);
-    };
-    for (const draft of this.#catalog.drafts) visit(draft);
+    for (const root of this.#catalog.drafts) {
+      // a list of our own: a long chain must not use up the stack
+      const path = new Map([[root, this.#before(root)]]);
+      const ends = [root];
+      for (let draft = ends.at(-1); draft; draft = ends.at(-1)) {
+        const { value: next } = ordered.has(draft) ? {} : (path.get(draft)?.next() ?? {});
+        if (!next) {
+          ordered.add(draft);
+          path.delete(draft);
+          ends.pop();
+        } else if (path.has(next)) onCycle([...ends.slice(ends.indexOf(next)), next]);
+        else if (!ordered.has(next)) {
+          path.set(next, this.#before(next));
+          ends.push(next);
+        }
+      }
+    }
     return [...ordered];
   }
 
-  #before(draft: Draft): Iterable<Draft> {
-    return new Set([...(this.#hard.get(draft) ?? []), ...(this.#soft.get(draft) ?? [])]);
+  #before(draft: Draft): Iterator<Draft, undefined> {
+    return new Set([...(this.#hard.get(draft) ?? []), ...(this.#soft.get(draft) ?? [])]).values();
   }
 
-  #soften(draft: Draft): void {
+  #soften(draft: Draft, users: Map<Draft, Draft[]>): void {
     const later = this.#later.get(draft) ?? [];
     if (later.length === 0 || tokenOf(draft).kind === "request") return;
     const isRequest = (each: Draft): boolean => tokenOf(each).kind === "request";
     const perRequest = reach(later, (each) =>
       [...(this.#hard.get(each) ?? []), ...(this.#later.get(each) ?? [])].filter(isRequest),
     );
-    const soft: Draft[] = [];
+    const above = reach([draft], (each) => users.get(each) ?? []);
+    const needed = new Set([...perRequest].flatMap((each) => this.#hard.get(each) ?? []));
+    const soft = [...needed].filter((each) => !isRequest(each) && !above.has(each));
     this.#soft.set(draft, soft);
-    for (const needed of [...perRequest].flatMap((each) => this.#hard.get(each) ?? [])) {
-      const isUser = (): boolean => reach([needed], (each) => [...this.#before(each)]).has(draft);
-      if (!isRequest(needed) && !soft.includes(needed) && !isUser()) soft.push(needed);
-    }
+    for (const each of soft) addTo(users, each, draft);
   }
+}
+
+function addTo(lists: Map<Draft, Draft[]>, key: Draft, value: Draft): void {
+  const list = lists.get(key);
+  if (list) list.push(value);
+  else lists.set(key, [value]);
 }
 
 function toNodes(drafts: readonly Draft[], links: Links, ground: ReadonlySet<Draft>): Map<Draft, Node> {

@@ -330,6 +330,39 @@ describe("a start that fails", () => {
     }
   });
 
+  it("names the join that failed first, not one that ignored the end which that brought", async () => {
+    const bench = new Bench();
+    const { clock } = bench;
+    bench.part("stubborn", { join: hang });
+    bench.part("failing", { join: () => sleep(clock, 10).then(boom("refused")) });
+    const message = await failureOf(bench.app().start(), "ERR_LIFECYCLE_START", clock, 1_010);
+    assert.match(message, /^join of "failing" failed: refused/);
+  });
+
+  it("tells no event of a hook that did not run", async () => {
+    const bench = new Bench();
+    const events: string[] = [];
+    const failing = bench.part("failing", { start: boom() });
+    bench.part("user", { needs: [failing] });
+    const made = bench.part("made", { create: () => sleep(bench.clock, 10) });
+    bench.part("after", { needs: [made] });
+    const app = bench.app();
+    app.events.subscribe((event) => {
+      if (event.type === "hook" && event.module === "bench") events.push(`${event.hook} ${event.id} ${event.step}`);
+    });
+    await failureOf(app.start(), "ERR_LIFECYCLE_START", bench.clock, 10);
+    assert.deepEqual(
+      events.filter((event) => /user|after|start made/.test(event)),
+      [],
+    );
+    assert.ok(events.includes("stop made done"));
+    const states = new Map(app.describe().nodes.map(({ id, state }) => [id, state]));
+    assert.deepEqual(
+      ["failing", "user", "made", "after"].map((id) => states.get(id)),
+      ["failed", "waiting", "stopped", "waiting"],
+    );
+  });
+
   it("is refused before any factory runs when the graph or the config is wrong", async () => {
     const bench = new Bench();
     const missing = {
@@ -402,7 +435,10 @@ describe("limits of a start", () => {
     const bench = new Bench();
     bench.part("a", { start: () => sleep(bench.clock, 350) });
     const message = await failureOf(bench.app({ startMs: 300 }).start(), "ERR_LIFECYCLE_START", bench.clock, 350);
-    assert.equal(message, "the start was cancelled: start took longer than its limit of 300 ms");
+    assert.equal(
+      message,
+      'the start was cancelled: start took longer than its limit of 300 ms; what else took time: "a" 350 ms',
+    );
     assert.deepEqual(bench.done().at(-1), "stop a");
   });
 
@@ -636,6 +672,11 @@ describe("stopping", () => {
       /^3 hooks failed while stopping: stop of "c" was cancelled: stop took longer than its limit of 500 ms; stop of "b", needed by "c" did not run: .*; stop of "a", .* did not run: /,
     );
     assert.equal(bench.clock.monotonicMs(), 500);
+    const states = new Map(app.describe().nodes.map(({ id, state }) => [id, state]));
+    assert.deepEqual(
+      ["a", "b", "c"].map((id) => states.get(id)),
+      ["failed", "failed", "failed"],
+    );
   });
 
   it("ends a second after its total limit also when hooks ignore it", async () => {

@@ -1,16 +1,16 @@
 import { type Clock, sleep } from "../clock.ts";
-import type { SettingsToken } from "../config/settings.ts";
 import type { ConfigStore } from "../config/store.ts";
 import { AppError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
 import { chainOf } from "./chain.ts";
 import type { Graph, Node, NodeNeed } from "./graph.ts";
-import { limited } from "./limited.ts";
-import type { LiveSettings } from "./needs.ts";
+import { limited, refuseWhenAborted } from "./limited.ts";
+import { liveSettings } from "./live-settings.ts";
 import type { HookContext, HookName } from "./provider.ts";
 import { type Phase, refuseWhenOver, startPhase } from "./phase.ts";
 import { Scopes } from "./scopes.ts";
+import { slowestOf } from "./slowest.ts";
 import { Slots } from "./slots.ts";
 import type { Token } from "./token.ts";
 
@@ -32,8 +32,9 @@ export interface LifecycleOptions {
 
 const maxParallelHooks = 16;
 const cancelGraceMs = 1_000;
-/** Of the stop's limit: what draining leaves is for stopping. */
+/** Of the stop's limit: what draining, and the end of requests, leave is for stopping. */
 const maxDrainShare = 0.6;
+const maxCloseShare = 0.2;
 
 /** Walks the graph: up needs first, independent branches in parallel; down strictly in reverse, going on after failures. */
 export class Lifecycle {
@@ -43,6 +44,8 @@ export class Lifecycle {
   readonly #clock: Clock;
   readonly #events: EventLog;
   readonly #values = new Map<Node, unknown>();
+  /** Created and started. */
+  readonly #up = new Set<Node>();
   readonly #joined = new Set<Node>();
   readonly scopes: Scopes;
 
@@ -57,7 +60,7 @@ export class Lifecycle {
       clock,
       hookMs: limits.hookMs,
       resolve: (need) => this.#resolve(need),
-      isUp: (node) => this.#values.has(node),
+      isUp: (node) => this.#up.has(node),
     });
   }
 
@@ -83,6 +86,7 @@ export class Lifecycle {
       await this.#joinAll(phase);
       refuseWhenOver(phase);
     } catch (error) {
+      const others = isLate(error) || isLate(phase.signal.reason) ? slowestOf(this.#events.history) : "";
       phase.abort(error); // whatever still runs beside the failure
       const stopErrors = await this.#takeDown();
       const also =
@@ -90,7 +94,7 @@ export class Lifecycle {
       // cancelled, and all in order: for whoever cancelled it that is no failure
       const isOrderly = stopErrors.length === 0 && AppError.is(error) && error.status === "cancelled" && cancel.aborted;
       const status = isOrderly ? "cancelled" : "failed_precondition";
-      throw new LifecycleError("ERR_LIFECYCLE_START", status, `${messageOf(error)}${also}`, {
+      throw new LifecycleError("ERR_LIFECYCLE_START", status, `${messageOf(error)}${others}${also}`, {
         cause: stopErrors.length === 0 ? error : new AggregateError([error, ...stopErrors]),
       });
     } finally {
@@ -132,6 +136,7 @@ export class Lifecycle {
 
   async #create(node: Node, signal: AbortSignal): Promise<void> {
     const { definition } = node;
+    refuseWhenAborted(signal, () => chainOf(node, "create", this.#graph));
     const needs = Object.fromEntries(node.needs.map((need) => [need.name, this.#resolve(need)]));
     const limitMs = definition.limits.createMs ?? this.#limits.hookMs;
     const onLate = (value: unknown): void => {
@@ -149,7 +154,9 @@ export class Lifecycle {
       }),
     );
     this.#values.set(node, value);
+    refuseWhenAborted(signal, () => chainOf(node, "start", this.#graph));
     await this.#runHook(node, "start", value, signal);
+    this.#up.add(node);
   }
 
   #resolve({ need, nodes }: NodeNeed): unknown {
@@ -158,7 +165,7 @@ export class Lifecycle {
       case "settings":
         return this.#settings.get(need);
       case "live":
-        return this.#live(need.settings);
+        return liveSettings(this.#settings, need.settings);
       case "list":
         return Object.freeze(nodes.map((each) => this.#values.get(each)));
       case "current":
@@ -168,29 +175,17 @@ export class Lifecycle {
     }
   }
 
-  #live<T>(settings: SettingsToken<T>): LiveSettings<T> {
-    const store = this.#settings;
-    return {
-      get current() {
-        return store.get(settings);
-      },
-      subscribe: (listener) => store.subscribe(settings, listener),
-    };
-  }
-
   async #joinAll(phase: Phase): Promise<void> {
-    const results = await Promise.allSettled(
-      this.#withHook("join").map(async (node) => {
-        this.#joined.add(node);
-        await this.#runHook(node, "join", this.#values.get(node), phase.signal).catch((error: unknown) => {
-          phase.abort(error); // the others need not go on
-          throw error;
-        });
-      }),
-    );
-    const failures = results.filter((result) => result.status === "rejected").map(({ reason }): unknown => reason);
-    const [first] = failures.toSorted((a, b) => Number(isCancelled(a)) - Number(isCancelled(b)));
-    if (failures.length > 0) throw first;
+    let firstFailure: { readonly error: unknown } | undefined;
+    const joins = this.#withHook("join").map(async (node) => {
+      this.#joined.add(node);
+      await this.#runHook(node, "join", this.#values.get(node), phase.signal).catch((error: unknown) => {
+        firstFailure ??= { error };
+        phase.abort(error); // the others need not go on
+      });
+    });
+    await Promise.all(joins);
+    if (firstFailure) throw firstFailure.error;
   }
 
   /** Leave, announce, drain, then stop in reverse; returns what failed. Has a budget of its own, whatever the start has used. */
@@ -213,7 +208,7 @@ export class Lifecycle {
         await this.#drain(phase, collect);
       }
       this.#events.emit({ type: "state", state: "stopping" });
-      errors.push(...(await this.scopes.closeAll(phase.signal, cancelGraceMs)));
+      errors.push(...(await this.#closeScopes(phase)));
       const down = new Map<Node, Promise<void>>();
       const created = this.#graph.nodes.filter((node) => this.#values.has(node)).toReversed();
       const dependents = invert(created);
@@ -229,6 +224,15 @@ export class Lifecycle {
       phase.end();
     }
     return errors;
+  }
+
+  async #closeScopes(stop: Phase): Promise<unknown[]> {
+    const phase = startPhase(this.#clock, this.#limits.stopMs * maxCloseShare, "closing request scopes", stop.signal);
+    try {
+      return await this.scopes.closeAll(phase.signal, cancelGraceMs);
+    } finally {
+      phase.end();
+    }
   }
 
   async #drain(
@@ -296,8 +300,9 @@ export class Lifecycle {
   }
 }
 
-function isCancelled(error: unknown): boolean {
-  return AppError.is(error) && error.code === "ERR_LIFECYCLE_CANCELLED";
+/** Of a start that took too long it is told what took how long. */
+function isLate(error: unknown): boolean {
+  return AppError.is(error) && error.status === "deadline_exceeded";
 }
 
 function invert(nodes: readonly Node[]): Map<Node, Node[]> {

@@ -8,12 +8,14 @@ export interface LimitedOptions<T> {
   /** For messages: `start of "database"`. */
   readonly what: () => string;
   readonly limitMs: number;
-  /** Cancels it: the work gets {@link cancelGraceMs} to settle, then it is abandoned. */
-  readonly signal: AbortSignal;
+  /** Cancels it: the work gets {@link cancelGraceMs} to settle, then it is abandoned. Absent: nothing does. */
+  readonly signal?: AbortSignal;
   /** Milliseconds that cancelled work has to settle. */
   readonly cancelGraceMs: number;
   /** What the work throws is passed on as it is, not wrapped in words about it. Default false. */
   readonly passErrors?: boolean;
+  /** The work has begun: when it is cancelled already, it is waited for all the same, so that nothing is lost. Default false. */
+  readonly isRunning?: boolean;
   /** Called with what the work returns after it was abandoned, so that it can be released. */
   readonly onLate?: (value: T) => void;
 }
@@ -27,13 +29,8 @@ export async function limited<T>(
   work: (context: HookContext) => T | Promise<T>,
   options: LimitedOptions<T>,
 ): Promise<T> {
-  const { clock, what, limitMs, signal, cancelGraceMs, passErrors = false, onLate } = options;
-  if (signal.aborted)
-    throw new LifecycleError(
-      "ERR_LIFECYCLE_CANCELLED",
-      "cancelled",
-      `${what()} did not run: ${messageOf(signal.reason)}`,
-    );
+  const { clock, what, limitMs, signal, cancelGraceMs, passErrors = false, isRunning = false, onLate } = options;
+  if (signal && !isRunning) refuseWhenAborted(signal, what);
   const controller = new AbortController();
   const givenUp = Promise.withResolvers<never>();
   let abandoned = false;
@@ -53,7 +50,7 @@ export async function limited<T>(
   );
   let grace: { cancel(): void } | undefined;
   const onAbort = (): void => {
-    controller.abort(signal.reason);
+    controller.abort(signal?.reason);
     grace = clock.schedule(cancelGraceMs, () =>
       abandon(
         new LifecycleError(
@@ -64,10 +61,11 @@ export async function limited<T>(
       ),
     );
   };
-  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener("abort", onAbort, { once: true });
   const run = (async () => work({ signal: controller.signal }))().catch((cause: unknown) => {
     // A cancelled hook that stops by throwing did what it was asked to.
-    if (signal.aborted)
+    if (signal?.aborted)
       throw new LifecycleError(
         "ERR_LIFECYCLE_CANCELLED",
         "cancelled",
@@ -88,6 +86,13 @@ export async function limited<T>(
   } finally {
     timer.cancel();
     grace?.cancel();
-    signal.removeEventListener("abort", onAbort);
+    signal?.removeEventListener("abort", onAbort);
   }
+}
+
+/** @throws {@link LifecycleError} `ERR_LIFECYCLE_CANCELLED` when the signal has aborted. */
+export function refuseWhenAborted(signal: AbortSignal, what: () => string): void {
+  if (!signal.aborted) return;
+  const why = `${what()} did not run: ${messageOf(signal.reason)}`;
+  throw new LifecycleError("ERR_LIFECYCLE_CANCELLED", "cancelled", why);
 }

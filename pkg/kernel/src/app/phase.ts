@@ -15,7 +15,13 @@ export interface Phase {
 export function startPhase(clock: Clock, limitMs: number, name: string, parent?: AbortSignal): Phase {
   const controller = new AbortController();
   const timer = clock.schedule(limitMs, () =>
-    controller.abort(new Error(`${name} took longer than its limit of ${limitMs} ms`)),
+    controller.abort(
+      new LifecycleError(
+        "ERR_LIFECYCLE_TIMEOUT",
+        "deadline_exceeded",
+        `${name} took longer than its limit of ${limitMs} ms`,
+      ),
+    ),
   );
   return {
     signal: parent ? AbortSignal.any([parent, controller.signal]) : controller.signal,

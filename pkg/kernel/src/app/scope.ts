@@ -5,7 +5,7 @@ import { LifecycleError } from "./errors.ts";
 import type { Node } from "./graph.ts";
 import { limited, type LimitedOptions } from "./limited.ts";
 import type { HookContext } from "./provider.ts";
-import type { RequestScope, ScopeOptions } from "./request-scope.ts";
+import type { RequestScope, ScopeOptions, ScopeValue } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
 
 /** How one thing is made in any request. */
@@ -28,7 +28,8 @@ export interface KernelScopeOptions {
 }
 
 const cancelGraceMs = 1_000;
-const never = new AbortController().signal;
+/** Stands for what is being made in this very moment. */
+const beingMade = Symbol("being made");
 
 /**
  * One request's things. While nothing is asynchronous, nothing here is: no promise, timer or signal is made
@@ -70,26 +71,20 @@ export class KernelScope implements RequestScope {
   /** The value, or a promise of it where something on the way to it is asynchronous. */
   take(plan: Plan): unknown {
     if (this.#closing) throw closedError("the request is over");
-    if (this.#values.has(plan)) return this.#values.get(plan);
-    const given = this.#options.request.values?.find(({ token }) => token === plan.node.definition.provides);
-    if (given) return given.value;
-    const made = this.#make(plan);
-    if (!(made instanceof Promise)) {
-      this.#keep(plan, made);
-      return made;
+    // needs before users, by a list of our own: a long chain must not use up the stack
+    const path = [plan];
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      const missing = this.#isHeld(top) ? [] : top.scoped.filter(({ plan: inner }) => !this.#isHeld(inner));
+      if (missing.length > 0) {
+        for (const { plan: inner } of missing.toReversed()) path.push(inner);
+      } else {
+        path.pop();
+        if (!this.#isHeld(top)) this.#begin(top);
+      }
     }
-    const pending = made.then(
-      (value: unknown) => {
-        this.#keep(plan, value);
-        return value;
-      },
-      (error: unknown) => {
-        this.#values.delete(plan); // the next to ask tries anew
-        throw error;
-      },
-    );
-    this.#values.set(plan, pending);
-    return pending;
+    // a create may have closed the scope; what it has made is then stopped
+    if (this.#closing) throw closedError("the request is over");
+    return this.#heldOf(plan);
   }
 
   close(): Promise<void> {
@@ -107,18 +102,55 @@ export class KernelScope implements RequestScope {
     this.#made.push({ node: plan.node, value });
   }
 
+  #isHeld(plan: Plan): boolean {
+    if (!this.#values.has(plan)) return this.#givenFor(plan) !== undefined;
+    if (this.#values.get(plan) !== beingMade) return true;
+    const what = `${describe(plan.node)} asks for itself while it is being made, or for what needs it`;
+    throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", what);
+  }
+
+  #heldOf(plan: Plan): unknown {
+    return this.#values.has(plan) ? this.#values.get(plan) : this.#givenFor(plan)?.value;
+  }
+
+  #givenFor({ node }: Plan): ScopeValue | undefined {
+    return this.#options.request.values?.find(({ token }) => token === node.definition.provides);
+  }
+
+  #begin(plan: Plan): void {
+    this.#values.set(plan, beingMade);
+    let made: unknown;
+    try {
+      made = this.#make(plan);
+    } catch (error) {
+      this.#values.delete(plan);
+      throw error;
+    }
+    if (!(made instanceof Promise)) {
+      this.#keep(plan, made);
+      return;
+    }
+    const pending = made.then(
+      (value: unknown) => {
+        this.#keep(plan, value);
+        return value;
+      },
+      (error: unknown) => {
+        this.#values.delete(plan); // the next to ask tries anew
+        throw error;
+      },
+    );
+    pending.catch(() => undefined); // whoever waits is told; when something beside it throws at once, nobody does
+    this.#values.set(plan, pending);
+  }
+
   #make(plan: Plan): unknown {
     const needs: Record<string, unknown> = { ...plan.fixed };
     let waiting: Promise<unknown>[] | undefined;
-    try {
-      for (const { name, plan: inner } of plan.scoped) {
-        const value = this.take(inner);
-        if (value instanceof Promise) (waiting ??= []).push(value.then((settled: unknown) => (needs[name] = settled)));
-        else needs[name] = value;
-      }
-    } catch (error) {
-      for (const each of waiting ?? []) each.catch(() => undefined); // told by the one that threw first
-      throw error;
+    for (const { name, plan: inner } of plan.scoped) {
+      const value = this.#heldOf(inner);
+      if (value instanceof Promise) (waiting ??= []).push(value.then((settled: unknown) => (needs[name] = settled)));
+      else needs[name] = value;
     }
     return waiting ? Promise.all(waiting).then(() => this.#create(plan, needs)) : this.#create(plan, needs);
   }
@@ -142,6 +174,7 @@ export class KernelScope implements RequestScope {
         this.#controller.abort(closedError("the request is over"));
         this.#options.request.signal?.removeEventListener("abort", this.#onGone);
       }
+      await Promise.resolve(); // a create that closes its own scope returns first
       const pending = [...this.#values.values()].filter((value) => value instanceof Promise);
       if (pending.length > 0) await Promise.allSettled(pending);
       const errors: unknown[] = [];
@@ -163,8 +196,8 @@ export class KernelScope implements RequestScope {
   #stop(node: Node, value: unknown): Promise<void> | undefined {
     const { stop } = node.definition.hooks;
     if (!stop) return undefined;
-    const context = new LazyContext(() => never);
-    return this.#limited(node, "stop", (async () => stop(value, context))(), context, { signal: never });
+    const context = new LazyContext();
+    return this.#limited(node, "stop", (async () => stop(value, context))(), context, {});
   }
 
   #limited<T>(
@@ -181,18 +214,18 @@ export class KernelScope implements RequestScope {
       context.follow(own);
       return running;
     };
-    return limited(work, { clock, what, limitMs, cancelGraceMs, ...options });
+    return limited(work, { clock, what, limitMs, cancelGraceMs, isRunning: true, ...options });
   }
 }
 
 /** The context of a hook whose signal is made when it is asked for: it aborts with the scope's and at the hook's limit. */
 class LazyContext implements HookContext {
-  readonly #outer: () => AbortSignal;
+  readonly #outer: (() => AbortSignal) | undefined;
   #limit: AbortSignal | undefined;
   #own: AbortController | undefined;
   #signal: AbortSignal | undefined;
 
-  constructor(outer: () => AbortSignal) {
+  constructor(outer?: () => AbortSignal) {
     this.#outer = outer;
   }
 
@@ -200,7 +233,7 @@ class LazyContext implements HookContext {
     if (!this.#signal) {
       this.#own = new AbortController();
       if (this.#limit?.aborted) this.#own.abort(this.#limit.reason);
-      this.#signal = AbortSignal.any([this.#outer(), this.#own.signal]);
+      this.#signal = this.#outer ? AbortSignal.any([this.#outer(), this.#own.signal]) : this.#own.signal;
     }
     return this.#signal;
   }

@@ -90,20 +90,36 @@ export class Scopes implements RequestScopes {
   #planOf(node: Node): Plan {
     const known = this.#plans.get(node);
     if (known) return known;
+    // needs before users, by a list of our own: a long chain must not use up the stack
+    const path = [node];
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      const missing = scopedNeedsOf(top).filter(({ inner }) => !this.#plans.has(inner));
+      for (const { inner } of missing) path.push(inner);
+      if (missing.length > 0) continue;
+      path.pop();
+      if (!this.#plans.has(top)) this.#plans.set(top, this.#toPlan(top));
+    }
+    return this.#planOf(node);
+  }
+
+  /** Of a node whose own needs have a plan. */
+  #toPlan(node: Node): Plan {
     const missing = node.dependencies.find((dependency) => !this.#options.isUp(dependency));
     if (missing) {
       const what = `${describe(node)} cannot be made: ${describe(missing)} is not up`;
       throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", what);
     }
-    const fixed: Record<string, unknown> = {};
-    const scoped: { name: string; plan: Plan }[] = [];
-    for (const each of node.needs) {
-      const [inner] = each.nodes;
-      if (each.need.kind === "request" && inner) scoped.push({ name: each.name, plan: this.#planOf(inner) });
-      else fixed[each.name] = this.#options.resolve(each);
-    }
-    const plan: Plan = { node, fixed, scoped };
-    this.#plans.set(node, plan);
-    return plan;
+    const scopedNeeds = scopedNeedsOf(node);
+    const scopedNames = new Set(scopedNeeds.map(({ name }) => name));
+    const fixed = node.needs.filter(({ name }) => !scopedNames.has(name));
+    return {
+      node,
+      fixed: Object.fromEntries(fixed.map((need) => [need.name, this.#options.resolve(need)])),
+      scoped: scopedNeeds.map(({ name, inner }) => ({ name, plan: this.#planOf(inner) })),
+    };
   }
+}
+
+function scopedNeedsOf({ needs }: Node): { readonly name: string; readonly inner: Node }[] {
+  return needs.flatMap(({ name, need, nodes: [inner] }) => (need.kind === "request" && inner ? [{ name, inner }] : []));
 }

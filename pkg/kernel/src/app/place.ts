@@ -1,0 +1,12 @@
+import { fileURLToPath } from "node:url";
+import type { ErasedDefinition } from "./provider.ts";
+
+/** File and line of the `provider` call. */
+export function placeOf({ origin }: ErasedDefinition): string {
+  const stack = typeof origin.stack === "string" ? origin.stack : ""; // no text where stacks are prepared otherwise
+  const line = stack.split("\n").find((frame) => /:\d+:\d+\)?$/.test(frame)) ?? "";
+  const match = /(?:\(|at )(?:async )?([^()]*?):(\d+):\d+\)?$/.exec(line.trim());
+  if (!match) return "unknown place";
+  const [, file = "", row] = match;
+  return `${file.startsWith("file:") ? fileURLToPath(file) : file}:${row}`;
+}

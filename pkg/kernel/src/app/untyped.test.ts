@@ -1,0 +1,113 @@
+// What the compiler refuses: code without types, casts, and imports in a circle bring it all the same.
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { createApp } from "./create-app.ts";
+import { defineModule } from "./module.ts";
+import { current, live, optional } from "./needs.ts";
+import { type Provider, provider } from "./provider.ts";
+import { token } from "./token.ts";
+
+const a = token("a").of<string>();
+const list = token("list").listOf<string>();
+const request = token("request").perRequest<string>();
+
+/** A function as code without types sees it. */
+function untyped<R>(fn: (...args: never[]) => R): (...args: readonly unknown[]) => R {
+  return (...args) => Reflect.apply(fn, undefined, args);
+}
+const make = untyped(provider) as (definition: object) => Provider;
+const needing = (needs: unknown): Provider => make({ provides: a, needs, create: () => "a", start: () => {} });
+
+/** The faults of an app that must not start, with lines of this file as `here:LINE`. */
+async function faultsOf(options: object): Promise<string[]> {
+  const app = untyped(createApp)({
+    name: "app",
+    config: { environment: {} },
+    logDestination: { write: () => {} },
+    ...options,
+  });
+  await assert.rejects(app.start(), { code: "ERR_GRAPH_INVALID" });
+  return app.describe().faults.map((fault) => fault.replaceAll(/[^ (]*untyped\.test\.ts:\d+/g, "here:LINE"));
+}
+
+class NotesModule {
+  readonly parts = [];
+}
+const hint = "is it misspelled, or imported in a circle?";
+
+describe("a graph from code without types", () => {
+  const needs: Readonly<Record<string, readonly [unknown, string]>> = {
+    undefined: [undefined, `undefined and no token; ${hint}`],
+    null: [null, `null and no token; ${hint}`],
+    "a name": ["database", `the text "database" and no token; ${hint}`],
+    "a class": [
+      class Database {
+        readonly url = "";
+      },
+      `the function Database and no token; ${hint}`,
+    ],
+    "some object": [{}, `some object and no token; ${hint}`],
+    "the section of nothing": [untyped(live)(undefined), `some object and no token; ${hint}`],
+    "optional of nothing": [untyped(optional)(undefined), "optional(…) of undefined; it takes a token made with of()"],
+    "optional of what a request has": [
+      untyped(optional)(request),
+      'optional(…) of a token of another kind, "request"; it takes a token made with of()',
+    ],
+    "optional of a list": [
+      untyped(optional)(list),
+      'optional(…) of a token of another kind, "list"; it takes a token made with of()',
+    ],
+    "the current one of what lives as long as the app": [
+      untyped(current)(a),
+      'current(…) of a token of another kind, "a"; it takes a token made with perRequest()',
+    ],
+  };
+  for (const [name, [need, fault]] of Object.entries(needs)) {
+    it(`is refused with ${name} for a need, naming who needs it as what, and where`, async () => {
+      assert.deepEqual(await faultsOf({ modules: [defineModule("m", [needing({ database: need })])] }), [
+        `"a" (module m, here:LINE) needs "database", which is ${fault}`,
+      ]);
+    });
+  }
+
+  it("is refused with what is no module, provider or token, each named, beside all other faults", async () => {
+    const module = untyped(defineModule)("m", [
+      undefined,
+      make({ create: () => "x" }),
+      needing({ missing: token("missing").of() }),
+    ]);
+    assert.deepEqual(await faultsOf({ modules: [module, null, NotesModule], expose: [undefined], overrides: ["a"] }), [
+      `module m holds undefined, which is neither a module nor a provider; ${hint}`,
+      `a provider of module m (here:LINE) provides undefined, which is no token; ${hint}`,
+      `the app's \`modules\` list holds null, which is neither a module nor a provider; ${hint}`,
+      `the app's \`modules\` list holds the function NotesModule, which is neither a module nor a provider; ${hint}`,
+      `the app's \`overrides\` list holds the text "a", which is neither a module nor a provider; ${hint}`,
+      `the app's \`expose\` list holds undefined, which is no token; ${hint}`,
+      'nothing provides "missing", needed by "a" (module m, here:LINE); add the module that provides it',
+    ]);
+  });
+
+  it("is refused with an override that needs what is none", async () => {
+    const modules = [defineModule("m", [needing({})])];
+    assert.deepEqual(await faultsOf({ modules, overrides: [needing({ db: undefined })] }), [
+      `"a" (module overrides, here:LINE) needs "db", which is undefined and no token; ${hint}`,
+    ]);
+  });
+
+  it("may give its needs as a list, and leave them null", async () => {
+    let given: unknown;
+    const app = untyped(createApp)({
+      name: "app",
+      config: { environment: {} },
+      modules: [
+        defineModule("m", [
+          needing(null),
+          make({ provides: token("b").of(), needs: [a], create: (needs: unknown) => (given = needs), start: () => {} }),
+        ]),
+      ],
+    });
+    await app.start();
+    assert.deepEqual(given, { 0: "a" });
+    await app.stop();
+  });
+});
