@@ -73,9 +73,7 @@ export async function limited<T>(
         { cause },
       );
     if (passErrors) throw cause;
-    throw new LifecycleError("ERR_LIFECYCLE_HOOK", "failed_precondition", `${what()} failed: ${messageOf(cause)}`, {
-      cause,
-    });
+    throw hookError(what(), cause);
   });
   run.then(
     (value) => abandoned && onLate?.(value),
@@ -88,6 +86,12 @@ export async function limited<T>(
     grace?.cancel();
     signal?.removeEventListener("abort", onAbort);
   }
+}
+
+/** @param what - `stop of "database"`. */
+export function hookError(what: string, cause: unknown): LifecycleError {
+  const text = `${what} failed: ${messageOf(cause)}`;
+  return new LifecycleError("ERR_LIFECYCLE_HOOK", "failed_precondition", text, { cause });
 }
 
 /** @throws {@link LifecycleError} `ERR_LIFECYCLE_CANCELLED` when the signal has aborted. */

@@ -3,7 +3,7 @@ import { messageOf } from "../errors/app-error.ts";
 import { describe } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
 import type { Node } from "./graph.ts";
-import { limited, type LimitedOptions } from "./limited.ts";
+import { hookError, limited, type LimitedOptions } from "./limited.ts";
 import type { HookContext } from "./provider.ts";
 import type { RequestScope, ScopeOptions, ScopeValue } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
@@ -14,17 +14,17 @@ export interface Plan {
   /** Needs that live as long as the app, by name. */
   readonly fixed: Readonly<Record<string, unknown>>;
   readonly scoped: readonly { readonly name: string; readonly plan: Plan }[];
+  /** Itself last, and all that it needs of the request before. */
+  readonly order: readonly Plan[];
 }
 
-export interface KernelScopeOptions {
-  /** Left as it is: a server's may make its signal only when it is asked for. */
-  readonly request: ScopeOptions;
-  /** Tells the scopes of one app from those of another. */
-  readonly owner: object;
+/** The scopes of one app. */
+export interface ScopeOwner {
   readonly clock: Clock;
+  /** Limit of a hook that has none of its own, in milliseconds. */
   readonly hookMs: number;
-  readonly planOf: (token: RequestToken) => Plan;
-  readonly onClosed: () => void;
+  planOf(token: RequestToken): Plan;
+  closed(scope: KernelScope): void;
 }
 
 const cancelGraceMs = 1_000;
@@ -36,24 +36,26 @@ const beingMade = Symbol("being made");
  * but for hooks that return a promise or ask for their signal.
  */
 export class KernelScope implements RequestScope {
-  readonly owner: object;
-  readonly #options: KernelScopeOptions;
+  readonly owner: ScopeOwner;
+  /** Left as it is: a server's may make its signal only when it is asked for. */
+  readonly #request: ScopeOptions;
   /** Made, or being made: then a promise. */
   readonly #values = new Map<Plan, unknown>();
   /** In the order in which they were done: what is needed before what needs it. */
   readonly #made: { readonly node: Node; readonly value: unknown }[] = [];
+  #pendingCount = 0;
   #controller: AbortController | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(options: KernelScopeOptions) {
-    this.owner = options.owner;
-    this.#options = options;
+  constructor(owner: ScopeOwner, request: ScopeOptions) {
+    this.owner = owner;
+    this.#request = request;
   }
 
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController();
-      const { signal } = this.#options.request;
+      const { signal } = this.#request;
       if (this.#closing) this.#controller.abort(closedError("the request is over"));
       else if (signal?.aborted) this.#onGone();
       else signal?.addEventListener("abort", this.#onGone, { once: true });
@@ -63,28 +65,33 @@ export class KernelScope implements RequestScope {
 
   async get<T>(token: RequestToken<T>): Promise<T> {
     if (this.#closing) throw closedError("the request is over");
-    const given = this.#options.request.values?.find((each) => each.token === token);
+    const given = this.#request.values?.find((each) => each.token === token);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the provider of the token was checked against its type
-    return (given ? given.value : await this.take(this.#options.planOf(token))) as T;
+    return (given ? given.value : await this.take(this.owner.planOf(token))) as T;
   }
 
   /** The value, or a promise of it where something on the way to it is asynchronous. */
   take(plan: Plan): unknown {
     if (this.#closing) throw closedError("the request is over");
-    // needs before users, by a list of our own: a long chain must not use up the stack
-    const path = [plan];
-    for (let top = path.at(-1); top; top = path.at(-1)) {
-      const missing = this.#isHeld(top) ? [] : top.scoped.filter(({ plan: inner }) => !this.#isHeld(inner));
-      if (missing.length > 0) {
-        for (const { plan: inner } of missing.toReversed()) path.push(inner);
-      } else {
-        path.pop();
-        if (!this.#isHeld(top)) this.#begin(top);
-      }
-    }
+    if (this.#isHeld(plan)) return this.#heldOf(plan);
+    if (this.#request.values === undefined) {
+      for (const each of plan.order) if (!this.#isHeld(each)) this.#begin(each);
+    } else this.#beginWithout(plan);
     // a create may have closed the scope; what it has made is then stopped
     if (this.#closing) throw closedError("the request is over");
     return this.#heldOf(plan);
+  }
+
+  /** Begins all that is not given, nor needed only by what is given: by a list of our own, since a long chain would use up the stack. */
+  #beginWithout(plan: Plan): void {
+    const path = [plan];
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      const missing = this.#isHeld(top) ? [] : top.scoped.filter(({ plan: inner }) => !this.#isHeld(inner));
+      for (const { plan: inner } of missing.toReversed()) path.push(inner);
+      if (missing.length > 0) continue;
+      path.pop();
+      if (!this.#isHeld(top)) this.#begin(top);
+    }
   }
 
   close(): Promise<void> {
@@ -95,7 +102,7 @@ export class KernelScope implements RequestScope {
     return this.close();
   }
 
-  readonly #onGone = (): void => this.#controller?.abort(this.#options.request.signal?.reason);
+  readonly #onGone = (): void => this.#controller?.abort(this.#request.signal?.reason);
 
   #keep(plan: Plan, value: unknown): void {
     this.#values.set(plan, value);
@@ -103,18 +110,20 @@ export class KernelScope implements RequestScope {
   }
 
   #isHeld(plan: Plan): boolean {
-    if (!this.#values.has(plan)) return this.#givenFor(plan) !== undefined;
-    if (this.#values.get(plan) !== beingMade) return true;
+    const value = this.#values.get(plan);
+    if (value === undefined && !this.#values.has(plan)) return this.#givenFor(plan) !== undefined;
+    if (value !== beingMade) return true;
     const what = `${describe(plan.node)} asks for itself while it is being made, or for what needs it`;
     throw new LifecycleError("ERR_APP_TOKEN", "failed_precondition", what);
   }
 
   #heldOf(plan: Plan): unknown {
-    return this.#values.has(plan) ? this.#values.get(plan) : this.#givenFor(plan)?.value;
+    const value = this.#values.get(plan);
+    return value === undefined ? this.#givenFor(plan)?.value : value;
   }
 
   #givenFor({ node }: Plan): ScopeValue | undefined {
-    return this.#options.request.values?.find(({ token }) => token === node.definition.provides);
+    return this.#request.values?.find(({ token }) => token === node.definition.provides);
   }
 
   #begin(plan: Plan): void {
@@ -130,12 +139,15 @@ export class KernelScope implements RequestScope {
       this.#keep(plan, made);
       return;
     }
+    this.#pendingCount++;
     const pending = made.then(
       (value: unknown) => {
+        this.#pendingCount--;
         this.#keep(plan, value);
         return value;
       },
       (error: unknown) => {
+        this.#pendingCount--;
         this.#values.delete(plan); // the next to ask tries anew
         throw error;
       },
@@ -157,7 +169,7 @@ export class KernelScope implements RequestScope {
 
   #create({ node }: Plan, needs: Readonly<Record<string, unknown>>): unknown {
     if (this.#closing) throw closedError("the request is over");
-    const context = new LazyContext(() => this.signal);
+    const context = new LazyContext(this);
     const result = node.definition.create(needs, context);
     if (!isThenable(result)) return result;
     const onLate = (value: unknown): void => {
@@ -172,32 +184,38 @@ export class KernelScope implements RequestScope {
     try {
       if (this.#controller) {
         this.#controller.abort(closedError("the request is over"));
-        this.#options.request.signal?.removeEventListener("abort", this.#onGone);
+        this.#request.signal?.removeEventListener("abort", this.#onGone);
       }
       await Promise.resolve(); // a create that closes its own scope returns first
-      const pending = [...this.#values.values()].filter((value) => value instanceof Promise);
-      if (pending.length > 0) await Promise.allSettled(pending);
-      const errors: unknown[] = [];
-      for (const { node, value } of this.#made.toReversed()) {
+      if (this.#pendingCount > 0) await Promise.allSettled(this.#values.values());
+      let errors: unknown[] | undefined;
+      for (let last = this.#made.pop(); last; last = this.#made.pop()) {
         try {
-          await this.#stop(node, value);
+          const stopping = this.#stop(last.node, last.value);
+          if (stopping) await stopping;
         } catch (error) {
-          errors.push(error);
+          (errors ??= []).push(error);
         }
       }
-      if (errors.length === 0) return;
+      if (errors === undefined) return;
       const what = `${errors.length} hook${errors.length === 1 ? "" : "s"} failed at the end of a request: ${errors.map(messageOf).join("; ")}`;
       throw new LifecycleError("ERR_SCOPE_STOP", "internal", what, { cause: new AggregateError(errors) });
     } finally {
-      this.#options.onClosed();
+      this.owner.closed(this);
     }
   }
 
   #stop(node: Node, value: unknown): Promise<void> | undefined {
     const { stop } = node.definition.hooks;
     if (!stop) return undefined;
-    const context = new LazyContext();
-    return this.#limited(node, "stop", (async () => stop(value, context))(), context, {});
+    const context = new LazyContext(undefined);
+    let result: unknown;
+    try {
+      result = stop(value, context);
+    } catch (cause) {
+      throw hookError(`stop of ${describe(node)}`, cause);
+    }
+    return isThenable(result) ? this.#limited(node, "stop", result, context, {}).then(() => undefined) : undefined;
   }
 
   #limited<T>(
@@ -207,7 +225,7 @@ export class KernelScope implements RequestScope {
     context: LazyContext,
     options: Pick<LimitedOptions<T>, "signal" | "onLate" | "passErrors">,
   ): Promise<T> {
-    const { clock, hookMs } = this.#options;
+    const { clock, hookMs } = this.owner;
     const limitMs = node.definition.limits[`${hook}Ms`] ?? hookMs;
     const what = (): string => `${hook} of ${describe(node)}`;
     const work = async ({ signal: own }: HookContext): Promise<T> => {
@@ -220,20 +238,20 @@ export class KernelScope implements RequestScope {
 
 /** The context of a hook whose signal is made when it is asked for: it aborts with the scope's and at the hook's limit. */
 class LazyContext implements HookContext {
-  readonly #outer: (() => AbortSignal) | undefined;
+  readonly #scope: KernelScope | undefined;
   #limit: AbortSignal | undefined;
   #own: AbortController | undefined;
   #signal: AbortSignal | undefined;
 
-  constructor(outer?: () => AbortSignal) {
-    this.#outer = outer;
+  constructor(scope: KernelScope | undefined) {
+    this.#scope = scope;
   }
 
   get signal(): AbortSignal {
     if (!this.#signal) {
       this.#own = new AbortController();
       if (this.#limit?.aborted) this.#own.abort(this.#limit.reason);
-      this.#signal = this.#outer ? AbortSignal.any([this.#outer(), this.#own.signal]) : this.#own.signal;
+      this.#signal = this.#scope ? AbortSignal.any([this.#scope.signal, this.#own.signal]) : this.#own.signal;
     }
     return this.#signal;
   }

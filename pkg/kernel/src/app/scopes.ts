@@ -4,7 +4,7 @@ import { describe } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
 import type { Graph, Node, NodeNeed } from "./graph.ts";
 import { limited } from "./limited.ts";
-import { closedError, KernelScope, type Plan } from "./scope.ts";
+import { closedError, KernelScope, type Plan, type ScopeOwner } from "./scope.ts";
 import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
 
@@ -19,7 +19,9 @@ export interface ScopesOptions {
 }
 
 /** All request scopes of one app. */
-export class Scopes implements RequestScopes {
+export class Scopes implements RequestScopes, ScopeOwner {
+  readonly clock: Clock;
+  readonly hookMs: number;
   readonly #options: ScopesOptions;
   readonly #plans = new Map<Node, Plan>();
   readonly #open = new Set<KernelScope>();
@@ -27,6 +29,8 @@ export class Scopes implements RequestScopes {
 
   constructor(options: ScopesOptions) {
     this.#options = options;
+    this.clock = options.clock;
+    this.hookMs = options.hookMs;
   }
 
   get openCount(): number {
@@ -35,16 +39,7 @@ export class Scopes implements RequestScopes {
 
   open(request: ScopeOptions = {}): RequestScope {
     if (this.#isClosed) throw closedError("the app is stopping");
-    const { clock, hookMs } = this.#options;
-    const planOf = (token: RequestToken): Plan => this.#planOfToken(token);
-    const scope = new KernelScope({
-      request,
-      owner: this,
-      clock,
-      hookMs,
-      planOf,
-      onClosed: () => this.#open.delete(scope),
-    });
+    const scope = new KernelScope(this, request);
     this.#open.add(scope);
     return scope;
   }
@@ -70,7 +65,7 @@ export class Scopes implements RequestScopes {
     if (this.#open.size === 0) return [];
     const what = `closing ${this.#open.size} request scopes`;
     const closing = Array.from(this.#open, (scope) => scope.close());
-    const options = { clock: this.#options.clock, what: () => what, limitMs: Infinity, signal, cancelGraceMs };
+    const options = { clock: this.clock, what: () => what, limitMs: Infinity, signal, cancelGraceMs };
     try {
       const results = await limited(() => Promise.allSettled(closing), options);
       return results.filter((result) => result.status === "rejected").map(({ reason }): unknown => reason);
@@ -79,7 +74,11 @@ export class Scopes implements RequestScopes {
     }
   }
 
-  #planOfToken(token: RequestToken): Plan {
+  closed(scope: KernelScope): void {
+    this.#open.delete(scope);
+  }
+
+  planOf(token: RequestToken): Plan {
     const [node] = this.#options.graph.byToken.get(token) ?? [];
     if (node) return this.#planOf(node);
     const why = "nothing needs it, so it is not made; name it in the app's `expose` list";
@@ -112,12 +111,33 @@ export class Scopes implements RequestScopes {
     const scopedNeeds = scopedNeedsOf(node);
     const scopedNames = new Set(scopedNeeds.map(({ name }) => name));
     const fixed = node.needs.filter(({ name }) => !scopedNames.has(name));
-    return {
+    const plan = {
       node,
       fixed: Object.fromEntries(fixed.map((need) => [need.name, this.#options.resolve(need)])),
       scoped: scopedNeeds.map(({ name, inner }) => ({ name, plan: this.#planOf(inner) })),
+      // worked out for what is asked for, not for all that this needs
+      get order() {
+        const order = orderOf(plan);
+        Object.defineProperty(plan, "order", { value: order });
+        return order;
+      },
     };
+    return plan;
   }
+}
+
+/** Needs before users, without a stack: depth first over a list of our own. */
+function orderOf(root: Plan): readonly Plan[] {
+  const order = new Set<Plan>();
+  const path = [root];
+  for (let top = path.at(-1); top; top = path.at(-1)) {
+    const missing = top.scoped.filter(({ plan }) => !order.has(plan));
+    for (const { plan } of missing.toReversed()) path.push(plan);
+    if (missing.length > 0) continue;
+    path.pop();
+    order.add(top);
+  }
+  return [...order];
 }
 
 function scopedNeedsOf({ needs }: Node): { readonly name: string; readonly inner: Node }[] {
