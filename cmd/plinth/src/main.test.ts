@@ -95,13 +95,20 @@ const programs: Readonly<Record<string, () => number | Promise<number>>> = {
     throw new Error("at import");
   },
   silent: () => 0,
+  options: () => {
+    say(process.execArgv.join(" "));
+    return healthy().run();
+  },
   hangs: () => {
     say("hanging");
     setInterval(() => {}, 60_000);
     return 0;
   },
   stubborn: () => {
-    process.on("SIGTERM", () => say("no"));
+    process.on("SIGTERM", () => {
+      say("no");
+      setTimeout(() => say("still here"), 2_000);
+    });
     setInterval(() => {}, 60_000);
     say("hanging");
     return 0;
@@ -204,6 +211,11 @@ function tests(): void {
         needs.map((need: { token: string }) => need.token),
         ["storage", "logger", "health"],
       );
+    });
+
+    it("loads the main with the options of its own Node", async () => {
+      const { code, stderr } = await ask("graph", "options");
+      assert.deepEqual([code, stderr], [0, "--conditions=plinth-source\n"]);
     });
 
     for (const name of ["two", "one after the other"]) {
@@ -334,10 +346,16 @@ process.exitCode = await createApp({ name: "plain", modules: [coreModule] }).run
       assert.match(stderr, /storage stopped/);
     });
 
+    it("waits for a main that does not end at a signal, but not for ever", async () => {
+      const child = start(["graph", thisFile], { PROGRAM: "stubborn" });
+      const { code, stderr } = await signalAt(child, ["hanging", "SIGTERM"]);
+      assert.deepEqual([code, stderr], [143, "hanging\nno\nstill here\n"]);
+    });
+
     it("waits for nothing at a second signal", async () => {
       const child = start(["graph", thisFile], { PROGRAM: "stubborn" });
-      const { code } = await signalAt(child, ["hanging", "SIGTERM"], ["no\n", "SIGTERM"]);
-      assert.equal(code, 143);
+      const { code, stderr } = await signalAt(child, ["hanging", "SIGTERM"], ["no\n", "SIGTERM"]);
+      assert.deepEqual([code, stderr], [143, "hanging\nno\n"]);
     });
 
     it("leaves no started app behind when it is killed itself", async () => {
