@@ -54,6 +54,34 @@ describe("npm run bench", () => {
     assert.equal(`${await readFile(join(results, "smoke.md"), "utf8")}\n`, stdout);
   });
 
+  it("starts each program from cold until it is ready, by the question's own number of rounds", async (t) => {
+    const { code, stderr, results } = await bench(t, "smoke-cold");
+    assert.equal(code, 0, stderr);
+    const { rows, ratios, shape } = JSON.parse(await readFile(join(results, "smoke-cold.json"), "utf8"));
+    assert.deepEqual(shape, { readyPath: "/ready", rounds: 2 });
+    for (const { wallMs, cpuMs } of rows) {
+      assert.equal(wallMs.rounds.length, 2);
+      assert.ok(cpuMs.min > 1 && wallMs.min > cpuMs.min / 2, JSON.stringify({ wallMs, cpuMs }));
+    }
+    assert.deepEqual(
+      ratios.map(({ figure }: { figure: string }) => figure),
+      ["wallMs", "cpuMs"],
+    );
+  });
+
+  it("refuses the length of a window where there is none", async (t) => {
+    const { code, stderr } = await bench(t, "smoke-cold", "--seconds", "1");
+    assert.equal(code, 2);
+    assert.match(stderr, /^ERR_BENCH_ARGUMENT: smoke-cold counts no window/);
+  });
+
+  it("lets a program time itself in the window that it is told", async (t) => {
+    const { code, stdout, stderr } = await bench(t, "smoke-program", "--seconds", "7", "--check");
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^\| double +\| peer +\| +14 \| +14–14 \|$/m);
+    assert.match(stdout, /^\| double \/ single \| +2\.00 \| +2\.00–2\.00 \| ≤ 2 met \|$/m);
+  });
+
   it("fails on a wrong reply, and writes no result", async (t) => {
     const { code, stderr, directory } = await bench(t, "wrong-length", "--rounds", "1", "--seconds", "1");
     assert.equal(code, 1);
