@@ -9,7 +9,7 @@ import type { NodeState } from "./description.ts";
 import { defineModule, type Module } from "./module.ts";
 import { type AnyNeed, current, optional } from "./needs.ts";
 import { type HookContext, type HookName, type Provider, provider } from "./provider.ts";
-import { requestInput, type RequestScope, scopeValue } from "./request-scope.ts";
+import { requestInput, type RequestScope, type ScopeOptions, scopeValue } from "./request-scope.ts";
 import { type AnyToken, type ListToken, type RequestToken, token } from "./token.ts";
 import { requestScopes } from "./tokens.ts";
 
@@ -92,6 +92,10 @@ class World {
   readonly moduleCount: number;
   /** Whether what is asked for in a request may itself need who asks: then the order is not the same for all. */
   readonly hasRoundabouts: boolean;
+  /** Whether requests are given a value, or make it: what is given is made on another way. */
+  readonly hasInput: boolean;
+  /** Of the request that asks now, where it is not given. */
+  asking: Scope | undefined;
   /** Hooks of the start that failed or overran, with the moment. */
   readonly failures: { readonly hook: string; readonly atMs: number }[] = [];
   /** Things of requests that outlived what they stand on. */
@@ -107,6 +111,7 @@ class World {
     this.#count = seed % 55 === 0 ? 300 : 1 + this.below(maxProvidersOf(seed));
     this.moduleCount = 1 + this.below(5);
     this.hasRoundabouts = this.random() < 0.3;
+    this.hasInput = this.random() < 0.5;
   }
 
   get nowMs(): number {
@@ -156,7 +161,8 @@ class World {
     for (const { members } of this.#lists) {
       members.sort((a, b) => (ranks.get(a.name) ?? 0) - (ranks.get(b.name) ?? 0));
     }
-    const input = defineModule("input", [requestInput(scopeOf)]);
+    const make = provider({ provides: scopeOf, create: () => this.asking ?? this.fault("nobody asks") });
+    const input = defineModule("input", [this.hasInput ? requestInput(scopeOf) : make]);
     return { modules: [input, ...order.map(({ index, own }) => defineModule(`m${index}`, own))], overrides };
   }
 
@@ -442,7 +448,7 @@ class World {
   }
 
   /** Runs until `promise` settles, looking at the app now and then; tells how it ended. */
-  async settled(promise: Promise<void>, limitMs: number, what: string): Promise<{ readonly error?: unknown }> {
+  async settled(promise: Promise<void>, limitMs: () => number, what: string): Promise<{ readonly error?: unknown }> {
     const startedAtMs = this.nowMs;
     let end: { readonly error?: unknown } | undefined;
     void promise.then(
@@ -450,7 +456,7 @@ class World {
       (error: unknown) => (end = { error }),
     );
     const isOpen = (): boolean => end === undefined;
-    for (let stepMs = 0; isOpen() && stepMs <= limitMs; stepMs += 10) {
+    for (let stepMs = 0; isOpen() && stepMs <= limitMs(); stepMs += 10) {
       await this.clock.advance(10);
       if (this.chance(this.#count > 60 ? 0.05 : 0.2)) this.look();
     }
@@ -477,6 +483,12 @@ class World {
       for (const [hook] of seen) {
         const told = node.hooks.filter((each) => each.hook === hook);
         this.check(told.length === 1, `${hook} of ${node.id} is told ${told.length} times`);
+      }
+      for (const [hook, run] of subject.runs) {
+        // the walk has gone on without it
+        if (run.endedAtMs !== undefined || this.nowMs - run.begunAtMs < hookMs) continue;
+        const isTold = node.hooks.some((each) => each.hook === hook && each.error?.includes("abandoned"));
+        this.check(isTold, `${hook} of ${node.id} overran, and was not given up`);
       }
       for (const { hook, error } of node.hooks) {
         const run = subject.runs.get(hook);
@@ -536,10 +548,9 @@ class World {
       this.check(isExpected, `a request failed with ${String(error)}`);
     };
     const gone = new AbortController();
-    const values = [scopeValue(scopeOf, scope)];
     let own: RequestScope;
     try {
-      own = app.openScope({ values, signal: gone.signal });
+      own = app.openScope({ ...this.#given(scope), signal: gone.signal });
     } catch (error) {
       return onError(error);
     }
@@ -547,6 +558,7 @@ class World {
     const asked = Array.from({ length: 1 + this.below(3) }, () => this.pick(requests));
     const gets = asked.flatMap((subject) => {
       if (!subject) return [];
+      this.asking = scope;
       const get = own.get(subject.token as RequestToken).then((value) => {
         const item = scope.items.findLast((each) => each.subject === subject);
         this.check(item?.value === value, `a request got another ${subject.name}`);
@@ -568,6 +580,10 @@ class World {
     await Promise.all(gets);
   }
 
+  #given(scope: Scope): ScopeOptions {
+    return this.hasInput ? { values: [scopeValue(scopeOf, scope)] } : {};
+  }
+
   /** What has `current` of something gets that of the request it is asked in, the same each time. */
   async #askInside(app: App, { id }: Scope, asker: Subject, onError: (error: unknown) => void): Promise<void> {
     const [asked] = asker.later;
@@ -577,6 +593,7 @@ class World {
     this.scopes.push(scope);
     const work = async (): Promise<void> => {
       try {
+        this.asking = scope;
         const [first, second] = await Promise.all([getter(), getter()]);
         this.check(first === second, `${asker.name} got two of ${asked.name} in one request`);
         const item = scope.items.findLast((each) => each.subject === asked);
@@ -589,7 +606,7 @@ class World {
     };
     await app
       .get(requestScopes)
-      .run(work, { values: [scopeValue(scopeOf, scope)] })
+      .run(work, this.#given(scope))
       .catch((error: unknown) => {
         const isExpected = AppError.is(error) && (error.code === "ERR_SCOPE_STOP" || error.code === "ERR_SCOPE_CLOSED");
         this.check(isExpected, `a request failed with ${String(error)}`);
@@ -670,7 +687,9 @@ async function live(seed: number, limits: { readonly startMs: number; readonly s
   world.sendRequests(app);
 
   const started = app.start({ signal: controller.signal });
-  const start = await world.settled(started, limits.startMs + limits.stopMs + 2 * cancelGraceMs, "the start");
+  const scopesMs = (): number => (world.scopes.length > 0 ? cancelGraceMs : 0);
+  const startLimitMs = (): number => limits.startMs + limits.stopMs + 2 * hookMs + scopesMs();
+  const start = await world.settled(started, startLimitMs, "the start");
   if (!("error" in start)) {
     for (const subject of world.subjects) {
       const isUp = subject.value !== undefined;
@@ -689,7 +708,7 @@ async function live(seed: number, limits: { readonly startMs: number; readonly s
       `"${message}" does not begin with ${first.join(" or ")}`,
     );
   }
-  const end = await world.settled(stopped ?? app.stop(), limits.stopMs + cancelGraceMs, "the stop");
+  const end = await world.settled(stopped ?? app.stop(), () => limits.stopMs + hookMs + scopesMs(), "the stop");
   world.check(app.state === ("error" in start ? "failed" : "stopped"), `it ended as ${app.state}`);
   const said = [start, end].map(({ error }) => (error instanceof Error ? error.message : "")).join("\n");
   const gaveUpScopes = /closing \d+ request scopes/.test(said);

@@ -253,6 +253,33 @@ describe("many request scopes at once", () => {
     assert.equal(clock.pending, 0);
   });
 
+  it("that fail at their end when the time of the stop is up leave no rejection unhandled", async (t) => {
+    const unhandled: unknown[] = [];
+    const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", onUnhandled);
+    t.after(() => process.off("unhandledRejection", onUnhandled));
+    const clock = new FakeClock();
+    const module = defineModule("m", [
+      provider({ provides: thing, create: () => "thing", stop: () => Promise.reject(new Error("busy")) }),
+      provider({
+        provides: token("server").of<string>(),
+        create: () => "server",
+        start: () => {},
+        drain: () => new Promise(() => {}),
+      }),
+    ]);
+    const config = { overrides: { lifecycle: { stopMs: 1_000, hookMs: 60_000, drainMs: 60_000 } } };
+    const app = await testApp({ name: "app", modules: [module], expose: [thing], clock, config });
+    await app.openScope().get(thing);
+    const ended = assert.rejects(app.stop(), {
+      message: /closing 1 request scopes did not run: stop took longer than/,
+    });
+    await clock.advance(3_000);
+    await ended;
+    await tick();
+    assert.deepEqual(unhandled, []);
+  });
+
   it("listen to no signal in common: each listener would make the next one dearer", async (t) => {
     const heard = new Map<unknown, number>();
     const add = t.mock.method(EventTarget.prototype, "addEventListener");

@@ -64,10 +64,11 @@ export class Scopes implements RequestScopes, ScopeOwner {
     this.#isClosed = true;
     if (this.#open.size === 0) return [];
     const what = `closing ${this.#open.size} request scopes`;
-    const closing = Array.from(this.#open, (scope) => scope.close());
+    // begun, and settled for whoever waits, also when the time is already up
+    const closing = Promise.allSettled(Array.from(this.#open, (scope) => scope.close()));
     const options = { clock: this.clock, what: () => what, limitMs: Infinity, signal, cancelGraceMs };
     try {
-      const results = await limited(() => Promise.allSettled(closing), options);
+      const results = await limited(() => closing, options);
       return results.filter((result) => result.status === "rejected").map(({ reason }): unknown => reason);
     } catch (error) {
       return [error];
