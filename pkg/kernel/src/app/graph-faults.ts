@@ -10,10 +10,10 @@ export function faultsOf(catalog: Catalog): string[] {
     ...overrideFaults(catalog),
     ...duplicateFaults(catalog),
     ...catalog.drafts.flatMap((draft) => [
-      ...missingFaults(catalog, Object.values(draft.definition.needs), describe(draft), draft.home),
+      ...missingFaults(catalog, Object.values(draft.definition.needs), () => describe(draft), draft.home),
       ...scopeFaults(draft),
     ]),
-    ...missingFaults(catalog, catalog.exposed, "the app's `expose` list", undefined),
+    ...missingFaults(catalog, catalog.exposed, () => "the app's `expose` list", undefined),
   ];
 }
 
@@ -60,7 +60,7 @@ function duplicateFaults({ byToken }: Catalog): string[] {
   return faults;
 }
 
-function missingFaults(catalog: Catalog, needs: readonly AnyNeed[], who: string, home: Draft["home"]): string[] {
+function missingFaults(catalog: Catalog, needs: readonly AnyNeed[], who: () => string, home: Draft["home"]): string[] {
   const faults: string[] = [];
   for (const need of needs) {
     const token = wantedToken(need);
@@ -70,7 +70,7 @@ function missingFaults(catalog: Catalog, needs: readonly AnyNeed[], who: string,
     if (twin === undefined && (token.kind === "list" || need.kind === "optional")) continue;
     const hint =
       hiddenOf(token, catalog) ?? twin ?? `${nearName(token, catalog.byToken)}; add the module that provides it`;
-    faults.push(`nothing provides "${token.name}", needed by ${who}${hint}`);
+    faults.push(`nothing provides "${token.name}", needed by ${who()}${hint}`);
   }
   return faults;
 }

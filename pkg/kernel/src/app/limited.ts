@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
+import { LazyContext } from "./hook-context.ts";
 import type { HookContext } from "./provider.ts";
 
 export interface LimitedOptions<T> {
@@ -14,14 +15,13 @@ export interface LimitedOptions<T> {
   readonly cancelGraceMs: number;
   /** What the work throws is passed on as it is, not wrapped in words about it. Default false. */
   readonly passErrors?: boolean;
-  /** The work has begun: when it is cancelled already, it is waited for all the same, so that nothing is lost. Default false. */
-  readonly isRunning?: boolean;
   /** Called with what the work returns after it was abandoned, so that it can be released. */
   readonly onLate?: (value: T) => void;
 }
 
 /**
- * Runs one hook under its limit. Work that overruns is told by its signal, named in the error, and no longer waited for.
+ * Runs one hook under its limit. Work that overruns is told by its signal, named in the error, and no longer waited for;
+ * of work that is done when it returns no time is taken.
  * @throws {@link LifecycleError} `ERR_LIFECYCLE_TIMEOUT` when it was abandoned, `ERR_LIFECYCLE_CANCELLED`,
  *   or `ERR_LIFECYCLE_HOOK` with the cause; what the work throws when `passErrors` is set.
  */
@@ -29,51 +29,46 @@ export async function limited<T>(
   work: (context: HookContext) => T | Promise<T>,
   options: LimitedOptions<T>,
 ): Promise<T> {
-  const { clock, what, limitMs, signal, cancelGraceMs, passErrors = false, isRunning = false, onLate } = options;
-  if (signal && !isRunning) refuseWhenAborted(signal, what);
-  const controller = new AbortController();
+  if (options.signal) refuseWhenAborted(options.signal, options.what);
+  const context = new LazyContext();
+  let result: T | Promise<T>;
+  try {
+    result = work(context);
+  } catch (cause) {
+    throw toError(cause, options);
+  }
+  return isThenable(result) ? withinLimit(result, context, options) : result;
+}
+
+/** The same for work that has begun: also when it is cancelled already it is waited for, so that nothing is lost. */
+export async function withinLimit<T>(
+  running: PromiseLike<T>,
+  context: LazyContext,
+  options: LimitedOptions<T>,
+): Promise<T> {
+  const { clock, what, limitMs, signal, cancelGraceMs, onLate } = options;
   const givenUp = Promise.withResolvers<never>();
   let abandoned = false;
-  const abandon = (error: LifecycleError): void => {
+  const abandon = (how: string): void => {
+    const error = new LifecycleError(
+      "ERR_LIFECYCLE_TIMEOUT",
+      "deadline_exceeded",
+      `${what()} ${how} and was abandoned`,
+    );
     abandoned = true;
-    controller.abort(error);
+    context.abort(error);
     givenUp.reject(error);
   };
-  const timer = clock.schedule(limitMs, () =>
-    abandon(
-      new LifecycleError(
-        "ERR_LIFECYCLE_TIMEOUT",
-        "deadline_exceeded",
-        `${what()} took longer than its limit of ${limitMs} ms and was abandoned`,
-      ),
-    ),
-  );
+  const timer = clock.schedule(limitMs, () => abandon(`took longer than its limit of ${limitMs} ms`));
   let grace: { cancel(): void } | undefined;
   const onAbort = (): void => {
-    controller.abort(signal?.reason);
-    grace = clock.schedule(cancelGraceMs, () =>
-      abandon(
-        new LifecycleError(
-          "ERR_LIFECYCLE_TIMEOUT",
-          "deadline_exceeded",
-          `${what()} did not end within ${cancelGraceMs} ms of being cancelled and was abandoned`,
-        ),
-      ),
-    );
+    context.abort(signal?.reason);
+    grace = clock.schedule(cancelGraceMs, () => abandon(`did not end within ${cancelGraceMs} ms of being cancelled`));
   };
   if (signal?.aborted) onAbort();
   else signal?.addEventListener("abort", onAbort, { once: true });
-  const run = (async () => work({ signal: controller.signal }))().catch((cause: unknown) => {
-    // A cancelled hook that stops by throwing did what it was asked to.
-    if (signal?.aborted)
-      throw new LifecycleError(
-        "ERR_LIFECYCLE_CANCELLED",
-        "cancelled",
-        `${what()} was cancelled: ${messageOf(signal.reason)}`,
-        { cause },
-      );
-    if (passErrors) throw cause;
-    throw hookError(what(), cause);
+  const run = Promise.resolve(running).catch((cause: unknown) => {
+    throw toError(cause, options);
   });
   run.then(
     (value) => abandoned && onLate?.(value),
@@ -86,6 +81,19 @@ export async function limited<T>(
     grace?.cancel();
     signal?.removeEventListener("abort", onAbort);
   }
+}
+
+export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function toError<T>(cause: unknown, { what, signal, passErrors }: LimitedOptions<T>): unknown {
+  // A cancelled hook that stops by throwing did what it was asked to.
+  if (signal?.aborted) {
+    const why = `${what()} was cancelled: ${messageOf(signal.reason)}`;
+    return new LifecycleError("ERR_LIFECYCLE_CANCELLED", "cancelled", why, { cause });
+  }
+  return passErrors === true ? cause : hookError(what(), cause);
 }
 
 /** @param what - `stop of "database"`. */

@@ -3,8 +3,8 @@ import { messageOf } from "../errors/app-error.ts";
 import { describe } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
 import type { Node } from "./graph.ts";
-import { hookError, limited, type LimitedOptions } from "./limited.ts";
-import type { HookContext } from "./provider.ts";
+import { LazyContext } from "./hook-context.ts";
+import { hookError, isThenable, type LimitedOptions, withinLimit } from "./limited.ts";
 import type { RequestScope, ScopeOptions, ScopeValue } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
 
@@ -169,7 +169,7 @@ export class KernelScope implements RequestScope {
 
   #create({ node }: Plan, needs: Readonly<Record<string, unknown>>): unknown {
     if (this.#closing) throw closedError("the request is over");
-    const context = new LazyContext(this);
+    const context = new LazyContext(() => this.signal);
     const result = node.definition.create(needs, context);
     if (!isThenable(result)) return result;
     const onLate = (value: unknown): void => {
@@ -208,7 +208,7 @@ export class KernelScope implements RequestScope {
   #stop(node: Node, value: unknown): Promise<void> | undefined {
     const { stop } = node.definition.hooks;
     if (!stop) return undefined;
-    const context = new LazyContext(undefined);
+    const context = new LazyContext();
     let result: unknown;
     try {
       result = stop(value, context);
@@ -228,43 +228,8 @@ export class KernelScope implements RequestScope {
     const { clock, hookMs } = this.owner;
     const limitMs = node.definition.limits[`${hook}Ms`] ?? hookMs;
     const what = (): string => `${hook} of ${describe(node)}`;
-    const work = async ({ signal: own }: HookContext): Promise<T> => {
-      context.follow(own);
-      return running;
-    };
-    return limited(work, { clock, what, limitMs, cancelGraceMs, isRunning: true, ...options });
+    return withinLimit(running, context, { clock, what, limitMs, cancelGraceMs, ...options });
   }
-}
-
-/** The context of a hook whose signal is made when it is asked for: it aborts with the scope's and at the hook's limit. */
-class LazyContext implements HookContext {
-  readonly #scope: KernelScope | undefined;
-  #limit: AbortSignal | undefined;
-  #own: AbortController | undefined;
-  #signal: AbortSignal | undefined;
-
-  constructor(scope: KernelScope | undefined) {
-    this.#scope = scope;
-  }
-
-  get signal(): AbortSignal {
-    if (!this.#signal) {
-      this.#own = new AbortController();
-      if (this.#limit?.aborted) this.#own.abort(this.#limit.reason);
-      this.#signal = this.#scope ? AbortSignal.any([this.#scope.signal, this.#own.signal]) : this.#own.signal;
-    }
-    return this.#signal;
-  }
-
-  /** Aborts with `limit` too, which is known only once the hook has returned a promise. */
-  follow(limit: AbortSignal): void {
-    this.#limit = limit;
-    limit.addEventListener("abort", () => this.#own?.abort(limit.reason), { once: true });
-  }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 export function closedError(why: string): LifecycleError {
