@@ -1,3 +1,5 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- a program that compiles our sources, not by our config, finds it by this
+/// <reference path="./client-parts.d.ts" />
 import type { PrometheusContentType } from "@prometheus-io/client";
 import PrometheusCounter from "@prometheus-io/client/lib/counter.js";
 import PrometheusGauge from "@prometheus-io/client/lib/gauge.js";
