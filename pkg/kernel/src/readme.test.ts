@@ -1,25 +1,30 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, it } from "node:test";
+import { promisify } from "node:util";
 
 const folder = join(import.meta.dirname, "..");
 
+/** The TypeScript examples of the README, in their order. */
+async function readExamples(): Promise<readonly string[]> {
+  const readme = await readFile(join(folder, "README.md"), "utf8");
+  return [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, example = ""]) => example);
+}
+
+const flags = ["--conditions=plinth-source", "--input-type=module-typescript", "--eval"];
+
 describe("the README", () => {
   it("has an example that runs as it stands, and stops in order", async () => {
-    const [, example = ""] = /```ts\n(.*?)```/s.exec(await readFile(join(folder, "README.md"), "utf8")) ?? [];
-    const child = spawn(
-      process.execPath,
-      ["--conditions=plinth-source", "--input-type=module-typescript", "--eval", example],
-      {
-        cwd: folder,
-        env: { ...process.env, PLINTH_NOTES_MAX_LENGTH: "5" },
-        stdio: ["ignore", "pipe", "inherit"],
-      },
-    );
+    const [example = ""] = await readExamples();
+    const child = spawn(process.execPath, [...flags, example], {
+      cwd: folder,
+      env: { ...process.env, PLINTH_NOTES_MAX_LENGTH: "5" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     const exited = once(child, "exit");
     const lines: Record<string, unknown>[] = [];
     for await (const line of createInterface(child.stdout)) {
@@ -33,5 +38,35 @@ describe("the README", () => {
       ["notes loaded", "app ready", "app draining", "app stopping", "notes saved", "app stopped"],
     );
     assert.deepEqual(lines[0]?.notes, ["hello"]);
+  });
+
+  it("has an example of request scopes that prints what it says", async () => {
+    const [, example = "", ...more] = await readExamples();
+    assert.deepEqual(more, [], "each example has a test");
+    const [, promised] = /\/\/ prints: (.*)$/m.exec(example) ?? [];
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, example], { cwd: folder });
+    assert.equal(stdout, `${promised}\n`);
+  });
+
+  it("has examples that compile", async () => {
+    const examples = await readExamples();
+    const root = join(folder, "../..");
+    // below the repository, where the packages are found
+    await mkdir(join(root, ".cache"), { recursive: true });
+    const own = await mkdtemp(join(root, ".cache/kernel-readme-"));
+    try {
+      for (const [index, example] of examples.entries()) await writeFile(join(own, `${index}.ts`), example);
+      const config = {
+        extends: join(root, "tsconfig.json"),
+        include: ["*.ts", join(folder, "src/metrics/*.d.ts")],
+        exclude: [],
+      };
+      await writeFile(join(own, "tsconfig.json"), JSON.stringify(config));
+      const tsc = join(root, "node_modules/.bin/tsc");
+      const { stdout } = await promisify(execFile)(tsc, ["-p", own]).catch((error: { stdout: string }) => error);
+      assert.equal(stdout, "");
+    } finally {
+      await rm(own, { recursive: true, force: true });
+    }
   });
 });
