@@ -59,7 +59,7 @@ describe("02-config", () => {
     );
   });
 
-  it("follows its file while it runs, and stays as it is when the file has a fault", async (t) => {
+  it("follows its file while it runs, and stays as it is when the file has a fault", { timeout: 30_000 }, async (t) => {
     const { child, exited, printed } = start([main, "--config", "config.yaml", "--profile", "production"]);
     t.after(() => child.kill("SIGKILL"));
     const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
