@@ -82,7 +82,8 @@ describe("the sources of the config", () => {
     assert.equal(await portOf({ environment }), 2);
     assert.equal(await portOf({ environment, arguments: ["--config", at("plain")] }), 6);
     assert.equal(await portOf({ environment, arguments: ["--config", at("app.prod.json"), "--profile", "eu"] }), 4);
-    assert.equal(await portOf({ environment, profile: "live", file: at("plain"), arguments: ["--profile=eu"] }), 6);
+    const words = ["--profile=eu", "--config", at("app.prod.json")];
+    assert.equal(await portOf({ environment, profile: "live", file: at("plain"), arguments: words }), 6);
   });
 
   it("keep from the file what the profile does not say", async () => {

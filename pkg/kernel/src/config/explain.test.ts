@@ -179,10 +179,19 @@ log.format     "json"   default
 
   it("writes control characters out, and cuts what is long", async () => {
     const levels = { "a\u001B[2J\nforged": "x\u202Ey\u0007", long: "z".repeat(1_000) };
-    const text = renderExplanation((await open([log], { overrides: { log: { levels } } })).explain());
+    const name = "remote\u001B[2J\n";
+    const data = { log: { level: "a" } };
+    const store = await open([log], {
+      sources: [
+        { name, load: () => Promise.resolve({ data, places: new Map() }) },
+        { name: `${name}2`, load: () => Promise.resolve({ data, places: new Map() }) },
+      ],
+      overrides: { log: { levels } },
+    });
+    const text = renderExplanation(store.explain());
     assert.equal(text.split("\n").length, 6);
     assert.ok(text.includes(String.raw`log.levels.a\u{1b}[2J\nforged`), text);
     assert.doesNotMatch(text.replaceAll("\n", ""), /[\p{Cc}\p{Cf}]/u);
-    assert.ok(text.split("\n").every((line) => line.length < 150));
+    assert.ok(text.split("\n").every((line) => line.length < 200));
   });
 });

@@ -39,6 +39,7 @@ describe("leavesOf", () => {
     ["a list of them", z.array(secretString("x"))],
     ["a map of them", z.record(z.string(), secretString("x"))],
     ["one of two kinds", z.union([z.number(), z.string().meta({ writeOnly: true })])],
+    ["a list of ones by name", z.array(z.string().meta({ id: "LeavesTestListed", writeOnly: true }))],
     ["one that the schema refers to by name", z.string().meta({ id: "LeavesTestSecret", writeOnly: true })],
   ];
   for (const [name, field] of secrets) {

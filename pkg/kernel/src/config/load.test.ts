@@ -194,6 +194,20 @@ describe("the fault report of loadConfig", () => {
     ]);
   });
 
+  it("does not blame a source for what a later one has replaced as a whole", async () => {
+    const any = defineSettings(
+      "any",
+      z
+        .strictObject({ v: z.union([z.int(), z.strictObject({ a: z.int() })]) })
+        .refine(() => false, { path: ["v", "a"] }),
+    );
+    const sources = {
+      defaults: { any: { v: { a: 1 } } },
+      environment: { PLINTH_ANY_V: "5" },
+    };
+    assert.match((await faultsOf([any], sources)).join(), /^any\.v\.a: .* \(PLINTH_ANY_V\)$/);
+  });
+
   it("says default where nobody gave a value that must be given", async () => {
     const needed = defineSettings("needed", z.strictObject({ port: z.int() }));
     assert.deepEqual(await faultsOf([needed], {}), [

@@ -141,6 +141,13 @@ describe("a secret in a file", () => {
     });
   }
 
+  it("that cannot be read is no second fault of its value", async () => {
+    const strict = defineSettings("strict", z.strictObject({ key: secretString("k").refine(() => false, "too weak") }));
+    await assert.rejects(loadConfig([strict], { environment: { PLINTH_STRICT_KEY: `file:${at("absent")}` } }), {
+      message: /^1 fault in the config:\n {2}strict\.key: the file of this secret, /,
+    });
+  });
+
   it("of no name is a fault", async () => {
     assert.match(
       (await faultsOf({ overrides: { database: { url: "file:" } } })).join(),

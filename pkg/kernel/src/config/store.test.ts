@@ -277,6 +277,17 @@ describe("a reload", () => {
     assert.match((await failureOf(store.reload())).lines.join(), /^renamed\.port: cannot change .* from 1 to 2;/);
   });
 
+  it("finds the change of a key that only another value follows from", async () => {
+    const derived = defineSettings(
+      "derived",
+      z.strictObject({ size: z.int() }).transform(({ size }) => ({ size: Math.min(size, 5), isCut: size > 5 })),
+    );
+    write("derived: {size: 5}\n");
+    const store = await createConfigStore([derived], { environment: {}, file: path() });
+    write("derived: {size: 6}\n");
+    assert.match((await failureOf(store.reload())).lines.join(), /^derived\.size: cannot change .* from 5 to 6;/);
+  });
+
   it("changes anything in a section that is reloadable as a whole", async () => {
     const free = defineSettings("free", z.strictObject({ a: z.int().default(1), b: z.int().default(1) }), {
       reloadable: "all",
