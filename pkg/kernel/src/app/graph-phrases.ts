@@ -12,8 +12,9 @@ export function oneLine(text: string): string {
     .replace(unprintable, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-export function isFailed({ state, hooks }: NodeDescription): boolean {
-  return state === "failed" || hooks.some(({ error }) => error !== undefined);
+/** What was only cut short, because something else had failed, has not. */
+export function isFailed({ state }: NodeDescription): boolean {
+  return state === "failed";
 }
 
 /** Before the start everything waits, and what requests make waits always. */

@@ -116,9 +116,13 @@ b · module main · waiting
     );
   });
 
-  it("takes a node for failed when a hook of it failed, whatever state it ended in", () => {
-    const stopped = node("a", { state: "stopped", hooks: [{ hook: "stop", tookMs: 1, error: "busy" }] });
-    assert.match(renderGraph(appOf([stopped], { state: "stopped" }), "tree"), /✗ failed: stop: busy \(after 1 ms\)/);
+  it("says which hook of a failed node failed, and marks none that was only cut short", () => {
+    const failed = node("a", { state: "failed", hooks: [{ hook: "stop", tookMs: 1, error: "busy" }] });
+    const cutShort = node("b", { state: "stopped", hooks: [{ hook: "create", tookMs: 1, error: "was cancelled" }] });
+    const text = renderGraph(appOf([failed, cutShort], { state: "stopped" }), "tree");
+    assert.match(text, /a · module main · ✗ failed: stop: busy \(after 1 ms\)/);
+    assert.match(text, /b · module main · stopped/);
+    assert.equal(text.split("✗ failed").length, 2);
   });
 
   it("tells how long what has stopped took to stop", () => {
