@@ -3,6 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, globSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { bundlePackage } from "./bundle.ts";
 import { replaceSpecifiers } from "./layers/imports.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -21,6 +22,7 @@ if (status !== 0) process.exit(status ?? 1);
 
 // The compiler writes .js for .ts into code, but not into declarations.
 let written = 0;
+let files = 0;
 for (const folder of packages.filter((path) => existsSync(join(root, path, "dist")))) {
   copyFileSync(join(root, "LICENSE"), join(root, folder, "LICENSE")); // every tarball carries its licence
   for (const file of globSync("dist/**/*.d.ts", { cwd: join(root, folder) })) {
@@ -29,8 +31,9 @@ for (const folder of packages.filter((path) => existsSync(join(root, path, "dist
     writeFileSync(path, replaceSpecifiers(text, toEmitted));
     written += 1;
   }
+  files += bundlePackage(join(root, folder));
 }
-console.log(`Built ${written} modules.`);
+console.log(`Built ${written} modules into ${files} files.`);
 
 function toEmitted(specifier: string): string {
   return /^\.\.?\//.test(specifier) ? specifier.replace(/\.([cm]?)ts$/, ".$1js") : specifier;

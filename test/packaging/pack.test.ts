@@ -1,10 +1,12 @@
 // What a user gets: every package built, packed, installed in an empty project, imported, type-checked and looked over.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, globSync, readFileSync, readdirSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, posix } from "node:path";
+import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import { findImports } from "../../scripts/layers/imports.ts";
@@ -103,6 +105,22 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
     }
   });
 
+  it("have a gateway that starts with its own routes, and stops at SIGTERM", async () => {
+    const gateway = spawn(join(project, "node_modules/.bin/plinth-gateway"), [], {
+      cwd: project,
+      env: { PATH: process.env.PATH, PLINTH_GATEWAY_PORT: "0", PLINTH_OPS_PORT: "0" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const exited = once(gateway, "exit");
+    const messages: unknown[] = [];
+    for await (const line of createInterface(gateway.stdout)) {
+      messages.push(JSON.parse(line).message);
+      if (messages.at(-1) === "app ready") gateway.kill("SIGTERM");
+    }
+    assert.deepEqual(await exited, [0, null]);
+    assert.ok(messages.includes("app stopped"), messages.join("\n"));
+  });
+
   it("load the one copy of each other that the project has", () => {
     const nested = globSync("node_modules/@plinth/*/node_modules/@plinth/*", { cwd: project });
     assert.deepEqual(nested, []);
@@ -144,7 +162,9 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
       for (const file of files) {
         for (const { specifier = "", line } of findImports(readFileSync(join(installed, file), "utf8"))) {
           if (!specifier.startsWith(".")) continue;
-          const there = specifier.endsWith(".js") && existsSync(join(installed, dirname(file), specifier));
+          // in a declaration, the name of a module stands for its declaration
+          const path = file.endsWith(".d.ts") ? specifier.replace(/\.js$/, ".d.ts") : specifier;
+          const there = specifier.endsWith(".js") && existsSync(join(installed, dirname(file), path));
           assert.ok(there, `${name}/${file}:${line} imports "${specifier}"`);
         }
       }
@@ -155,7 +175,7 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
     for (const { name } of packages) {
       const files = globSync("**/*.*", { cwd: join(project, "node_modules", name), exclude: ["node_modules/**"] });
       const strange = files.filter(
-        (file) => !/^(package\.json|README\.md|LICENSE|dist\/.*\.(js|js\.map|d\.ts))$/.test(file),
+        (file) => !/^(package\.json|README\.md|LICENSE|gateway\.yaml|dist\/.*\.(js|js\.map|d\.ts))$/.test(file),
       );
       assert.deepEqual(strange, [], name);
       assert.deepEqual(
