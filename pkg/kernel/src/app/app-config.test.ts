@@ -176,6 +176,24 @@ describe("the config of a running app", () => {
     assert.equal(clock.pending, 0);
   });
 
+  it("is not held by a source that hangs: the reload is refused at its limit, and the next one works", async (t) => {
+    let isHanging = false;
+    const source: ConfigSource = {
+      name: "remote",
+      load: async () => (isHanging ? new Promise(() => {}) : parseConfig("notes: { perSecond: 5 }", "remote")),
+    };
+    const { app, clock } = await start(t, { sources: [source] });
+    isHanging = true;
+    const refused = assert.rejects(app.config.reload(), {
+      code: "ERR_LIFECYCLE_TIMEOUT",
+      message: /^reading the config anew took longer than its limit of 60000 ms/,
+    });
+    await clock.advance(60_000);
+    await refused;
+    isHanging = false;
+    assert.deepEqual(await app.config.reload(), { changed: [] });
+  });
+
   it("is reloaded only while the app runs", async (t) => {
     const { app } = await start(t, {});
     await app.stop();
@@ -223,7 +241,7 @@ describe("the config of a running app", () => {
     assert.deepEqual(await own(), before);
     await app.stop();
     assert.deepEqual(await own(), before);
-    const schema = await app.config.jsonSchema();
+    const schema = app.config.jsonSchema();
     assert.match(JSON.stringify(schema), /"perSecond"/);
   });
 

@@ -1,11 +1,13 @@
 import type { Clock } from "../clock.ts";
 import type { ConfigEntry } from "../config/explain.ts";
+import { configSchema } from "../config/json-schema.ts";
 import type { SettingsToken } from "../config/settings.ts";
 import type { ConfigSources } from "../config/snapshot.ts";
 import { type ConfigStore, createConfigStore, type ReloadResult } from "../config/store.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
 import { limited } from "./limited.ts";
+import type { HookContext } from "./provider.ts";
 
 /** The config of an app. */
 export interface AppConfig {
@@ -15,7 +17,7 @@ export interface AppConfig {
    */
   explain(): Promise<readonly ConfigEntry[]>;
   /** One JSON Schema (draft 2020-12) of a config file for this app. */
-  jsonSchema(): Promise<Record<string, unknown>>;
+  jsonSchema(): Record<string, unknown>;
   /**
    * Reads all sources anew and swaps what may change while the app runs; on any fault everything stays as it was. SIGHUP does
    * this under `app.run`. The outcome is an event, a log line and a count; a fault goes to the error bus too.
@@ -34,8 +36,8 @@ export interface KernelConfigOptions {
   readonly events: EventLog;
 }
 
-/** Remote sources are read before it is known what limits the app has. */
-const loadLimitMs = 60_000;
+/** Sources are read before it is known what limits the app has. */
+const readLimitMs = 60_000;
 const cancelGraceMs = 1_000;
 
 export class KernelConfig implements AppConfig {
@@ -66,8 +68,8 @@ export class KernelConfig implements AppConfig {
     return (await this.load(new AbortController().signal)).explain();
   }
 
-  async jsonSchema(): Promise<Record<string, unknown>> {
-    return (await this.load(new AbortController().signal)).jsonSchema();
+  jsonSchema(): Record<string, unknown> {
+    return configSchema(this.#options.sections());
   }
 
   async reload(): Promise<ReloadResult> {
@@ -75,8 +77,9 @@ export class KernelConfig implements AppConfig {
       const what = `the config is reloaded while the app runs, and it ${this.#store ? "has stopped" : "has not started"}`;
       throw new LifecycleError("ERR_APP_STATE", "failed_precondition", what);
     }
+    const store = this.#store;
     try {
-      const result = await this.#store.reload();
+      const result = await this.#read("reading the config anew", ({ signal }) => store.reload({ signal }));
       this.#options.events.emit({
         type: "config",
         outcome: result.changed.length > 0 ? "changed" : "unchanged",
@@ -103,13 +106,22 @@ export class KernelConfig implements AppConfig {
   }
 
   async #load(signal: AbortSignal): Promise<ConfigStore> {
-    const { sections, sources, clock } = this.#options;
+    const { sections, sources } = this.#options;
     const words = this.#arguments;
-    const load = ({ signal: own }: { readonly signal: AbortSignal }): Promise<ConfigStore> =>
-      createConfigStore(sections(), { ...(words ? { arguments: words } : {}), ...sources }, { signal: own });
-    const options = { clock, what: () => "reading the config", limitMs: loadLimitMs, signal, cancelGraceMs };
-    const store = await limited(load, { ...options, passErrors: true });
+    const all = { ...(words ? { arguments: words } : {}), ...sources };
+    const store = await this.#read(
+      "reading the config",
+      ({ signal: own }) => createConfigStore(sections(), all, { signal: own }),
+      signal,
+    );
     this.#store = store;
     return store;
+  }
+
+  /** A remote source may hang. */
+  #read<T>(what: string, work: (context: HookContext) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const { clock } = this.#options;
+    const options = { clock, what: () => what, limitMs: readLimitMs, cancelGraceMs, passErrors: true };
+    return limited(work, { ...options, ...(signal ? { signal } : {}) });
   }
 }

@@ -1,4 +1,6 @@
-import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from "yaml";
+import { createRequire } from "node:module";
+import type * as Yaml from "yaml";
+import type { LineCounter, Node, YAMLError } from "yaml";
 import { messageOf } from "../errors/app-error.ts";
 import { forbiddenKeys, isRecord, maxDepth } from "./data.ts";
 import { ConfigError, type ConfigFault } from "./errors.ts";
@@ -10,6 +12,12 @@ export interface ConfigDocument {
   /** `http.port` → `config.yaml:12`. */
   readonly places: ReadonlyMap<string, string>;
 }
+
+const require = createRequire(import.meta.url);
+/** Loaded with the first document: without one it would be a good part of what a start loads. */
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as its own types say
+const yaml = (): typeof Yaml => (loaded ??= require("yaml") as typeof Yaml);
+let loaded: typeof Yaml | undefined;
 
 const maxFileBytes = 1024 * 1024;
 /** What comes after the first faults of syntax mostly follows from them. */
@@ -47,6 +55,7 @@ export function readConfigFile(path: string, files?: Map<string, FileState>): Co
  * @throws {@link ConfigError} `ERR_CONFIG_FILE` with every fault, each with its line.
  */
 export function parseConfig(text: string, name: string): ConfigDocument {
+  const { LineCounter, parseDocument } = yaml();
   const lines = new LineCounter();
   const document = parseDocument(text.replace(/^\uFEFF/, ""), {
     lineCounter: lines,
@@ -90,6 +99,7 @@ class Walk {
 
   toPlain(node: Node | null, path: string, depth: number): unknown {
     if (node === null) return null;
+    const { isMap, isScalar, isSeq } = yaml();
     this.#values++;
     if (this.#values > maxValues) {
       return this.#values === maxValues + 1 ? this.refuse("", `more than ${maxValues} values`, node) : undefined;
@@ -132,7 +142,7 @@ function toProblem({ code, message }: YAMLError): string {
 }
 
 function nodeOf(value: unknown): Node | null {
-  return isNode(value) ? value : null;
+  return yaml().isNode(value) ? value : null;
 }
 
 function isPlain(value: unknown): boolean {
