@@ -47,13 +47,10 @@ before(async () => {
 });
 after(() => rm(reader.root, { recursive: true, force: true }));
 
-/** From the packages' sources, which run here, to what a reader has installed. */
+/** From the packages' sources, which run here, to what a reader has installed: a few files for each package. */
 function toInstalled(text: string): string {
-  const prefix = join(root, "pkg/");
-  return text.replaceAll(
-    new RegExp(`${prefix.replaceAll(".", "\\.")}(\\w+)/src/(\\S+?)\\.ts`, "g"),
-    (_, name: string, file: string) => `${shownFolder}/node_modules/@plinth/${name}/dist/${file}.js`,
-  );
+  const sources = new RegExp(`${join(root, "pkg/").replaceAll(".", "\\.")}(\\w+)/src/\\S+?\\.ts`, "g");
+  return text.replaceAll(sources, (_, name: string) => `${shownFolder}/node_modules/@plinth/${name}/dist/index.js`);
 }
 
 /** What the compiler says of the files as they are now, a line for each fault. */
