@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../clock.ts";
 import { AppError, isError } from "../errors/app-error.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import { OptionError } from "../errors/option-error.ts";
 import { createEarlyLogger, type EarlyLogger } from "../logger/early-logger.ts";
+import { randomUUID } from "../node-crypto.ts";
 import type { App, AppOptions, BuiltIn } from "./app.ts";
 import { KernelConfig } from "./app-config.ts";
 import { describeApp } from "./describe.ts";

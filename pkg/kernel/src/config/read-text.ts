@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash } from "../node-crypto.ts";
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { messageOf } from "../errors/app-error.ts";
 

@@ -1,4 +1,4 @@
-import { randomFillSync } from "node:crypto";
+import { randomFillSync } from "../node-crypto.ts";
 
 const pool = Buffer.allocUnsafe(4_096);
 let used = pool.length;
