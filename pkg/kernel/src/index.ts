@@ -12,7 +12,14 @@ export type {
 } from "./app/description.ts";
 export { defineModule, type Module } from "./app/module.ts";
 export { current, live, type LiveSettings, optional, type ValueOf } from "./app/needs.ts";
-export { type HookContext, type HookLimits, type Provider, provider, type ProviderDefinition } from "./app/provider.ts";
+export {
+  type HookContext,
+  type HookLimits,
+  type Provider,
+  provider,
+  type ProviderDefinition,
+  type StopContext,
+} from "./app/provider.ts";
 export {
   requestInput,
   type RequestScope,

@@ -25,4 +25,5 @@ export interface Incoming {
  */
 export const incoming = token("transport.incoming").perRequest<Incoming>();
 
+/** Part of the HTTP and gRPC modules. An app without a server, such as a job runner, adds it to give the value itself. */
 export const incomingModule = defineModule("transport", [requestInput(incoming)]);

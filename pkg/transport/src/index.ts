@@ -11,7 +11,7 @@ export {
   type HttpServerOptions,
 } from "./http/server.ts";
 export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
-export { incoming, type Incoming } from "./incoming.ts";
+export { incoming, type Incoming, incomingModule } from "./incoming.ts";
 export { listen, type ListenOptions, toListenError } from "./listen.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions, opsPaths } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";

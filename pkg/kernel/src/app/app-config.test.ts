@@ -324,6 +324,18 @@ describe("what an app logs before it has a logger", () => {
     );
   });
 
+  it("is written for people when the environment asks for that, though the config cannot be read", async () => {
+    const lines: string[] = [];
+    const app = createApp({
+      name: "app",
+      modules: [coreModule],
+      logDestination: { write: (line) => void lines.push(line) },
+      config: { environment: { PLINTH_LOG_LEVEL: "loud", PLINTH_LOG_FORMAT: "pretty" } },
+    });
+    await assert.rejects(app.start(), { code: "ERR_CONFIG_INVALID" });
+    assert.match(lines.join(""), /^\[.*\] FATAL: app: app did not start/);
+  });
+
   it("is written also where no module gives a logger", async () => {
     const log = new MemoryLog();
     const app = createApp({ name: "app", modules: [], logDestination: log, config: { environment: {} } });

@@ -40,6 +40,11 @@ function requireName(name: string): void {
   throw new OptionError("ERR_OPTION_RANGE", "invalid_argument", what);
 }
 
+/** The one setting that is heeded before the config is read: in what form faults of the config are logged. */
+function earlyFormatOf(text: string | undefined): "auto" | "json" | "pretty" {
+  return text === "json" || text === "pretty" ? text : "auto";
+}
+
 class KernelApp implements App {
   readonly name: string;
   readonly failure: Promise<unknown>;
@@ -61,7 +66,12 @@ class KernelApp implements App {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.failure = this.#failed.promise;
-    this.log = createEarlyLogger({ fields: { service: this.name }, destination: options.logDestination });
+    const environment = options.config?.environment ?? process.env;
+    this.log = createEarlyLogger({
+      fields: { service: this.name },
+      destination: options.logDestination,
+      format: earlyFormatOf(environment.PLINTH_LOG_FORMAT),
+    });
     this.config = new KernelConfig({
       sections: () => [lifecycleSettings, ...this.#analyze().graph.settings],
       sources: { environment: process.env, ...options.config },

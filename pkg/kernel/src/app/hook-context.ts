@@ -1,15 +1,17 @@
-import type { HookContext } from "./provider.ts";
+import type { StopContext } from "./provider.ts";
 
 /** The context of one call of a hook. Its signal is made when it is asked for: most hooks never do. */
-export class LazyContext implements HookContext {
+export class LazyContext implements StopContext {
+  readonly hasStarted: boolean;
   readonly #around: (() => AbortSignal) | undefined;
   #own: AbortController | undefined;
   #signal: AbortSignal | undefined;
   #aborted: { readonly reason: unknown } | undefined;
 
   /** @param around - The signal of what the hook belongs to; the hook's own aborts with it. */
-  constructor(around?: () => AbortSignal) {
+  constructor(around?: () => AbortSignal, hasStarted = true) {
     this.#around = around;
+    this.hasStarted = hasStarted;
   }
 
   get signal(): AbortSignal {

@@ -7,7 +7,7 @@ import { createApp } from "./create-app.ts";
 import { LifecycleError } from "./errors.ts";
 import type { AppEvent } from "./events.ts";
 import { defineModule } from "./module.ts";
-import { type HookContext, type HookLimits, type Provider, provider } from "./provider.ts";
+import { type HookContext, type HookLimits, type Provider, provider, type StopContext } from "./provider.ts";
 import { type AnyToken, token } from "./token.ts";
 
 type Hook = (context: HookContext) => unknown;
@@ -749,5 +749,30 @@ describe("stopping", () => {
     assert.equal(app.state, "stopped");
     await assert.rejects(app.start(), { code: "ERR_APP_STATE", message: /was stopped before; create a new app/ });
     assert.deepEqual(bench.done(), []);
+  });
+});
+
+describe("a stop hook", () => {
+  it("is told whether its thing was up: one whose start failed or never ran has nothing to save", async () => {
+    const said: string[] = [];
+    const [first, second, third] = ["first", "second", "third"].map((name) => token(name).of<string>());
+    assert.ok(first && second && third);
+    const stop = (name: string, { hasStarted }: StopContext): void => void said.push(`${name} ${hasStarted}`);
+    const modules = [
+      defineModule("m", [
+        provider({ provides: first, create: () => "first", start: () => {}, stop }),
+        provider({
+          provides: second,
+          needs: { first },
+          create: () => "second",
+          start: () => Promise.reject(new Error("no")),
+          stop,
+        }),
+        provider({ provides: third, needs: { second }, create: () => "third", start: () => {}, stop }),
+      ]),
+    ];
+    const config = { environment: {}, overrides: { lifecycle: { announceDelayMs: 0 } } };
+    await assert.rejects(createApp({ name: "app", modules, config }).start(), { code: "ERR_LIFECYCLE_START" });
+    assert.deepEqual(said, ["second false", "first true"]);
   });
 });

@@ -7,7 +7,7 @@ import { chainOf } from "./chain.ts";
 import type { Graph, Node, NodeNeed } from "./graph.ts";
 import { limited, refuseWhenAborted } from "./limited.ts";
 import { liveSettings } from "./live-settings.ts";
-import type { HookContext, HookName } from "./provider.ts";
+import type { HookContext, HookName, StopContext } from "./provider.ts";
 import { type Phase, refuseWhenOver, startPhase } from "./phase.ts";
 import { Scopes } from "./scopes.ts";
 import { slowestOf } from "./slowest.ts";
@@ -274,10 +274,11 @@ export class Lifecycle {
     const limitMs =
       node.definition.limits[`${name}Ms`] ?? (name === "drain" ? this.#limits.drainMs : this.#limits.hookMs);
     await this.#timed(node, name, () =>
-      limited((context: HookContext) => hook(value, context), {
+      limited((context: StopContext) => hook(value, context), {
         clock: this.#clock,
         what: () => chainOf(node, name, this.#graph),
         limitMs,
+        hasStarted: this.#up.has(node),
         signal,
         cancelGraceMs,
       }),

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import { LazyContext } from "./hook-context.ts";
-import type { HookContext } from "./provider.ts";
+import type { StopContext } from "./provider.ts";
 
 export interface LimitedOptions<T> {
   readonly clock: Clock;
@@ -15,6 +15,8 @@ export interface LimitedOptions<T> {
   readonly cancelGraceMs: number;
   /** What the work throws is passed on as it is, not wrapped in words about it. Default false. */
   readonly passErrors?: boolean;
+  /** For {@link StopContext}. Default true. */
+  readonly hasStarted?: boolean;
   /** Called with what the work returns after it was abandoned, so that it can be released. */
   readonly onLate?: (value: T) => void;
 }
@@ -26,11 +28,11 @@ export interface LimitedOptions<T> {
  *   or `ERR_LIFECYCLE_HOOK` with the cause; what the work throws when `passErrors` is set.
  */
 export async function limited<T>(
-  work: (context: HookContext) => T | Promise<T>,
+  work: (context: StopContext) => T | Promise<T>,
   options: LimitedOptions<T>,
 ): Promise<T> {
   if (options.signal) refuseWhenAborted(options.signal, options.what);
-  const context = new LazyContext();
+  const context = new LazyContext(undefined, options.hasStarted);
   let result: T | Promise<T>;
   try {
     result = work(context);

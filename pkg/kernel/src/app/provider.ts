@@ -20,9 +20,15 @@ export interface HookLimits {
   readonly stopMs?: number;
 }
 
+export interface StopContext extends HookContext {
+  /** Whether it was up: false when its `start` failed or never ran, and there is nothing to save. */
+  readonly hasStarted: boolean;
+}
+
 /** What `create` returns. With a name of its own, so that the compiler's message names the token. */
 export type Made<P> = ElementOf<P> | Promise<ElementOf<P>>;
-type Hook<P> = (value: ElementOf<P>, context: HookContext) => void | Promise<void>;
+/** A promise that it returns is waited for; what else it returns does not matter. */
+type Hook<P, C = HookContext> = (value: ElementOf<P>, context: C) => unknown;
 /** A hook of the app's life: what lives for one request has none. */
 type AppHook<P> =
   P extends RequestToken<unknown, infer Name>
@@ -51,7 +57,7 @@ export interface ProviderDefinition<P extends AnyToken, N extends Needs, Private
   /** Stop taking new work and finish what is in flight; everything needed still works. */
   readonly drain?: AppHook<P>;
   /** Release it. Runs once for everything that was created, also when its `start` failed or never ran. */
-  readonly stop?: Hook<P>;
+  readonly stop?: Hook<P, StopContext>;
   readonly limits?: HookLimits;
   /** Up before everything that is not ground, down after it: ops endpoints, error bus, trace export. Default false. */
   readonly ground?: P extends RequestToken ? false : boolean;
@@ -72,7 +78,7 @@ export interface ErasedDefinition {
   readonly origin: { readonly stack?: string | undefined };
 }
 
-export type ErasedHook = (value: unknown, context: HookContext) => void | Promise<void>;
+export type ErasedHook = (value: unknown, context: StopContext) => unknown;
 export type HookName = "start" | "join" | "leave" | "drain" | "stop";
 
 /** One way to make one thing. Its type parameters are the names it provides, needs, and provides to its own module only. */
@@ -110,9 +116,9 @@ export function provider<P extends AnyToken, const N extends Needs = NoNeeds, co
     requireNumber(`limits.${name} of "${provides.name}"`, limitMs, { min: 1 });
   }
   // Types are erased here and nowhere else: the container resolves by token, and this signature has tied each token to its type.
-  const erase = (hook: AppHook<P> | Hook<P> | undefined): ErasedHook | undefined =>
+  const erase = (hook: AppHook<P> | Hook<P, StopContext> | undefined): ErasedHook | undefined =>
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as said above
-    hook && ((value, context) => (hook as Hook<P>)(value as ElementOf<P>, context));
+    hook && ((value, context) => (hook as Hook<P, StopContext>)(value as ElementOf<P>, context));
   return {
     kind: "provider",
     definition: {

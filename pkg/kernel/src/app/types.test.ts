@@ -69,6 +69,20 @@ describe("the types of a provider", () => {
     assert.deepEqual(values, [5, 0, 5, "closed"]);
   });
 
+  it("take whatever a hook returns, and tell a stop hook whether there is something to save", () => {
+    provider({
+      provides: cache,
+      create: () => new Map<string, string>(),
+      start: (own) => own.size,
+      stop: async (own, { hasStarted }) => {
+        same<typeof hasStarted, boolean>();
+        return own.size;
+      },
+    });
+    // @ts-expect-error -- only a stop hook is told
+    provider({ provides: cache, create: () => new Map(), start: (_, { hasStarted }) => hasStarted });
+  });
+
   it("take a promise from create, and what is more than the token asks for", () => {
     provider({ provides: store, create: async () => ({ size: 1, close: () => {}, extra: true }) });
     provider({ provides: cache, create: () => new Map<string, string>(), start: async () => {}, drain: () => {} });

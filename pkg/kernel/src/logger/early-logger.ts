@@ -4,7 +4,7 @@ import { FieldRules } from "./field-rules.ts";
 import { requireLoggerName } from "./level-table.ts";
 import { BoundFields, lineFields } from "./line-fields.ts";
 import type { LogFields, Logger, LogLevel } from "./logger.ts";
-import { type LogDestination, openLogger, PinoLogger } from "./pino.ts";
+import { type LogDestination, type LoggerOptions, openLogger, PinoLogger } from "./pino.ts";
 import { toText } from "./text.ts";
 import { isFields, toTyped } from "./untyped.ts";
 
@@ -24,6 +24,8 @@ export interface EarlyLoggerOptions {
   readonly fields?: LogFields;
   /** Most lines kept, 1 or more: beyond, the oldest are dropped, and a line says how many. Default 1_000. */
   readonly maxLines?: number;
+  /** How it writes. Default `auto`: `pretty` in a terminal, else `json`. */
+  readonly format?: LoggerOptions["format"];
   /** Where {@link EarlyLogger.release} writes. Default: standard output, for people when it is a terminal. */
   readonly destination?: LogDestination | undefined;
 }
@@ -98,8 +100,8 @@ class Keeper {
   }
 
   release(): void {
-    const { fields = {}, destination } = this.#options;
-    if (this.target === undefined) this.attach(openLogger({ fields, destination, format: "auto" }));
+    const { fields = {}, destination, format = "auto" } = this.#options;
+    if (this.target === undefined) this.attach(openLogger({ fields, destination, format }));
   }
 }
 
