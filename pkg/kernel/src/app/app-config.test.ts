@@ -194,6 +194,20 @@ describe("the config of a running app", () => {
     assert.deepEqual(await app.config.reload(), { changed: [] });
   });
 
+  it("runs on when a source cannot be watched, which is reported", async (t) => {
+    const source: ConfigSource = {
+      name: "remote",
+      load: async () => parseConfig("notes: { perSecond: 5 }", "remote"),
+      watch: () => {
+        throw new Error("no such stream");
+      },
+    };
+    const { app, reports } = await start(t, { sources: [source] });
+    assert.equal(app.state, "ready");
+    await settled();
+    assert.match(String(reports[0]?.error), /no such stream/);
+  });
+
   it("is reloaded only while the app runs", async (t) => {
     const { app } = await start(t, {});
     await app.stop();

@@ -92,12 +92,16 @@ export class KernelConfig implements AppConfig {
     }
   }
 
-  /** Reloads from now on when a file, or a remote source, has changed. */
+  /** Reloads from now on when a file, or a remote source, has changed. That a source cannot be watched is told, and no reason to stop. */
   watch(): void {
-    const { clock, isWatched } = this.#options;
+    const { clock, events, isWatched } = this.#options;
     if (!isWatched || !this.#store || this.#isClosed) return;
-    // told as an event, as every reload is
-    this.#store.watch({ clock, onChange: () => void this.reload().catch(() => undefined) });
+    try {
+      // told as an event, as every reload is
+      this.#store.watch({ clock, onChange: () => void this.reload().catch(() => undefined) });
+    } catch (error) {
+      events.emit({ type: "config", outcome: "refused", error });
+    }
   }
 
   close(): void {
