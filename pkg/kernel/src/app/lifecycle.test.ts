@@ -330,6 +330,17 @@ describe("a start that fails", () => {
     }
   });
 
+  it("names both ends of a chain that is too long to be read", async () => {
+    const bench = new Bench();
+    let below = bench.part("t0", { start: boom() });
+    for (let at = 1; at < 1_000; at++) below = bench.part(`t${at}`, { needs: [below] });
+    const message = await failureOf(bench.app().start(), "ERR_LIFECYCLE_START", bench.clock);
+    assert.match(
+      message,
+      /^start of "t0", needed by "t1", .*, needed by "t15", needed by 980 more, needed by "t996", .*, needed by "t999" failed: boom$/,
+    );
+  });
+
   it("names the join that failed first, not one that ignored the end which that brought", async () => {
     const bench = new Bench();
     const { clock } = bench;

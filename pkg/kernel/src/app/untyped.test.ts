@@ -87,6 +87,13 @@ describe("a graph from code without types", () => {
     ]);
   });
 
+  it("is refused with a need of a name that would replace the prototype of all needs", async () => {
+    const needs = { ["__proto__"]: request };
+    assert.deepEqual(await faultsOf({ modules: [defineModule("m", [needing(needs)])] }), [
+      '"a" (module m, here:LINE) needs "__proto__", which is no name for a need; take another',
+    ]);
+  });
+
   it("is refused with an override that needs what is none", async () => {
     const modules = [defineModule("m", [needing({})])];
     assert.deepEqual(await faultsOf({ modules, overrides: [needing({ db: undefined })] }), [

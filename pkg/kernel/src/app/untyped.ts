@@ -38,7 +38,7 @@ export class UntypedFaults {
   /** The definition without those needs that are none. */
   sound(definition: ErasedDefinition, module: string): ErasedDefinition {
     const faulty = Object.entries(definition.needs).flatMap(([name, need]) => {
-      const fault = faultOf(need);
+      const fault = name === "__proto__" ? "no name for a need; take another" : faultOf(need);
       return fault === undefined ? [] : [{ name, fault }];
     });
     if (faulty.length === 0) return definition;
