@@ -155,10 +155,12 @@ function tests(): void {
     const errors = (): Record<string, unknown>[] => loggedBy(shop.stdout()).filter(({ level }) => level === "error");
     const reload = async (text: string, outcome: string): Promise<void> => {
       const before = await reloads(outcome);
+      const told = errors().length + (outcome === "refused" ? 1 : 0);
       await write(file, text);
       shop.signal("SIGHUP");
       await until(async () => (await reloads(outcome)) > before, `a reload that is ${outcome}`, limitMs);
       assert.equal(await reloads(outcome), before + 1);
+      await until(async () => errors().length >= told, "the line that tells of it", limitMs); // lines are handed on in batches
     };
 
     it("swaps what may change, and who asked for it live sees it", async () => {
