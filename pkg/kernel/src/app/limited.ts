@@ -34,12 +34,14 @@ export async function limited<T>(
   if (options.signal) refuseWhenAborted(options.signal, options.what);
   const context = new LazyContext(undefined, options.hasStarted);
   let result: T | Promise<T>;
+  let isPending: boolean;
   try {
     result = work(context);
+    isPending = isThenable(result);
   } catch (cause) {
     throw toError(cause, options);
   }
-  return isThenable(result) ? withinLimit(result, context, options) : result;
+  return isPending ? withinLimit(Promise.resolve(result), context, options) : result;
 }
 
 /** The same for work that has begun: also when it is cancelled already it is waited for, so that nothing is lost. */
@@ -85,8 +87,10 @@ export async function withinLimit<T>(
   }
 }
 
+/** Whether `await` would wait for it: also a proxy that answers to every name, which then never settles. */
 export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+  const mayBe = (typeof value === "object" && value !== null) || typeof value === "function";
+  return mayBe && typeof Reflect.get(value, "then") === "function";
 }
 
 function toError<T>(cause: unknown, { what, signal, passErrors }: LimitedOptions<T>): unknown {

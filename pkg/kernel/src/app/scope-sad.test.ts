@@ -161,6 +161,45 @@ describe("a create that asks its own request", () => {
   });
 });
 
+describe("a create that returns what only looks like a promise", () => {
+  const silent = (): string => new Proxy({}, { get: () => () => undefined }) as unknown as string;
+  // oxlint-disable-next-line unicorn/no-thenable -- that is what this is about
+  const silentFunction = (): string => Object.assign(() => {}, { then: () => {} }) as unknown as string;
+  const broken = (): string =>
+    // oxlint-disable-next-line unicorn/no-thenable -- that is what this is about
+    Object.defineProperty({}, "then", { get: () => assert.fail("no getter") }) as unknown as string;
+
+  for (const [name, create] of Object.entries({
+    "a proxy that answers to every name": silent,
+    "a function": silentFunction,
+  })) {
+    it(`such as ${name}, is given up at its limit: in a request, and in the app`, async () => {
+      const bed = await bedOf(create);
+      await using app = bed.app;
+      const asked = assert.rejects(bed.scope.get(thing), { code: "ERR_LIFECYCLE_TIMEOUT" });
+      await bed.clock.advance(100);
+      await asked;
+      assert.equal(app.state, "ready");
+
+      const client = provider({ provides: token("client").of<string>(), create, start: () => {} });
+      const clock = new FakeClock();
+      const config = { environment: {} };
+      const other = createApp({ name: "app", modules: [defineModule("m", [client])], clock, config });
+      const started = assert.rejects(other.start(), {
+        message: /^create of "client" .* took longer than its limit of 10000 ms/,
+      });
+      await clock.advance(10_000);
+      await started;
+    });
+  }
+
+  it("and throws when it is looked at, fails the start with the words about it", async () => {
+    const client = provider({ provides: token("client").of<string>(), create: broken, start: () => {} });
+    const app = createApp({ name: "app", modules: [defineModule("m", [client])], config: { environment: {} } });
+    await assert.rejects(app.start(), { message: /^create of "client" .* failed: no getter/ });
+  });
+});
+
 describe("what a request stands on", () => {
   it("is up, not only created, before anything is made of it", async () => {
     const base = token("base").of<string>();
