@@ -259,6 +259,23 @@ describe("the config of a running app", () => {
     assert.match(JSON.stringify(schema), /"perSecond"/);
   });
 
+  it("is read anew by the start, though it was explained before", async (t) => {
+    const { file, write } = fileFor(t, "notes: { perSecond: 5 }");
+    const part = provider({ provides: notes, needs: { notes: live(settings) }, create: ({ notes }) => notes });
+    const app = createApp({
+      name: "app",
+      modules: [defineModule("notes", [part])],
+      config: { file, environment: { PLINTH_NOTES_PATH: "/n", PLINTH_NOTES_KEY: "k" } },
+      expose: [notes],
+    });
+    await app.config.explain();
+    write("notes: { perSecond: 6 }");
+    await app.start();
+    assert.equal(app.get(notes).current.perSecond, 6);
+    assert.equal((await app.config.explain()).find(({ key }) => key === "notes.perSecond")?.value, 6);
+    await app.stop();
+  });
+
   it("that cannot be read fails the start and explain alike, and is read anew by the next", async (t) => {
     const { file, write } = fileFor(t, "notes: { perSecond: 0 }");
     const part = provider({ provides: notes, needs: { notes: live(settings) }, create: ({ notes }) => notes });

@@ -43,7 +43,6 @@ const cancelGraceMs = 1_000;
 export class KernelConfig implements AppConfig {
   readonly #options: KernelConfigOptions;
   #arguments: readonly string[] | undefined;
-  #loading: Promise<ConfigStore> | undefined;
   #store: ConfigStore | undefined;
   #isClosed = false;
 
@@ -56,16 +55,13 @@ export class KernelConfig implements AppConfig {
     this.#arguments = words;
   }
 
-  /** Once; a load that failed is tried anew. */
-  load(signal: AbortSignal): Promise<ConfigStore> {
-    return (this.#loading ??= this.#load(signal).catch((error: unknown) => {
-      this.#loading = undefined;
-      throw error;
-    }));
+  /** For the start; what was read before, to be explained, may be out of date and knew no command line. */
+  async load(signal: AbortSignal): Promise<ConfigStore> {
+    return (this.#store = await this.#load(signal));
   }
 
   async explain(): Promise<readonly ConfigEntry[]> {
-    return (await this.load(new AbortController().signal)).explain();
+    return (this.#store ?? (await this.#load(new AbortController().signal))).explain();
   }
 
   jsonSchema(): Record<string, unknown> {
@@ -109,17 +105,15 @@ export class KernelConfig implements AppConfig {
     this.#store?.close();
   }
 
-  async #load(signal: AbortSignal): Promise<ConfigStore> {
+  #load(signal: AbortSignal): Promise<ConfigStore> {
     const { sections, sources } = this.#options;
     const words = this.#arguments;
     const all = { ...(words ? { arguments: words } : {}), ...sources };
-    const store = await this.#read(
+    return this.#read(
       "reading the config",
       ({ signal: own }) => createConfigStore(sections(), all, { signal: own }),
       signal,
     );
-    this.#store = store;
-    return store;
   }
 
   /** A remote source may hang. */

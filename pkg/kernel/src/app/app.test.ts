@@ -197,6 +197,31 @@ describe("the events of an app", () => {
     assert.equal(failed.length, 1);
   });
 
+  it("may be listened to by what starts or stops the app", async () => {
+    const twice = createApp({ name: "app", modules: [], config });
+    const again: Promise<unknown>[] = [];
+    const end = twice.events.subscribe((event) => {
+      if (event.type === "state" && event.state === "starting")
+        again.push(assert.rejects(twice.start(), { code: "ERR_APP_STATE" }));
+    });
+    await twice.start();
+    await Promise.all(again);
+    assert.equal(again.length, 1);
+    end();
+    await twice.stop();
+
+    const stopped = createApp({ name: "app", modules: [], config });
+    const states: string[] = [];
+    stopped.events.subscribe((event) => {
+      if (event.type !== "state") return;
+      states.push(event.state);
+      if (event.state === "starting") void stopped.stop();
+    });
+    await assert.rejects(stopped.start(), { status: "cancelled" });
+    await stopped.stop();
+    assert.deepEqual(states, ["starting", "failed"]);
+  });
+
   it("reach each listener once, also one that comes while they are told", () => {
     const app = createApp({ name: "app", modules: [], config });
     const heard: string[] = [];
@@ -229,6 +254,19 @@ describe("the events of an app", () => {
     assert.equal(app.state, "stopped");
     await new Promise(setImmediate);
     assert.ok(thrown.length >= 4 && thrown.every((one) => one === error));
+  });
+
+  it("do not let one that throws at what was before keep it, or its owner, from going on", async (t) => {
+    t.mock.method(process, "nextTick", () => {});
+    const app = createApp({ name: "app", modules: [], config });
+    app.fail("early");
+    const heard: string[] = [];
+    app.events.subscribe((event) => {
+      heard.push(event.type);
+      throw new Error("careless");
+    });
+    app.fail("late");
+    assert.deepEqual(heard, ["fatal", "fatal"]);
   });
 
   it("stop for who has left", async () => {

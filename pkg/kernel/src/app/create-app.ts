@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from "../clock.ts";
-import { AppError, isError } from "../errors/app-error.ts";
+import { AppError, isError, messageOf } from "../errors/app-error.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import { OptionError } from "../errors/option-error.ts";
 import { createEarlyLogger, type EarlyLogger } from "../logger/early-logger.ts";
@@ -12,6 +12,7 @@ import { LifecycleError } from "./errors.ts";
 import { type AppEvents, type AppState, EventLog } from "./events.ts";
 import { analyzeGraph, type GraphAnalysis, requireWhole } from "./graph.ts";
 import { Lifecycle } from "./lifecycle.ts";
+import { limited } from "./limited.ts";
 import { defineModule, type Module, type ProvidedBy } from "./module.ts";
 import { provider } from "./provider.ts";
 import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
@@ -44,6 +45,9 @@ function requireName(name: string): void {
 function earlyFormatOf(text: string | undefined): "auto" | "json" | "pretty" {
   return text === "json" || text === "pretty" ? text : "auto";
 }
+
+/** The logger has had its time for all other lines. */
+const lastLinesMs = 1_000;
 
 class KernelApp implements App {
   readonly name: string;
@@ -94,10 +98,12 @@ class KernelApp implements App {
       const what = `app ${this.name} was ${this.#starting ? "started" : "stopped"} before; create a new app to start again`;
       return Promise.reject(new LifecycleError("ERR_APP_STATE", "failed_precondition", what));
     }
-    this.#starting = this.#start(
-      signal ? AbortSignal.any([signal, this.#startCancel.signal]) : this.#startCancel.signal,
-    );
-    return this.#starting;
+    // set before anything runs: who listens to events may start or stop the app
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#starting = promise;
+    const cancel = signal ? AbortSignal.any([signal, this.#startCancel.signal]) : this.#startCancel.signal;
+    this.#start(cancel).then(resolve, reject);
+    return promise;
   }
 
   stop(): Promise<void> {
@@ -152,6 +158,7 @@ class KernelApp implements App {
       // a failed hook has been reported; what failed before there was a logger is told here
       if (!this.#lifecycle && !signal.aborted) this.log.fatal("app did not start", { error });
       this.log.release();
+      await this.#flushLog();
       throw error;
     }
   }
@@ -165,7 +172,21 @@ class KernelApp implements App {
       return; // start has reported why, and has already stopped what it had created
     }
     this.config.close();
-    await this.#lifecycle?.stop();
+    try {
+      await this.#lifecycle?.stop();
+    } finally {
+      await this.#flushLog();
+    }
+  }
+
+  /** The lines that tell how it ended come after the logger's own flush. */
+  async #flushLog(): Promise<void> {
+    const what = (): string => `writing the last log lines of ${this.name}`;
+    try {
+      await limited(() => this.log.flush(), { clock: this.#clock, what, limitMs: lastLinesMs, cancelGraceMs: 0 });
+    } catch (error) {
+      process.stderr.write(`${messageOf(error)}\n`);
+    }
   }
 
   #scopes(): RequestScopes {

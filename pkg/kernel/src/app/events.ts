@@ -67,7 +67,9 @@ export class EventLog implements AppEvents {
   }
 
   subscribe(listener: (event: AppEvent) => void): () => void {
-    for (const event of this.#events) listener(event);
+    const own = new Listeners<AppEvent>();
+    own.add(listener);
+    for (const event of this.#events) own.tell(event);
     return this.#listeners.add(listener);
   }
 }

@@ -73,6 +73,13 @@ describe("the order of a graph", () => {
     assert.deepEqual(namesOf(planGraph([moduleOf(active(a, { plugins }))], [])), ["a"]);
   });
 
+  it("gives each an id of its own, whatever the tokens are named", () => {
+    const [twice, like] = [token("x").listOf<string>(), token("x#2").of<string>()];
+    const all = [make(like), make(twice), make(twice)];
+    const { nodes } = planGraph([moduleOf(...all)], [like, twice]);
+    assert.deepEqual(new Set(nodes.map(({ id }) => id)), new Set(["x#2", "x", "x#3"]));
+  });
+
   it("holds a provider once that two modules bring, and modules nested in modules", () => {
     const shared = defineModule("shared", [make(a)]);
     const left = defineModule("left", [shared, active(b, { a })]);

@@ -191,10 +191,12 @@ function addTo(lists: Map<Draft, Draft[]>, key: Draft, value: Draft): void {
 
 function toNodes(drafts: readonly Draft[], links: Links, ground: ReadonlySet<Draft>): Map<Draft, Node> {
   const counts = new Map<string, number>();
+  const names = new Set(drafts.map(({ definition }) => definition.provides.name));
   const idOf = (name: string): string => {
     const count = (counts.get(name) ?? 0) + 1;
     counts.set(name, count);
-    return count === 1 ? name : `${name}#${count}`;
+    const id = count === 1 ? name : `${name}#${count}`;
+    return count > 1 && names.has(id) ? idOf(name) : id; // a token may have such a name itself
   };
   const nodes = new Map<Draft, Node & { needs: NodeNeed[]; dependencies: Node[] }>();
   for (const draft of drafts) {

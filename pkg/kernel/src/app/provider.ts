@@ -1,4 +1,4 @@
-import { requireNumber } from "../errors/option-error.ts";
+import { OptionError, requireNumber } from "../errors/option-error.ts";
 import type { Needs, Resolved, WantedNames } from "./needs.ts";
 import type { AnyToken, ElementOf, RequestToken } from "./token.ts";
 
@@ -104,7 +104,7 @@ type NoNeeds = Record<never, never>;
  * A provider is built when it has a `start` or `join` hook, when it is ground, when the app exposes it, or when something
  * built needs it.
  *
- * @throws {@link OptionError} `ERR_OPTION_RANGE` when a limit is out of range.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when a limit is out of range, `ERR_OPTION_TYPE` when `create` or a hook is no function.
  */
 export function provider<P extends AnyToken, const N extends Needs = NoNeeds, const Private extends boolean = false>(
   definition: ProviderDefinition<P, N, Private>,
@@ -112,6 +112,11 @@ export function provider<P extends AnyToken, const N extends Needs = NoNeeds, co
   const origin: { stack?: string } = {};
   Error.captureStackTrace(origin, provider);
   const { provides, needs, create, start, join, leave, drain, stop, limits } = definition;
+  for (const [name, hook] of Object.entries({ create, start, join, leave, drain, stop })) {
+    if (typeof hook === "function" || (hook === undefined && name !== "create")) continue;
+    const what = `${name} of "${provides.name}" must be a function, not ${hook === null ? "null" : typeof hook}`;
+    throw new OptionError("ERR_OPTION_TYPE", "invalid_argument", what);
+  }
   for (const [name, limitMs] of Object.entries<number>({ ...limits })) {
     requireNumber(`limits.${name} of "${provides.name}"`, limitMs, { min: 1 });
   }

@@ -415,6 +415,25 @@ function tests(): void {
       }
     });
 
+    it("has the lines of every log written before it ends at once, also when one cannot be", async () => {
+      const host = new FakeHost();
+      let flushed = 0;
+      const [broken, whole] = [
+        () => {
+          throw new Error("disk full");
+        },
+        () => void flushed++,
+      ].map((flushSync, index) => Object.assign(new FakeApp(`app${index}`, []), { log: { flushSync } }));
+      assert.ok(broken && whole);
+      const onReady = (): void => {
+        host.emit("SIGINT");
+        host.emit("SIGTERM");
+        assert.deepEqual([host.exits, flushed], [[143], 1]);
+      };
+      assert.equal(await runApps([broken, whole], { host, onReady }), 0);
+      assert.deepEqual(host.said, ["log lines are lost: disk full\n"]);
+    });
+
     it("stops every app though one before it cannot be stopped", async () => {
       const host = new FakeHost();
       const journal: string[] = [];

@@ -54,13 +54,27 @@ interface Life {
   readonly over?: AbortSignal;
 }
 
+/** Runs in this process that have not ended. */
+let underWay = 0;
+
 async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life): Promise<number> {
+  underWay++;
   const over = Promise.withResolvers<void>();
   const cancelStart = new AbortController();
   const fatalErrors = new Set<unknown>();
   let asked: { readonly signal: StopSignal; readonly atMs: number } | undefined;
   const tell = (text: string): void => {
     host.stderr.write(`${text}\n`);
+  };
+  const exit = (code: number): void => {
+    for (const { log } of apps) {
+      try {
+        log?.flushSync();
+      } catch (error) {
+        tell(`log lines are lost: ${messageOf(error)}`);
+      }
+    }
+    host.exit(code);
   };
   const end = (why: unknown): void => {
     cancelStart.abort(why);
@@ -71,7 +85,7 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
       asked = { signal, atMs: performance.now() };
       end(new Error(`${signal} arrived`));
     } else if (signal !== asked.signal || performance.now() - asked.atMs >= samePressMs) {
-      host.exit(128 + signalNumbers[signal]);
+      exit(128 + signalNumbers[signal]);
     }
   };
   const onFatal = (thrown: unknown, text: string): void => {
@@ -79,7 +93,7 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     const error = AppError.is(thrown) && thrown.code === "ERR_INTERNAL" ? (thrown.cause ?? thrown) : thrown;
     if (fatalErrors.has(error)) return;
     fatalErrors.add(error);
-    if (fatalErrors.size > maxFatalErrors) host.exit(1);
+    if (fatalErrors.size > maxFatalErrors) exit(1);
     tell(`fatal error, stopping: ${text}`);
     end(thrown);
   };
@@ -131,11 +145,13 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
   }
   for (const [event, listener] of Object.entries(listeners)) host.off(event, listener);
   clearInterval(keepAlive);
+  underWay--;
   const code = failures + fatalErrors.size > 0 ? 1 : 0;
   // Unreferenced: it only fires when a handle that somebody forgot keeps the process alive.
   setTimeout(() => {
+    if (underWay > 0) return; // the process has gone on to another run
     tell(`still open ${lingerMs} ms after the stop: ${process.getActiveResourcesInfo().join(", ")}; exiting`);
-    host.exit(code);
+    exit(code);
   }, lingerMs).unref();
   return code;
 }

@@ -9,6 +9,8 @@ export interface Runnable {
   start(options: { readonly signal: AbortSignal }): Promise<void>;
   stop(): Promise<void>;
   fail(error: unknown, origin: "process"): void;
+  /** Absent: it keeps no lines of its own. */
+  readonly log?: { flushSync(): void };
   /** For `plinth graph`. Absent: its graph is not known in this process. */
   describe?(): AppDescription;
   /** For `plinth config`. Absent: its config is not known in this process. */

@@ -118,3 +118,17 @@ describe("a graph from code without types", () => {
     await app.stop();
   });
 });
+
+describe("a provider from code without types", () => {
+  for (const name of ["create", "start", "stop"]) {
+    for (const value of ["text", 5, null, {}]) {
+      it(`is refused at once with ${JSON.stringify(value)} for ${name}`, () => {
+        const definition = { provides: a, create: () => "a", [name]: value };
+        assert.throws(() => make(definition), {
+          code: "ERR_OPTION_TYPE",
+          message: `${name} of "a" must be a function, not ${value === null ? "null" : typeof value}`,
+        });
+      });
+    }
+  }
+});
