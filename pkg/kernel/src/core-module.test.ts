@@ -13,6 +13,7 @@ import { runInContext } from "./context.ts";
 import { AppError } from "./errors/app-error.ts";
 import type { ErrorReport } from "./errors/error-bus.ts";
 import type { Logger } from "./logger/logger.ts";
+import type { LogDestination } from "./logger/pino.ts";
 import { FakeClock } from "./testing/fake-clock.ts";
 import { MemoryLog } from "./testing/memory-log.ts";
 import { testApp } from "./testing/test-app.ts";
@@ -28,6 +29,51 @@ describe("coreModule", () => {
       ["ready", "draining", "stopping", "stopped"].map((state) => ["info", `app ${state}`, "notes"]),
     );
   });
+
+  it("has all lines flushed once it has stopped, or has failed to start, the last one included", async () => {
+    const failing = defineModule("failing", [
+      provider({
+        provides: token("never").of<string>(),
+        create: () => "",
+        start: () => Promise.reject(new Error("no")),
+      }),
+    ]);
+    for (const modules of [[coreModule], [coreModule, failing]]) {
+      const written: string[] = [];
+      let kept: string[] = [];
+      const logDestination: LogDestination = {
+        write: (line) => void kept.push(line),
+        flush: (done) => setImmediate(() => (written.push(...kept), (kept = []), done())),
+      };
+      const app = createApp<readonly Module[]>({ name: "notes", modules, config: { environment: {} }, logDestination });
+      await app.start().catch(() => undefined);
+      await app.stop();
+      assert.deepEqual(kept, []);
+      assert.match(written.at(-1) ?? "", modules.length > 1 ? /"app failed"/ : /"app stopped"/);
+    }
+  });
+
+  for (const [how, flush] of [
+    ["fails", (done: (error: Error) => void) => done(new Error("disk full"))],
+    ["hangs", () => {}],
+  ] as const) {
+    it(`ends though the flush of its last lines ${how}, and says so on standard error`, async (t) => {
+      const clock = new FakeClock();
+      let flushes = 0;
+      const logDestination: LogDestination = {
+        write: () => {},
+        flush: (done) => (++flushes === 1 ? done() : flush(done)),
+      };
+      const said: unknown[] = [];
+      const app = await testApp({ name: "notes", modules: [coreModule], clock, logDestination });
+      t.mock.method(process.stderr, "write", (text: unknown) => said.push(text) > 0);
+      const stopped = app.stop();
+      await clock.advance(1_000);
+      await stopped;
+      assert.equal(said.length, 1);
+      assert.match(String(said[0]), /^writing the last log lines of notes .*\n$/);
+    });
+  }
 
   it("takes the level of the log from the config", async () => {
     await using app = await testApp({
@@ -252,6 +298,21 @@ describe("coreModule", () => {
     assert.match(body, /app_info\{service="notes",version="1\.2\.3"\} 1/);
     assert.match(body, /app_hook_duration_seconds\{provider="slow",hook="start"\} 0\.25/);
     assert.match(body, /process_resident_memory_bytes \d+/);
+  });
+
+  it("tells by metrics apart what several providers of one list took", async () => {
+    const clock = new FakeClock();
+    const check = (ms: number) =>
+      provider({
+        provides: healthChecks,
+        create: async () => (await clock.advance(ms), { name: `after ${ms} ms`, run: () => {} }),
+      });
+    const modules = [coreModule, defineModule("checks", [check(250), check(0)])];
+    await using app = await testApp({ name: "notes", clock, modules });
+    const { body } = await app.get(metrics).expose();
+    for (const provider of ["health.checks", "health.checks#2"]) {
+      assert.ok(body.includes(`app_hook_duration_seconds{provider="${provider}",hook="create"} 0.25`), body);
+    }
   });
 
   it("makes spans with ids, though nothing exports them", async () => {

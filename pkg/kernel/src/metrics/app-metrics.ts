@@ -32,7 +32,7 @@ export function collectAppMetrics(
   events.subscribe((event) => {
     if (event.type === "config") reloads.inc({ outcome: event.outcome });
     if (event.type === "hook" && event.step !== "begun") {
-      seconds.set({ provider: event.provider, hook: event.hook }, event.tookMs / 1e3);
+      seconds.set({ provider: event.id, hook: event.hook }, event.tookMs / 1e3);
     }
     if (event.type !== "state") return;
     if (current !== undefined) state.set({ state: current }, 0);
