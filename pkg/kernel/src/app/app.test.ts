@@ -4,7 +4,7 @@ import { coreModule, logger } from "../core-module.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
 import { MemoryLog } from "../testing/memory-log.ts";
 import { testApp } from "../testing/test-app.ts";
-import type { App } from "./app.ts";
+import type { App, AppOptions } from "./app.ts";
 import { createApp } from "./create-app.ts";
 import type { AppEvent } from "./events.ts";
 import { defineModule, type Module } from "./module.ts";
@@ -149,6 +149,13 @@ describe("an app", () => {
       assert.throws(() => createApp({ name, modules: [] }), { code: "ERR_OPTION_RANGE", message: /^name must be / });
     });
   }
+
+  it("refuses to be without a name, or of one that is no text, though no compiler did", () => {
+    for (const name of [undefined, null, 5]) {
+      const options: unknown = { name, modules: [] };
+      assert.throws(() => createApp(options as AppOptions<readonly []>), { code: "ERR_OPTION_RANGE" });
+    }
+  });
 });
 
 describe("the events of an app", () => {

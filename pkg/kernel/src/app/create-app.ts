@@ -36,7 +36,7 @@ export function createApp<const M extends readonly Module[]>(
 }
 
 function requireName(name: string): void {
-  if (/^[a-z0-9-]+$/.test(name)) return;
+  if (typeof name === "string" && /^[a-z0-9-]+$/.test(name)) return;
   const what = `name must be lower-case letters, digits and hyphens, not ${JSON.stringify(name)}`;
   throw new OptionError("ERR_OPTION_RANGE", "invalid_argument", what);
 }
