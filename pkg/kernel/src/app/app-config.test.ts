@@ -194,18 +194,38 @@ describe("the config of a running app", () => {
     assert.deepEqual(await app.config.reload(), { changed: [] });
   });
 
-  it("runs on when a source cannot be watched, which is reported", async (t) => {
+  it("runs on when a source cannot be watched, which is reported, and follows its file all the same", async (t) => {
+    const { file, write } = fileFor(t, "notes: { perSecond: 5 }");
+    const broken = new Error("no such stream");
     const source: ConfigSource = {
       name: "remote",
-      load: async () => parseConfig("notes: { perSecond: 5 }", "remote"),
+      load: async () => parseConfig("", "remote"),
       watch: () => {
-        throw new Error("no such stream");
+        throw broken;
       },
     };
-    const { app, reports } = await start(t, { sources: [source] });
+    const { app, clock, reports, reloads } = await start(t, { file, sources: [source] });
     assert.equal(app.state, "ready");
     await settled();
-    assert.match(String(reports[0]?.error), /no such stream/);
+    assert.deepEqual(
+      reports.map(({ error }) => [error.code, error.message, error.cause]),
+      [
+        [
+          "ERR_CONFIG_SOURCE",
+          "1 fault in the config:\n  remote: cannot be watched: no such stream; its changes are seen at the next reload, or after a restart (config source)",
+          broken,
+        ],
+      ],
+    );
+    assert.equal((await reloads())[2], 'app_config_reloads_total{outcome="refused"} 1');
+    const changed = new Promise<void>((resolve) => {
+      app.events.subscribe((event) => event.type === "config" && event.outcome === "changed" && resolve());
+    });
+    write("notes: { perSecond: 6 }");
+    for (let look = 0; look < 1_000 && app.get(notes).current.perSecond !== 6; look++) await clock.advance(1_000);
+    await changed;
+    assert.equal(app.get(notes).current.perSecond, 6);
+    assert.equal(reports.length, 1);
   });
 
   it("is reloaded only while the app runs", async (t) => {

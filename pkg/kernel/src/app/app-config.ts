@@ -1,9 +1,11 @@
 import type { Clock } from "../clock.ts";
+import { ConfigError } from "../config/errors.ts";
 import type { ConfigEntry } from "../config/explain.ts";
 import { configSchema } from "../config/json-schema.ts";
 import type { SettingsToken } from "../config/settings.ts";
 import type { ConfigSources } from "../config/snapshot.ts";
 import { type ConfigStore, createConfigStore, type ReloadResult } from "../config/store.ts";
+import { messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
 import { limited } from "./limited.ts";
@@ -88,16 +90,17 @@ export class KernelConfig implements AppConfig {
     }
   }
 
-  /** Reloads from now on when a file, or a remote source, has changed. That a source cannot be watched is told, and no reason to stop. */
+  /** Reloads from now on when a file, or a remote source, has changed. That a source cannot be watched is told; all else is watched. */
   watch(): void {
     const { clock, events, isWatched } = this.#options;
     if (!isWatched || !this.#store || this.#isClosed) return;
-    try {
+    this.#store.watch({
+      clock,
       // told as an event, as every reload is
-      this.#store.watch({ clock, onChange: () => void this.reload().catch(() => undefined) });
-    } catch (error) {
-      events.emit({ type: "config", outcome: "refused", error });
-    }
+      onChange: () => void this.reload().catch(() => undefined),
+      onFailure: (source, error) =>
+        events.emit({ type: "config", outcome: "refused", error: unwatched(source, error) }),
+    });
   }
 
   close(): void {
@@ -122,4 +125,9 @@ export class KernelConfig implements AppConfig {
     const options = { clock, what: () => what, limitMs: readLimitMs, cancelGraceMs, passErrors: true };
     return limited(work, { ...options, ...(signal ? { signal } : {}) });
   }
+}
+
+function unwatched(source: string, error: unknown): ConfigError {
+  const problem = `cannot be watched: ${messageOf(error)}; its changes are seen at the next reload, or after a restart`;
+  return new ConfigError("ERR_CONFIG_SOURCE", [{ key: source, problem, source: "config source" }], error);
 }

@@ -9,6 +9,9 @@ export interface ConfigSource {
    * @throws when it cannot be read: the start then fails, and a reload keeps what was.
    */
   load(options: { readonly signal: AbortSignal }): Promise<ConfigDocument>;
-  /** Calls `onChange` whenever the document may have changed, until `signal` aborts. Absent: it is read again at reloads only. */
+  /**
+   * Calls `onChange` whenever the document may have changed, until `signal` aborts. Absent: it is read again at reloads only.
+   * @throws when it cannot be watched: that is told, `signal` aborts, and it is read again at reloads only.
+   */
   watch?(onChange: () => void, options: { readonly signal: AbortSignal }): void;
 }

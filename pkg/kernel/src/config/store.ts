@@ -43,9 +43,9 @@ export interface ConfigStore {
    */
   subscribe<T>(settings: SettingsToken<T>, listener: (next: T, old: T) => void): () => void;
   /**
-   * Tells when a config file, a file that holds a secret, or a remote source may have changed; it reloads nothing itself.
-   * Keeps no process alive, and ends with the signal or {@link close}.
-   * @throws {@link OptionError} `ERR_OPTION_RANGE` for `pollMs`; what the `watch` of a source throws.
+   * Tells when a config file, a file that holds a secret, or a remote source may have changed; it reloads nothing itself. A source
+   * that cannot be watched is told of, and all others are. Keeps no process alive, and ends with the signal or {@link close}.
+   * @throws {@link OptionError} `ERR_OPTION_RANGE` for `pollMs`.
    */
   watch(options: WatchOptions): void;
   /** Each value with its source, by section, in the order of the schemas; secrets are `***`. */

@@ -32,13 +32,20 @@ class Watched {
   readonly clock = new FakeClock();
   readonly end = new AbortController();
   readonly faults: string[] = [];
+  readonly failures: [string, unknown][] = [];
   readonly store: ConfigStore;
   changes = 0;
   reloads = true;
 
   constructor(store: ConfigStore) {
     this.store = store;
-    store.watch({ clock: this.clock, pollMs: 100, onChange: () => this.#onChange(), signal: this.end.signal });
+    store.watch({
+      clock: this.clock,
+      pollMs: 100,
+      onChange: () => this.#onChange(),
+      onFailure: (source, error) => this.failures.push([source, error]),
+      signal: this.end.signal,
+    });
   }
 
   static async open(sources: Partial<ConfigSources> = {}): Promise<Watched> {
@@ -239,8 +246,8 @@ describe("watching the config", () => {
 });
 
 describe("watching remote sources", () => {
-  function sourceOf(watch: NonNullable<ConfigSource["watch"]>): ConfigSource {
-    return { name: "remote", load: () => Promise.resolve({ data: {}, places: new Map() }), watch };
+  function sourceOf(watch: NonNullable<ConfigSource["watch"]>, name = "remote"): ConfigSource {
+    return { name, load: () => Promise.resolve({ data: {}, places: new Map() }), watch };
   }
 
   it("tells what they tell, until it ends", async () => {
@@ -260,15 +267,87 @@ describe("watching remote sources", () => {
     assert.deepEqual([watched.changes, ended?.aborted], [2, true]);
   });
 
-  it("watches nothing when one of them cannot be watched", async () => {
-    let ended: AbortSignal | undefined;
-    const good = sourceOf((_, { signal }) => void (ended = signal));
-    const bad = sourceOf(() => {
-      throw new Error("no watching here");
+  const broken = new Error("no watching here");
+  const failing: Readonly<Record<string, () => void>> = {
+    throws() {
+      throw broken;
+    },
+    // oxlint-disable-next-line typescript/no-misused-promises -- an asynchronous function has the type of a source as well
+    rejects: () => Promise.reject(broken),
+  };
+
+  for (const [how, fail] of Object.entries(failing)) {
+    it(`watches the files and the others when one ${how}, and tells which`, async () => {
+      writeFileSync(at("config.yaml"), "log: {level: a}\n");
+      const tells: (() => void)[] = [];
+      const signals: AbortSignal[] = [];
+      const watch = (name: string, then: () => void): ConfigSource =>
+        sourceOf((onChange, { signal }) => {
+          tells.push(onChange);
+          signals.push(signal);
+          return then();
+        }, name);
+      const sources = [watch("first", () => {}), watch("bad", fail), watch("last", () => {})];
+      const watched = await Watched.open({ sources });
+      await new Promise(setImmediate);
+      assert.deepEqual(watched.failures, [["bad", broken]]);
+      assert.deepEqual(
+        signals.map(({ aborted }) => aborted),
+        [false, true, false],
+      );
+      watched.reloads = false;
+      for (const tell of tells) tell();
+      assert.equal(watched.changes, 2, "the one that failed is not heard");
+      watched.reloads = true;
+      writeFileSync(at("config.yaml"), "log: {level: bb}\n");
+      await watched.look(2);
+      assert.equal(watched.store.get(log).level, "bb");
+      watched.store.close();
+      assert.ok(signals.every(({ aborted }) => aborted));
+      assert.equal(watched.clock.pending, 0);
     });
-    const store = await createConfigStore([log], { environment: {}, sources: [good, bad] });
+  }
+
+  it("takes a watch that rejects because it was ended for no failure", async () => {
+    const source = sourceOf(
+      // oxlint-disable-next-line typescript/no-misused-promises -- an asynchronous function has the type of a source as well
+      (_, { signal }) =>
+        new Promise<never>((_resolve, reject) => signal.addEventListener("abort", () => reject(broken))),
+    );
+    const watched = await Watched.open({ file: undefined, sources: [source] });
+    watched.store.close();
+    await new Promise(setImmediate);
+    assert.deepEqual(watched.failures, []);
+  });
+
+  it("looks at no file when the hearing of a failure has ended the watch", async () => {
+    const store = await createConfigStore([log], {
+      environment: {},
+      sources: [sourceOf(failing.throws ?? (() => {}))],
+    });
     const clock = new FakeClock();
-    assert.throws(() => store.watch({ clock, onChange: () => {} }), { message: "no watching here" });
-    assert.deepEqual([ended?.aborted, clock.pending], [true, 0]);
+    store.watch({ clock, onChange: () => {}, onFailure: () => store.close() });
+    assert.equal(clock.pending, 0);
+  });
+
+  it("leaves a failure that nobody hears of to the process, as an uncaught exception, and goes on", async (t) => {
+    const thrown: unknown[] = [];
+    const clock = new FakeClock();
+    const store = await createConfigStore([log], {
+      environment: {},
+      sources: [sourceOf(failing.throws ?? (() => {}))],
+    });
+    t.mock.method(process, "nextTick", (task: () => void) => {
+      try {
+        task();
+      } catch (error) {
+        thrown.push(error);
+      }
+    });
+    store.watch({ clock, onChange: () => {} });
+    t.mock.restoreAll();
+    assert.deepEqual(thrown, [broken]);
+    assert.equal(clock.pending, 1);
+    store.close();
   });
 });

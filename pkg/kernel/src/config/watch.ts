@@ -11,6 +11,11 @@ export interface WatchOptions {
   readonly pollMs?: number;
   /** Called when something has changed since it was read or last told of, once for one content. What it throws is an uncaught exception. */
   readonly onChange: () => void;
+  /**
+   * Called with the name of each source that cannot be watched: its `watch` threw or rejected, and its signal aborts. Files and
+   * the other sources are watched all the same. What it throws is an uncaught exception; so is the error itself without it.
+   */
+  readonly onFailure?: ((source: string, error: unknown) => void) | undefined;
   /** Ends the watch. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -22,29 +27,25 @@ export interface Watched {
 }
 
 /**
- * Looks at files, and has sources watched, until the signal aborts. Keeps no process alive.
+ * Looks at files, and has each source watched, until the signal aborts. Keeps no process alive.
  *
- * @throws {@link OptionError} `ERR_OPTION_RANGE`; what the `watch` of a source throws, and then nothing is watched.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` for `pollMs`.
  */
 export function watchConfig(
   { files, sources }: Watched,
-  { clock, pollMs = 1_000, onChange, signal }: WatchOptions,
+  { clock, pollMs = 1_000, onChange, onFailure = rethrow, signal }: WatchOptions,
 ): void {
   requireNumber("pollMs", pollMs, { min: 1 });
-  const end = new AbortController();
-  const ended = signal ? AbortSignal.any([signal, end.signal]) : end.signal;
+  const ended = signal ?? new AbortController().signal;
   if (ended.aborted) return;
-  const listeners = new Listeners<undefined>();
-  listeners.add(onChange);
-  const tell = (): void => {
-    if (!ended.aborted) listeners.tell(undefined);
-  };
-  try {
-    for (const source of sources) source.watch?.(tell, { signal: ended });
-  } catch (error) {
-    end.abort(error);
-    throw error;
-  }
+  const changes = new Listeners<undefined>();
+  changes.add(onChange);
+  const tell = (): void => changes.tell(undefined);
+  const failures = new Listeners<SourceFailure>();
+  failures.add(({ source, error }) => onFailure(source, error));
+  for (const source of sources) watchSource(source, { tell, fail: (failure) => failures.tell(failure), ended });
+  // a source, or who hears of its failure, may have ended the watch
+  if (ended.aborted) return;
   const poll = new Poll(files);
   const next = (): void => {
     const look = async (): Promise<void> => {
@@ -59,6 +60,42 @@ export function watchConfig(
     ended.addEventListener("abort", cancel, { once: true });
   };
   next();
+}
+
+interface SourceFailure {
+  readonly source: string;
+  readonly error: unknown;
+}
+
+interface SourceWatch {
+  readonly tell: () => void;
+  readonly fail: (failure: SourceFailure) => void;
+  readonly ended: AbortSignal;
+}
+
+/** Watches one source apart from the others: what it has begun is taken back when it fails, and it is not heard any more. */
+function watchSource(source: ConfigSource, { tell, fail, ended }: SourceWatch): void {
+  const own = new AbortController();
+  const signal = AbortSignal.any([ended, own.signal]);
+  const onFailure = (error: unknown): void => {
+    if (signal.aborted) return; // it was told to end
+    own.abort(error);
+    fail({ source: source.name, error });
+  };
+  const onChange = (): void => {
+    if (!signal.aborted) tell();
+  };
+  try {
+    // an asynchronous function is one that returns nothing, as far as its type goes
+    const watching: unknown = source.watch?.(onChange, { signal });
+    Promise.resolve(watching).catch(onFailure);
+  } catch (error) {
+    onFailure(error);
+  }
+}
+
+function rethrow(_: string, error: unknown): void {
+  throw error;
 }
 
 class Poll {
