@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { z } from "zod";
+import { sleep, systemClock } from "../clock.ts";
 import type { ConfigSource } from "../config/source.ts";
 import { parseConfig } from "../config/file.ts";
 import { Secret, secretString } from "../config/secret.ts";
@@ -385,6 +386,51 @@ describe("what an app logs before it has a logger", () => {
     });
     await assert.rejects(app.start(), { code: "ERR_CONFIG_INVALID" });
     assert.match(lines.join(""), /^\[.*\] FATAL: app: app did not start/);
+  });
+
+  it("tells of a start that failed before the error bus was there", async () => {
+    const log = new MemoryLog();
+    const broken = provider({
+      provides: token("broken").of<string>(),
+      needs: { log: logger },
+      ground: true,
+      create: () => {
+        throw new Error("no ground to stand on");
+      },
+    });
+    const app = createApp({
+      name: "app",
+      modules: [defineModule("broken", [broken]), coreModule],
+      logDestination: log,
+      config: { environment: {} },
+    });
+    await assert.rejects(app.start(), { code: "ERR_LIFECYCLE_START" });
+    const told = log.lines.filter(({ message }) => message === "app did not start");
+    assert.equal(told.length, 1);
+    assert.match(JSON.stringify(told), /no ground to stand on/);
+  });
+
+  it("tells of a cancelled start in one line, and of no failure", async () => {
+    const log = new MemoryLog();
+    const hanging: ConfigSource = {
+      name: "remote",
+      load: ({ signal }) => sleep(systemClock, 60_000, { signal }).then(() => parseConfig("", "remote")),
+    };
+    const app = createApp({
+      name: "app",
+      modules: [coreModule],
+      logDestination: log,
+      config: { environment: {}, sources: [hanging] },
+    });
+    const cancel = new AbortController();
+    const started = assert.rejects(app.start({ signal: cancel.signal }), { status: "cancelled" });
+    cancel.abort(new Error("SIGTERM arrived"));
+    await started;
+    assert.equal(app.state, "stopped");
+    assert.deepEqual(
+      log.lines.map(({ level, message, reason }) => [level, message, reason]),
+      [["info", "start cancelled", "SIGTERM arrived"]],
+    );
   });
 
   it("is written also where no module gives a logger", async () => {

@@ -8,7 +8,7 @@ import { type ConfigStore, createConfigStore, type ReloadResult } from "../confi
 import { messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
-import { limited } from "./limited.ts";
+import { cancelGraceMs, limited } from "./limited.ts";
 import type { HookContext } from "./provider.ts";
 
 /** The config of an app. */
@@ -40,7 +40,6 @@ export interface KernelConfigOptions {
 
 /** Sources are read before it is known what limits the app has. */
 const readLimitMs = 60_000;
-const cancelGraceMs = 1_000;
 
 export class KernelConfig implements AppConfig {
   readonly #options: KernelConfigOptions;

@@ -226,7 +226,7 @@ describe("the events of an app", () => {
     });
     await assert.rejects(stopped.start(), { status: "cancelled" });
     await stopped.stop();
-    assert.deepEqual(states, ["starting", "failed"]);
+    assert.deepEqual(states, ["starting", "stopped"]);
   });
 
   it("reach each listener once, also one that comes while they are told", () => {

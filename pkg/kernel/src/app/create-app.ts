@@ -12,7 +12,7 @@ import { LifecycleError } from "./errors.ts";
 import { type AppEvents, type AppState, EventLog } from "./events.ts";
 import { analyzeGraph, type GraphAnalysis, requireWhole } from "./graph.ts";
 import { Lifecycle } from "./lifecycle.ts";
-import { limited } from "./limited.ts";
+import { isCancelled, limited } from "./limited.ts";
 import { defineModule, type Module, type ProvidedBy } from "./module.ts";
 import { provider } from "./provider.ts";
 import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
@@ -153,13 +153,23 @@ class KernelApp implements App {
       this.config.watch();
       this.log.release(); // no module has given a logger
     } catch (error) {
-      this.#events.emit({ type: "state", state: "failed" });
       this.config.close();
-      // a failed hook has been reported; what failed before there was a logger is told here
-      if (!this.#lifecycle && !signal.aborted) this.log.fatal("app did not start", { error });
+      this.#tellStart(error, signal);
       this.log.release();
       await this.#flushLog();
       throw error;
+    }
+  }
+
+  /** A failed hook is told by the error bus, where there is one. */
+  #tellStart(error: unknown, signal: AbortSignal): void {
+    const isTold = this.#lifecycle?.isGroundUp === true && this.log.isAttached();
+    if (isCancelled(error)) {
+      this.#events.emit({ type: "state", state: "stopped" });
+      this.log.info("start cancelled", { reason: messageOf(signal.reason) });
+    } else {
+      this.#events.emit({ type: "state", state: "failed" });
+      if (!isTold) this.log.fatal("app did not start", { error });
     }
   }
 

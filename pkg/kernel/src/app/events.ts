@@ -44,11 +44,14 @@ export interface AppEvents {
   subscribe(listener: (event: AppEvent) => void): () => void;
 }
 
+const maxFatalKept = 100;
+
 /** Events with a memory: whoever comes late hears all of it. */
 export class EventLog implements AppEvents {
   readonly #events: AppEvent[] = [];
   readonly #listeners = new Listeners<AppEvent>();
   #state: AppState = "created";
+  #fatalCount = 0;
 
   get state(): AppState {
     return this.#state;
@@ -61,8 +64,10 @@ export class EventLog implements AppEvents {
 
   emit(event: AppEvent): void {
     if (event.type === "state") this.#state = event.state;
-    // there is no end to reloads: they are told, not kept
-    if (event.type !== "config") this.#events.push(event);
+    if (event.type === "fatal") this.#fatalCount++;
+    // there is no end to reloads, nor where each error causes the next one: they are told, not kept
+    const isKept = event.type !== "config" && (event.type !== "fatal" || this.#fatalCount <= maxFatalKept);
+    if (isKept) this.#events.push(event);
     this.#listeners.tell(event);
   }
 

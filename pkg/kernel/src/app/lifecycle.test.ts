@@ -517,7 +517,7 @@ describe("cancelling a start", () => {
     const message = await failureOf(started, "ERR_LIFECYCLE_START", bench.clock);
     assert.match(message, /^start of "b", needed by "c" was cancelled: SIGTERM arrived$/);
     assert.deepEqual(bench.done(), ["create a", "start a", "create b", "start b", "stop b", "stop a"]);
-    assert.equal(app.state, "failed");
+    assert.equal(app.state, "stopped");
     assert.equal(bench.clock.pending, 0);
   });
 
@@ -785,5 +785,75 @@ describe("a stop hook", () => {
     const config = { environment: {}, overrides: { lifecycle: { announceDelayMs: 0 } } };
     await assert.rejects(createApp({ name: "app", modules, config }).start(), { code: "ERR_LIFECYCLE_START" });
     assert.deepEqual(said, ["second false", "first true"]);
+  });
+});
+
+describe("several failures of one start", () => {
+  it("are all told, the first one first, and marked as failed", async () => {
+    const bench = new Bench();
+    const refuse =
+      (ms: number, text: string): Hook =>
+      () =>
+        sleep(bench.clock, ms).then(() => {
+          throw new Error(text);
+        });
+    bench.part("database", { start: refuse(10, "database refused") });
+    bench.part("redis", { start: refuse(12, "redis refused") });
+    bench.part("queue", { start: ({ signal }) => sleep(bench.clock, 1_000, { signal }) });
+    const app = bench.app();
+    const started = app.start();
+    started.catch(() => undefined);
+    await bench.clock.advance(12);
+    await assert.rejects(started, (error: unknown) => {
+      assert.ok(error instanceof LifecycleError);
+      assert.match(
+        error.message,
+        /^start of "database" .*failed: database refused; also start of "redis" .*failed: redis refused$/,
+      );
+      assert.ok(error.cause instanceof AggregateError && error.cause.errors.length === 2);
+      return true;
+    });
+    const states = app
+      .describe()
+      .nodes.flatMap(({ id, module, state }) => (module === "bench" ? [`${id} ${state}`] : []));
+    assert.deepEqual(states, ["database failed", "redis failed", "queue stopped"]);
+  });
+
+  it("are none where somebody wants the end: what is thrown then is told, and no failure", async () => {
+    const bench = new Bench();
+    const cancel = new AbortController();
+    bench.part("pool", {
+      start: ({ signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener("abort", () => reject(new Error("connection closed")));
+        }),
+    });
+    const app = bench.app();
+    const started = app.start({ signal: cancel.signal });
+    await bench.clock.advance(1);
+    cancel.abort(new Error("SIGTERM arrived"));
+    await assert.rejects(started, {
+      status: "cancelled",
+      message: /^start of "pool" .*was cancelled: SIGTERM arrived; it threw: connection closed$/,
+    });
+    assert.equal(app.state, "stopped");
+  });
+});
+
+describe("a stop that overruns", () => {
+  it("leaves a tenth of its time to the ground, which tells of it", async () => {
+    const bench = new Bench();
+    const said: string[] = [];
+    bench.part("bus", { ground: true, stop: () => void said.push(`flushed at ${bench.clock.monotonicMs()}`) });
+    bench.part("stuck", { stop: () => new Promise(() => {}), limits: { stopMs: Infinity } });
+    const app = bench.app({ stopMs: 20_000 });
+    await app.start();
+    const stopped = assert.rejects(app.stop(), {
+      code: "ERR_LIFECYCLE_STOP",
+      message: /^1 hook failed while stopping: stop of "stuck" .*did not end within 1000 ms of being cancelled/,
+    });
+    await bench.clock.advance(19_000);
+    await stopped;
+    assert.deepEqual(said, ["flushed at 19000"]);
   });
 });

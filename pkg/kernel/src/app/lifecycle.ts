@@ -1,26 +1,20 @@
-import { type Clock, sleep } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import type { ConfigStore } from "../config/store.ts";
 import { AppError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import type { EventLog } from "./events.ts";
 import { chainOf } from "./chain.ts";
 import type { Graph, Node, NodeNeed } from "./graph.ts";
-import { limited, refuseWhenAborted } from "./limited.ts";
+import { cancelGraceMs, isCancelled, limited, refuseWhenAborted } from "./limited.ts";
 import { liveSettings } from "./live-settings.ts";
 import type { HookContext, HookName, StopContext } from "./provider.ts";
 import { type Phase, refuseWhenOver, startPhase } from "./phase.ts";
 import { Scopes } from "./scopes.ts";
+import type { Limits } from "./settings.ts";
 import { slowestOf } from "./slowest.ts";
 import { Slots } from "./slots.ts";
+import { takeDown } from "./take-down.ts";
 import type { Token } from "./token.ts";
-
-export interface Limits {
-  readonly hookMs: number;
-  readonly startMs: number;
-  readonly stopMs: number;
-  readonly drainMs: number;
-  readonly announceDelayMs: number;
-}
 
 export interface LifecycleOptions {
   readonly graph: Graph;
@@ -31,10 +25,6 @@ export interface LifecycleOptions {
 }
 
 const maxParallelHooks = 16;
-const cancelGraceMs = 1_000;
-/** Of the stop's limit: what draining, and the end of requests, leave is for stopping. */
-const maxDrainShare = 0.6;
-const maxCloseShare = 0.2;
 
 /** Walks the graph: up needs first, independent branches in parallel; down strictly in reverse, going on after failures. */
 export class Lifecycle {
@@ -48,6 +38,8 @@ export class Lifecycle {
   readonly #up = new Set<Node>();
   readonly #joined = new Set<Node>();
   readonly scopes: Scopes;
+  /** Logger, error bus and what else is ground are there to tell of what fails. */
+  isGroundUp = false;
 
   constructor({ graph, settings, limits, clock, events }: LifecycleOptions) {
     this.#graph = graph;
@@ -77,6 +69,7 @@ export class Lifecycle {
         this.#graph.nodes.filter(({ ground }) => ground),
         phase,
       );
+      this.isGroundUp = true;
       await this.#bringUp(
         this.#graph.nodes.filter(({ ground }) => !ground),
         phase,
@@ -94,8 +87,9 @@ export class Lifecycle {
       // cancelled, and all in order: for whoever cancelled it that is no failure
       const isOrderly = stopErrors.length === 0 && AppError.is(error) && error.status === "cancelled" && cancel.aborted;
       const status = isOrderly ? "cancelled" : "failed_precondition";
+      const failed: readonly unknown[] = error instanceof SeveralFailed ? error.errors : [error];
       throw new LifecycleError("ERR_LIFECYCLE_START", status, `${messageOf(error)}${others}${also}`, {
-        cause: stopErrors.length === 0 ? error : new AggregateError([error, ...stopErrors]),
+        cause: failed.length + stopErrors.length === 1 ? error : new AggregateError([...failed, ...stopErrors]),
       });
     } finally {
       phase.end();
@@ -114,24 +108,25 @@ export class Lifecycle {
     );
   }
 
+  /** @throws what failed first, when that is one thing; else a {@link SeveralFailed}. */
   async #bringUp(nodes: readonly Node[], phase: Phase): Promise<void> {
     const slots = new Slots(maxParallelHooks);
     const up = new Map<Node, Promise<void>>();
-    let firstFailure: { readonly error: unknown } | undefined;
+    const failures = new Set<unknown>(); // what stands on something that failed rejects with the same
     for (const node of nodes) {
       // dependencies stand earlier in the list, so their promises exist
       const ready = Promise.all(node.dependencies.flatMap((dependency) => up.get(dependency) ?? []));
       const own = ready
         .then(() => slots.use(() => this.#create(node, phase.signal)))
         .catch((error: unknown) => {
-          firstFailure ??= { error };
+          if (failures.size === 0 || !isCancelled(error)) failures.add(error);
           phase.abort(error);
           throw error;
         });
       up.set(node, own);
     }
     await Promise.allSettled(up.values());
-    if (firstFailure) throw firstFailure.error;
+    throwAll(failures);
   }
 
   async #create(node: Node, signal: AbortSignal): Promise<void> {
@@ -176,92 +171,28 @@ export class Lifecycle {
   }
 
   async #joinAll(phase: Phase): Promise<void> {
-    let firstFailure: { readonly error: unknown } | undefined;
+    const failures = new Set<unknown>();
     const joins = this.#withHook("join").map(async (node) => {
       this.#joined.add(node);
       await this.#runHook(node, "join", this.#values.get(node), phase.signal).catch((error: unknown) => {
-        firstFailure ??= { error };
+        if (failures.size === 0 || !isCancelled(error)) failures.add(error);
         phase.abort(error); // the others need not go on
       });
     });
     await Promise.all(joins);
-    if (firstFailure) throw firstFailure.error;
+    throwAll(failures);
   }
 
-  /** Leave, announce, drain, then stop in reverse; returns what failed. Has a budget of its own, whatever the start has used. */
-  async #takeDown(): Promise<unknown[]> {
-    const errors: unknown[] = [];
-    const phase = startPhase(this.#clock, this.#limits.stopMs, "stop");
-    const collect = async (nodes: readonly Node[], hook: HookName, signal: AbortSignal): Promise<void> => {
-      const results = await Promise.allSettled(
-        nodes.map((node) => this.#runHook(node, hook, this.#values.get(node), signal)),
-      );
-      errors.push(
-        ...results
-          .filter((result) => result.status === "rejected")
-          .map(({ reason }: PromiseRejectedResult) => reason as unknown),
-      );
-    };
-    try {
-      if (this.#events.state === "ready") {
-        this.#events.emit({ type: "state", state: "draining" });
-        await this.#drain(phase, collect);
-      }
-      this.#events.emit({ type: "state", state: "stopping" });
-      errors.push(...(await this.#closeScopes(phase)));
-      const down = new Map<Node, Promise<void>>();
-      const created = this.#graph.nodes.filter((node) => this.#values.has(node)).toReversed();
-      const dependents = invert(created);
-      const stop = async (node: Node): Promise<void> => {
-        await Promise.all((dependents.get(node) ?? []).flatMap((dependent) => down.get(dependent) ?? []));
-        await collect([node], "stop", phase.signal);
-      };
-      for (const isGround of [false, true]) {
-        for (const node of created.filter(({ ground }) => ground === isGround)) down.set(node, stop(node));
-        await Promise.all(down.values());
-      }
-    } finally {
-      phase.end();
-    }
-    return errors;
-  }
-
-  async #closeScopes(stop: Phase): Promise<unknown[]> {
-    const phase = startPhase(this.#clock, this.#limits.stopMs * maxCloseShare, "closing request scopes", stop.signal);
-    try {
-      return await this.scopes.closeAll(phase.signal, cancelGraceMs);
-    } finally {
-      phase.end();
-    }
-  }
-
-  async #drain(
-    stop: Phase,
-    collect: (nodes: readonly Node[], hook: HookName, signal: AbortSignal) => Promise<void>,
-  ): Promise<void> {
-    const limitMs = Math.min(this.#limits.drainMs, this.#limits.stopMs * maxDrainShare);
-    const phase = startPhase(this.#clock, limitMs, "drain", stop.signal);
-    const before = startPhase(this.#clock, limitMs / 2, "leave and announce", phase.signal);
-    try {
-      await collect(
-        this.#withHook("leave").filter((node) => this.#joined.has(node) || !node.definition.hooks.join),
-        "leave",
-        before.signal,
-      );
-      const draining = this.#withHook("drain");
-      if (draining.length === 0) return;
-      await this.#announce(before.signal);
-      await collect(draining, "drain", phase.signal);
-    } finally {
-      before.end();
-      phase.end();
-    }
-  }
-
-  /** Time for whoever sends requests to hear that there should be none; cut short by its limit. */
-  async #announce(signal: AbortSignal): Promise<void> {
-    const { announceDelayMs } = this.#limits;
-    if (announceDelayMs > 0) await sleep(this.#clock, announceDelayMs, { signal }).catch(() => undefined);
+  #takeDown(): Promise<readonly unknown[]> {
+    return takeDown({
+      created: this.#graph.nodes.filter((node) => this.#values.has(node)),
+      joined: this.#joined,
+      limits: this.#limits,
+      clock: this.#clock,
+      events: this.#events,
+      scopes: this.scopes,
+      runHook: (node, hook, signal) => this.#runHook(node, hook, this.#values.get(node), signal),
+    });
   }
 
   #withHook(hook: HookName): Node[] {
@@ -301,19 +232,19 @@ export class Lifecycle {
   }
 }
 
+/** Things beside each other that failed, each for a reason of its own. */
+class SeveralFailed extends AggregateError {
+  constructor(errors: readonly unknown[]) {
+    super(errors, errors.map(messageOf).join("; also "));
+  }
+}
+
+function throwAll(failures: ReadonlySet<unknown>): void {
+  if (failures.size > 1) throw new SeveralFailed([...failures]);
+  for (const failure of failures) throw failure;
+}
+
 /** Of a start that took too long it is told what took how long. */
 function isLate(error: unknown): boolean {
   return AppError.is(error) && error.status === "deadline_exceeded";
-}
-
-function invert(nodes: readonly Node[]): Map<Node, Node[]> {
-  const dependents = new Map<Node, Node[]>();
-  for (const node of nodes) {
-    for (const dependency of node.dependencies) {
-      const list = dependents.get(dependency);
-      if (list) list.push(node);
-      else dependents.set(dependency, [node]);
-    }
-  }
-  return dependents;
 }

@@ -1,8 +1,13 @@
 import type { Clock } from "../clock.ts";
-import { messageOf } from "../errors/app-error.ts";
+import { AppError, isError, messageOf } from "../errors/app-error.ts";
 import { LifecycleError } from "./errors.ts";
 import { LazyContext } from "./hook-context.ts";
 import type { StopContext } from "./provider.ts";
+
+/** What a hook that was cancelled has to settle, in milliseconds. */
+export const cancelGraceMs = 1_000;
+/** Of a chain of causes so many are looked at. */
+const maxCauses = 10;
 
 export interface LimitedOptions<T> {
   readonly clock: Clock;
@@ -94,12 +99,36 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
 }
 
 function toError<T>(cause: unknown, { what, signal, passErrors }: LimitedOptions<T>): unknown {
-  // A cancelled hook that stops by throwing did what it was asked to.
   if (signal?.aborted) {
-    const why = `${what()} was cancelled: ${messageOf(signal.reason)}`;
-    return new LifecycleError("ERR_LIFECYCLE_CANCELLED", "cancelled", why, { cause });
+    const obeyed = isCausedBy(cause, signal.reason);
+    // Where something else has failed, what this one throws of its own is a second failure; where somebody wants the end, it follows from that.
+    if (obeyed || !isFailure(signal.reason)) {
+      const threw = obeyed ? "" : `; it threw: ${messageOf(cause)}`;
+      const why = `${what()} was cancelled: ${messageOf(signal.reason)}${threw}`;
+      return new LifecycleError("ERR_LIFECYCLE_CANCELLED", "cancelled", why, { cause });
+    }
   }
   return passErrors === true ? cause : hookError(what(), cause);
+}
+
+/** Whether a hook that throws this has only done what its signal asked for. */
+function isCausedBy(thrown: unknown, reason: unknown): boolean {
+  let error = thrown;
+  for (let depth = 0; depth < maxCauses && error !== undefined; depth++) {
+    if (error === reason || isCancelled(error)) return true;
+    if (!isError(error)) return false;
+    if (error.name === "AbortError") return true;
+    error = error.cause;
+  }
+  return false;
+}
+
+export function isCancelled(error: unknown): boolean {
+  return AppError.is(error) && error.status === "cancelled";
+}
+
+function isFailure(reason: unknown): boolean {
+  return AppError.is(reason) && reason.status !== "cancelled";
 }
 
 /** @param what - `stop of "database"`. */

@@ -4,7 +4,7 @@ import { describe } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
 import type { Node } from "./graph.ts";
 import { LazyContext } from "./hook-context.ts";
-import { hookError, isThenable, type LimitedOptions, withinLimit } from "./limited.ts";
+import { cancelGraceMs, hookError, isThenable, type LimitedOptions, withinLimit } from "./limited.ts";
 import type { RequestScope, ScopeOptions, ScopeValue } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
 
@@ -27,7 +27,6 @@ export interface ScopeOwner {
   closed(scope: KernelScope): void;
 }
 
-const cancelGraceMs = 1_000;
 /** Stands for what is being made in this very moment. */
 const beingMade = Symbol("being made");
 

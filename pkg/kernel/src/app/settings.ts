@@ -19,3 +19,12 @@ export const lifecycleSettings = defineSettings(
     }),
   }),
 );
+
+/** All in milliseconds; see {@link lifecycleSettings}. */
+export interface Limits {
+  readonly hookMs: number;
+  readonly startMs: number;
+  readonly stopMs: number;
+  readonly drainMs: number;
+  readonly announceDelayMs: number;
+}

@@ -15,6 +15,8 @@ export interface EarlyLogger extends Logger {
    * of `logger` decide which are written. Loggers that came from this one before hand on too.
    */
   attach(logger: Logger): void;
+  /** Whether there is a logger now. */
+  isAttached(): boolean;
   /** For a start that failed before any logger existed: attaches a plain one. Does nothing when one is attached. */
   release(): void;
 }
@@ -39,6 +41,7 @@ export function createEarlyLogger(options: EarlyLoggerOptions = {}): EarlyLogger
   const keeper = new Keeper(options);
   return Object.assign(new KeptLogger(keeper, (logger) => logger), {
     attach: (logger: Logger) => keeper.attach(logger),
+    isAttached: () => keeper.target !== undefined,
     release: () => keeper.release(),
   });
 }
