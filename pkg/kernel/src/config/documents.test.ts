@@ -94,23 +94,58 @@ describe("the sources of the config", () => {
   it("may name their schema to an editor", async () => assert.equal(await portOf({ file: at("app.prod.json") }), 3));
 });
 
+describe("a file that is not there", () => {
+  const lineOf = async (sources: Sources): Promise<string> => (await failureOf(sources)).lines.join("\n");
+  const absent = (name: string): string => `${name}: cannot be read: ENOENT: no such file or directory, open '${name}'`;
+
+  it("is told of with who named it", async () => {
+    const environment = { PLINTH_CONFIG: at("absent.yaml") };
+    assert.equal(await lineOf({ environment }), `${absent("absent.yaml")} (PLINTH_CONFIG)`);
+    const words = ["--config", at("gone.yaml")];
+    assert.equal(await lineOf({ environment, arguments: words }), `${absent("gone.yaml")} (--config)`);
+    assert.equal(
+      await lineOf({ environment, arguments: words, file: at("none.yaml") }),
+      `${absent("none.yaml")} (config.file)`,
+    );
+  });
+
+  it("is told of with who named its profile", async () => {
+    const given = { file: at("config.yaml"), environment: { PLINTH_PROFILE: "stage" } };
+    assert.equal(await lineOf(given), `${absent("config.stage.yaml")} (PLINTH_PROFILE)`);
+    const words = ["--profile=eu"];
+    assert.equal(await lineOf({ ...given, arguments: words }), `${absent("config.eu.yaml")} (--profile)`);
+    assert.equal(
+      await lineOf({ ...given, arguments: words, profile: "us" }),
+      `${absent("config.us.yaml")} (config.profile)`,
+    );
+  });
+
+  it("is told of once, with neither a cause nor its stack", async () => {
+    const { code, cause } = await failureOf({ file: at("absent.yaml") });
+    assert.deepEqual([code, cause], ["ERR_CONFIG_FILE", undefined]);
+  });
+});
+
 describe("a profile", () => {
   it("whose file is not there is a fault that names it", async () => {
     const { code, lines } = await failureOf({ file: at("config.yaml"), profile: "stage" });
     assert.equal(code, "ERR_CONFIG_FILE");
-    assert.match(lines.join("\n"), /^config\.stage\.yaml: cannot be read: ENOENT.* \(config file\)$/);
+    assert.match(lines.join("\n"), /^config\.stage\.yaml: cannot be read: ENOENT.* \(config\.profile\)$/);
   });
 
   it("without a file that it stands beside is a fault", async () => {
     assert.deepEqual((await failureOf({ environment: { PLINTH_PROFILE: "live" } })).lines, [
-      "profile: stands beside a config file, and none is named; set PLINTH_CONFIG or --config (profile live)",
+      'profile: stands beside a config file, and none is named; set PLINTH_CONFIG or --config, got "live" (PLINTH_PROFILE)',
     ]);
   });
 
   for (const profile of ["../secrets", "a/b", ".", "a b", "\u001B[2J"]) {
     it(`of the name ${JSON.stringify(profile)} is refused`, async () => {
       const { lines } = await failureOf({ file: at("config.yaml"), profile });
-      assert.match(lines.join("\n"), /^profile: expected letters, digits, - and _ \(profile \P{Cc}+\)$/u);
+      assert.match(
+        lines.join("\n"),
+        /^profile: expected letters, digits, - and _, got "\P{Cc}+" \(config\.profile\)$/u,
+      );
     });
   }
 });

@@ -6,6 +6,7 @@ import { type ConfigDocument, readConfigFile } from "./file.ts";
 import type { Layer } from "./merge.ts";
 import type { FileState } from "./read-text.ts";
 import type { ConfigSource } from "./source.ts";
+import { show } from "./validate.ts";
 
 /** Documents in the order in which they win over each other, or why some are not there. */
 export interface Documents {
@@ -16,9 +17,16 @@ export interface Documents {
   readonly cause: unknown;
 }
 
+/** A file, or a profile, and who named it. */
+export interface Named {
+  readonly name: string;
+  /** `config.file`, `--config`, `PLINTH_CONFIG`; of a profile likewise. */
+  readonly by: string;
+}
+
 export interface DocumentPlaces {
-  readonly file: string | undefined;
-  readonly profile: string | undefined;
+  readonly file: Named | undefined;
+  readonly profile: Named | undefined;
   readonly sources: readonly ConfigSource[];
   /** Takes what tells later whether a file has changed. */
   readonly files: Map<string, FileState>;
@@ -41,9 +49,10 @@ export async function readDocuments({ file, profile, sources, files, signal }: D
     }
   };
   const local: Promise<Attempt>[] = [];
-  if (file !== undefined) local.push(read(file, () => readConfigFile(file, files)));
-  if (profile !== undefined) {
-    local.push(read(file ?? "", () => readConfigFile(profilePath(file, profile), files)));
+  if (file) local.push(read(file.name, () => readConfigFile(file.name, { namedBy: file.by, files })));
+  if (profile) {
+    const load = (): ConfigDocument => readConfigFile(profilePath(file?.name, profile), { namedBy: profile.by, files });
+    local.push(read(file?.name ?? "", load));
   }
   const remote = sources.map((source) => read(source.name, () => source.load({ signal })));
   const attempts = await Promise.all([...local, ...remote]);
@@ -59,9 +68,11 @@ export async function readDocuments({ file, profile, sources, files, signal }: D
 type Attempt = { readonly layer: Layer } | { readonly error: ConfigError };
 
 /** `config.yaml` and `production` → `config.production.yaml`. */
-function profilePath(file: string | undefined, profile: string): string {
+function profilePath(file: string | undefined, { name: profile, by }: Named): string {
   const refuse = (problem: string): never => {
-    throw new ConfigError("ERR_CONFIG_FILE", [{ key: "profile", problem, source: `profile ${profile}` }]);
+    throw new ConfigError("ERR_CONFIG_FILE", [
+      { key: "profile", problem: `${problem}, got ${show(profile)}`, source: by },
+    ]);
   };
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(profile)) refuse("expected letters, digits, - and _");
   if (file === undefined) {

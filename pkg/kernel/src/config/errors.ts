@@ -35,7 +35,7 @@ export class ConfigError extends AppError<ConfigErrorCode> {
 }
 
 export interface ConfigFault {
-  /** Dotted path: `http.port`. */
+  /** Dotted path, `http.port`; of what cannot be read as a whole the absolute path of the file, or the name of the source. */
   readonly key: string;
   /** What was expected and what was given; secrets are masked. */
   readonly problem: string;

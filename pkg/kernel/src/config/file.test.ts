@@ -143,7 +143,30 @@ describe("readConfigFile", () => {
 
   it("refuses a file that is not there, and says what could not be read", () => {
     const path = join(folder, "absent.yaml");
-    assert.match(faultsOf(() => readConfigFile(path)).join(), /absent\.yaml: cannot be read: ENOENT.* \(config file\)/);
+    const reason = `cannot be read: ENOENT: no such file or directory, open '${path}'`;
+    assert.deepEqual(
+      faultsOf(() => readConfigFile(path)),
+      [`${path}: ${reason} (config file)`],
+    );
+    assert.deepEqual(
+      faultsOf(() => readConfigFile(path, { namedBy: "NOTES_FILE" })),
+      [`${path}: ${reason} (NOTES_FILE)`],
+    );
+  });
+
+  it("names by its absolute path what was named by a relative one and cannot be read", () => {
+    const relative = `absent-${process.pid}.yaml`;
+    assert.match(
+      faultsOf(() => readConfigFile(relative)).join(),
+      new RegExp(`^${join(process.cwd(), relative)}: cannot`),
+    );
+  });
+
+  it("has no cause that says again why a file cannot be read", () => {
+    assert.throws(
+      () => readConfigFile(join(folder, "absent.yaml")),
+      (error: unknown) => error instanceof ConfigError && error.cause === undefined,
+    );
   });
 
   it("refuses a folder", () => {

@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { resolve } from "node:path";
 import type * as Yaml from "yaml";
 import type { LineCounter, Node, YAMLError } from "yaml";
 import { messageOf } from "../errors/app-error.ts";
@@ -26,25 +27,30 @@ const maxFaults = 20;
 const maxPathLength = 1_024;
 const maxValues = 100_000;
 
+export interface ReadFileOptions {
+  /** Who named the file, such as `PLINTH_CONFIG`: the source of the fault when it cannot be read. Default `config file`. */
+  readonly namedBy?: string;
+  /** Takes what tells later whether the file has changed, also when it cannot be read. */
+  readonly files?: Map<string, FileState>;
+}
+
 /**
  * Reads a YAML or JSON file (JSON is YAML).
  *
- * @param files - Takes what tells later whether the file has changed, also when it cannot be read.
  * @throws {@link ConfigError} `ERR_CONFIG_FILE` when it is absent, unreadable, larger than 1 MiB, not UTF-8, or no mapping of plain data.
  */
-export function readConfigFile(path: string, files?: Map<string, FileState>): ConfigDocument {
+export function readConfigFile(path: string, { namedBy = "config file", files }: ReadFileOptions = {}): ConfigDocument {
   try {
     const { text, state } = readTextFile(path, maxFileBytes);
     files?.set(path, state);
     return parseConfig(text, path);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    if (error instanceof UnreadableFile) files?.set(path, error.state);
-    throw new ConfigError(
-      "ERR_CONFIG_FILE",
-      [{ key: path, problem: `cannot be read: ${messageOf(error)}`, source: "config file" }],
-      error,
-    );
+    const isUnreadable = error instanceof UnreadableFile;
+    if (isUnreadable) files?.set(path, error.state);
+    const fault = { key: resolve(path), problem: `cannot be read: ${messageOf(error)}`, source: namedBy };
+    // the fault has all that the system says; a log would repeat it with each cause
+    throw new ConfigError("ERR_CONFIG_FILE", [fault], isUnreadable ? undefined : error);
   }
 }
 

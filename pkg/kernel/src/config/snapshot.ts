@@ -1,7 +1,7 @@
 import { readArguments, splitArguments } from "./arguments.ts";
 import { type ConfigData, deepFreeze } from "./data.ts";
 import { type Declared, fileVariable, profileVariable } from "./declared.ts";
-import { readDocuments } from "./documents.ts";
+import { type Named, readDocuments } from "./documents.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
 import { ConfigError, type ConfigFault } from "./errors.ts";
 import { type Merged, mergeLayer } from "./merge.ts";
@@ -73,8 +73,16 @@ async function readAll({ declared, sources, files, signal, check }: Reading): Pr
   const { environment } = sources;
   const split = splitArguments(sources.arguments ?? []);
   const documents = await readDocuments({
-    file: sources.file || split.file || environment[fileVariable] || undefined,
-    profile: sources.profile || split.profile || environment[profileVariable] || undefined,
+    file: firstNamed(
+      ["config.file", sources.file],
+      ["--config", split.file],
+      [fileVariable, environment[fileVariable]],
+    ),
+    profile: firstNamed(
+      ["config.profile", sources.profile],
+      ["--profile", split.profile],
+      [profileVariable, environment[profileVariable]],
+    ),
     sources: sources.sources ?? [],
     files,
     signal,
@@ -115,4 +123,10 @@ async function readAll({ declared, sources, files, signal, check }: Reading): Pr
     );
   }
   return { values, given: merged.data, provenance };
+}
+
+/** An empty name is none. */
+function firstNamed(...given: readonly (readonly [by: string, name: string | undefined])[]): Named | undefined {
+  for (const [by, name] of given) if (name) return { name, by };
+  return undefined;
 }
