@@ -109,10 +109,10 @@ function tests(): void {
       assert.match(report, /^shop did not start: 6 faults in the config:\n/);
       const faults = report.split("\n").slice(1);
       for (const expected of [
-        /shop\.curency: .*did you mean "?currency"?.*\(.*faulty\.yaml:2/,
+        /shop\.curency: .*did you mean "shop\.currency".*\(.*faulty\.yaml:2/,
         /shop\.perSecond: .*>=1.*0 \(.*faulty\.yaml:3/,
         /shop\.isOpen: .*perhaps.* \(.*faulty\.yaml:4/,
-        /sop: .*did you mean "?shop"?.*\(.*faulty\.yaml:6/,
+        /sop: .*did you mean "shop".*\(.*faulty\.yaml:6/,
         /shop\.currency: .*"EUR".*"USD".*GBP.* \(PLINTH_SHOP_CURRENCY/,
         /shop\.apiKey.*: .*\(.*faulty\.yaml:5/,
       ]) {

@@ -1,7 +1,7 @@
 import { type Declared, fileVariable, profileVariable, sectionPrefix } from "./declared.ts";
 import type { ConfigFault } from "./errors.ts";
 import { variablePrefix } from "./leaves.ts";
-import { nearest } from "./nearest.ts";
+import { didYouMean } from "./nearest.ts";
 import { layerOfTexts, type TextLayer } from "./texts.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -38,8 +38,7 @@ export function readEnvironment({ sections, leaves }: Declared, environment: Env
 /** The nearest by what follows the section's name, which they all begin with. */
 function meant(variable: string, prefix: string, known: Iterable<string>): string {
   const ends = [...known].filter((each) => each.startsWith(prefix)).map((each) => each.slice(prefix.length));
-  const found = nearest(variable.slice(prefix.length), ends);
-  return found === undefined ? "" : `; did you mean "${prefix}${found}"?`;
+  return didYouMean(variable.slice(prefix.length), ends, prefix);
 }
 
 const linkHint =

@@ -177,7 +177,7 @@ describe("the fault report of loadConfig", () => {
       "http.port: Too big: expected number to be <=65535, got 99999 (config.yaml:2)",
       "http.host: expected string, received number, got 7 (override)",
       "http.cors.origins.1: expected string, received number, got 5 (config.yaml:6)",
-      'http.hots: unknown key; did you mean "host"? (config.yaml:7)',
+      'http.hots: unknown key; did you mean "http.host"? (config.yaml:7)',
     ]);
   });
 

@@ -30,5 +30,7 @@ describe("didYouMean", () => {
   it("asks, or is empty", () => {
     assert.equal(didYouMean("prot", ["port"]), '; did you mean "port"?');
     assert.equal(didYouMean("zzz", ["port"]), "");
+    assert.equal(didYouMean("prot", ["port"], "http."), '; did you mean "http.port"?');
+    assert.equal(didYouMean("zzz", ["port"], "http."), "");
   });
 });

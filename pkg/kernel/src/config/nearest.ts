@@ -10,10 +10,14 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
-/** `; did you mean "x"?` or nothing. */
-export function didYouMean(word: string, candidates: Iterable<string>): string {
+/**
+ * `; did you mean "x"?` or nothing.
+ *
+ * @param prefix - What stands before the word and all candidates, and is told with the one that is found. Default: nothing.
+ */
+export function didYouMean(word: string, candidates: Iterable<string>, prefix = ""): string {
   const found = nearest(word, candidates);
-  return found === undefined ? "" : `; did you mean "${found}"?`;
+  return found === undefined ? "" : `; did you mean "${prefix}${found}"?`;
 }
 
 /** Levenshtein distance, given up (as `limit`) once it cannot be below `limit`. */

@@ -197,7 +197,7 @@ describe("a reload", () => {
     write("log:\n  levl: debug\nhttp:\n  port: 82\n");
     const { code, lines } = await failureOf(store.reload());
     assert.equal(code, "ERR_CONFIG_INVALID");
-    assert.match(lines.join("\n"), /log\.levl: unknown key; did you mean "level"\?.*\nhttp\.port: cannot change/);
+    assert.match(lines.join("\n"), /log\.levl: unknown key; did you mean "log\.level"\?.*\nhttp\.port: cannot change/);
   });
 
   it("keeps what was when the file is broken, and takes it once it is mended", async () => {

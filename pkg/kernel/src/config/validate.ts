@@ -55,7 +55,7 @@ function toFaults(
       .map((leaf) => leaf.key.slice(key.length + 1).split(".")[0] ?? "");
     return issue.keys.map(String).map((name) => ({
       key: `${key}.${name}`,
-      problem: `unknown key${didYouMean(name, siblings)}`,
+      problem: `unknown key${didYouMean(name, siblings, `${key}.`)}`,
       source: provenance.sourceOf(`${key}.${name}`),
     }));
   }
