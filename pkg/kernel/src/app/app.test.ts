@@ -127,16 +127,10 @@ describe("an app", () => {
 
   it("knows who it is, and tells its providers", async () => {
     const time = new FakeClock();
-    const log = new MemoryLog();
-    await using app = await testApp({
-      name: "notes",
-      version: "1.2.3",
-      modules: [],
-      clock: time,
-      logDestination: log,
-    });
+    await using app = await testApp({ name: "notes", version: "1.2.3", modules: [], clock: time });
     const { instanceId, ...info } = app.get(appInfo);
-    assert.deepEqual(info, { name: "notes", version: "1.2.3", logDestination: log, environment: {} });
+    assert.deepEqual(info, { name: "notes", version: "1.2.3", logDestination: app.logged, environment: {} });
+    assert.equal(info.logDestination, app.logged);
     assert.match(instanceId, /^notes-[0-9a-f-]{36}$/);
     assert.equal(app.get(clock), time);
     assert.equal(app.get(appEvents), app.events);
