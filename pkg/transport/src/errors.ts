@@ -4,6 +4,7 @@ import { AppError } from "@plinth/kernel";
 export type TransportErrorCode =
   | "ERR_DEADLINE_EXCEEDED"
   | "ERR_LISTEN_ADDRESS"
+  | "ERR_LISTEN_LOST"
   | "ERR_LISTEN_PORT_BUSY"
   | "ERR_METHOD_NOT_ALLOWED"
   | "ERR_REQUEST_BODY"

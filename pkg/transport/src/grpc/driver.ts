@@ -1,14 +1,16 @@
+import { Server as NetServer } from "node:net";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { messageOf } from "@plinth/kernel";
 import { toListenError } from "../listen.ts";
 import { CallCore } from "./calls.ts";
 import { toServiceDefinition } from "./codec.ts";
 import { healthService } from "./health.ts";
+import { watchListeners } from "../watch-listeners.ts";
 import type { GrpcServer, GrpcServerOptions } from "./server.ts";
 
 /** The server on grpc-js. */
 export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const { settings, services, health, log, clock } = options;
+  const { settings, services, health, log, errors, clock, onDied } = options;
   // Leave channelz on: without it the library forgets its sessions, and `forceShutdown` has nothing to cut off.
   const server = new Server({
     "grpc.max_receive_message_length": settings.maxMessageBytes,
@@ -20,10 +22,12 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   const probe = healthService({ health, services, clock });
   server.addService(toServiceDefinition(probe), core.implement(probe, { isProbe: true }));
   let port = 0;
+  let unwatch = (): void => {};
   let drained: PromiseWithResolvers<void> | undefined;
 
   async function drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     if (drained === undefined) {
+      unwatch();
       drained = Promise.withResolvers<void>();
       server.tryShutdown(() => drained?.resolve());
     }
@@ -46,11 +50,18 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     async listen() {
       const { host } = settings;
       port = await bind(server, host, settings.port);
+      unwatch = watchListeners(listenersOf(server), { what: "grpc server", host, port, errors, onDied });
       log.info("grpc server listens", { host, port });
     },
     drain,
     close: () => drain({ signal: AbortSignal.abort() }),
   };
+}
+
+/** The library tells nobody of them: they are the keys of a field that it calls private. */
+function listenersOf(server: Server): NetServer[] {
+  const held: unknown = Reflect.get(server, "http2Servers");
+  return held instanceof Map ? [...held.keys()].filter((listener) => listener instanceof NetServer) : [];
 }
 
 async function bind(server: Server, host: string, port: number): Promise<number> {

@@ -1,4 +1,5 @@
 import {
+  appControl,
   clock,
   defineModule,
   errorBus,
@@ -11,6 +12,7 @@ import {
   tracing,
 } from "@plinth/kernel";
 import { endpoints } from "@plinth/registry/endpoints";
+import type { TransportError } from "../errors.ts";
 import { incomingModule } from "../incoming.ts";
 import { rpcServices } from "../rpc/service.ts";
 import { createGrpcServer, type GrpcServer } from "./server.ts";
@@ -30,8 +32,12 @@ const provideGrpcServer = provider({
     tracing,
     clock,
     scopes: requestScopes,
+    control: appControl,
   },
-  create: ({ log, ...options }) => createGrpcServer({ ...options, log: log.named("grpc") }),
+  create: ({ log, control, ...options }) => {
+    const onDied = (error: TransportError): void => control.fail(error, "process");
+    return createGrpcServer({ ...options, log: log.named("grpc"), onDied });
+  },
   start: (server) => server.listen(),
   drain: (server, { signal }) => server.drain({ signal }),
   stop: (server) => server.close(),

@@ -1,10 +1,16 @@
 import type { Health } from "@plinth/kernel";
+import type { TransportError } from "../errors.ts";
 import type { RpcService } from "../rpc/service.ts";
 import type { CallOptions } from "./calls.ts";
 
 export interface GrpcServerOptions extends CallOptions {
   readonly services: readonly RpcService[];
   readonly health: Health;
+  /**
+   * Told once when the server no longer listens though neither `drain` nor `close` was called: `ERR_LISTEN_LOST`.
+   * Default: the error bus is told.
+   */
+  readonly onDied?: ((error: TransportError) => void) | undefined;
 }
 
 export interface GrpcServer {

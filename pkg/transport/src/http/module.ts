@@ -1,4 +1,5 @@
 import {
+  appControl,
   clock,
   defineModule,
   errorBus,
@@ -47,14 +48,16 @@ export function httpModuleIn(settings: HttpSection) {
       services: rpcServices,
       health,
       scopes: requestScopes,
+      control: appControl,
     },
-    create: async ({ opsSettings: { port }, ops, health: state, routes, services, ...options }) => {
+    create: async ({ opsSettings: { port }, ops, health: state, routes, services, control, ...options }) => {
       const server = await createHttpServer({
         ...options,
         log: options.log.named(settings.section),
         routes: [...routes, connectRoutes(services)],
         ops: port === undefined ? ops : undefined,
         portVariable: `PLINTH_${settings.section.toUpperCase()}_PORT`,
+        onDied: (error) => control.fail(error, "process"),
       });
       state.onState((next) => next === "draining" && server.announceDrain());
       return server;

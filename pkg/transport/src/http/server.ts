@@ -1,7 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
+import type { TransportError } from "../errors.ts";
 import { listen } from "../listen.ts";
+import { watchListeners } from "../watch-listeners.ts";
 import { lateCompilers, loadCompilersLate } from "./compilers.ts";
 import { Connections } from "./connections.ts";
 import { RequestCore, type RequestCoreOptions } from "./core.ts";
@@ -29,6 +31,11 @@ export interface HttpServerOptions extends RequestCoreOptions {
   readonly routes: readonly HttpRoutes[];
   /** The environment variable that moves the port, for the error of a busy one. Default `PLINTH_HTTP_PORT`. */
   readonly portVariable?: string;
+  /**
+   * Told once when the server no longer listens though neither `drain` nor `close` was called: `ERR_LISTEN_LOST`.
+   * Default: the error bus is told.
+   */
+  readonly onDied?: ((error: TransportError) => void) | undefined;
 }
 
 export interface HttpServer {
@@ -99,6 +106,7 @@ class DrainingServer implements HttpServer {
   readonly #core: RequestCore;
   readonly #options: HttpServerOptions;
   readonly #connections: Connections;
+  #unwatch: (() => void) | undefined;
   #drained: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -112,11 +120,10 @@ class DrainingServer implements HttpServer {
   }
 
   async listen(): Promise<void> {
-    const { errors, log, settings, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
+    const { errors, log, settings, onDied, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
     const { host, port } = settings;
     this.port = await listen(this.#server, { host, port, variable });
-    // Failing to accept, as for want of file descriptors, must not end the process.
-    this.#server.on("error", (error) => errors.report(error, { origin: "process" }));
+    this.#unwatch = watchListeners([this.#server], { what: "http server", host, port: this.port, errors, onDied });
     log.info("http server listens", { host, port: this.port });
   }
 
@@ -148,7 +155,8 @@ class DrainingServer implements HttpServer {
 
   async #drain(): Promise<void> {
     this.announceDrain();
-    if (!this.#server.listening) return;
+    if (this.#unwatch === undefined) return; // it never listened
+    this.#unwatch();
     const { inFlight } = this.#core;
     const isBusy = (socket: object): boolean => inFlight.values().some(({ request }) => request.socket === socket);
     this.#core.onFinished = (socket) => {

@@ -1,5 +1,16 @@
-import { defineModule, defineSettings, errorBus, health, logger, metrics, provider, token } from "@plinth/kernel";
+import {
+  appControl,
+  defineModule,
+  defineSettings,
+  errorBus,
+  health,
+  logger,
+  metrics,
+  provider,
+  token,
+} from "@plinth/kernel";
 import { z } from "zod";
+import type { TransportError } from "../errors.ts";
 import { createOpsHandler, type OpsHandler } from "./handler.ts";
 import { startOpsServer } from "./server.ts";
 
@@ -35,11 +46,12 @@ const provideOpsHandler = provider({
 /** Opens first and closes last: it answers while everything else starts and drains. */
 const provideOpsListener = provider({
   provides: opsListener,
-  needs: { handler: opsHandler, settings: opsSettings, log: logger, errors: errorBus },
+  needs: { handler: opsHandler, settings: opsSettings, log: logger, errors: errorBus, control: appControl },
   ground: true,
-  create: async ({ handler, settings: { host, port }, log, errors }) => {
+  create: async ({ handler, settings: { host, port }, log, errors, control }) => {
     if (port === undefined) return { port: undefined, close: async () => {} };
-    const server = await startOpsServer({ handler, errors, host, port, variable: "PLINTH_OPS_PORT" });
+    const onDied = (error: TransportError): void => control.fail(error, "process");
+    const server = await startOpsServer({ handler, errors, host, port, variable: "PLINTH_OPS_PORT", onDied });
     log.named("ops").info("ops endpoints listen", { host, port: server.port });
     return server;
   },

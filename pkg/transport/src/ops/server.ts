@@ -1,15 +1,19 @@
 import type { Server } from "node:http";
 import { Socket } from "node:net";
 import { type ErrorBus, randomHex } from "@plinth/kernel";
+import type { TransportError } from "../errors.ts";
 import { routeNotFound, toParserFailure } from "../http/errors.ts";
 import { writeProblem, writeProblemTo } from "../http/raw-reply.ts";
 import { listen, type ListenOptions } from "../listen.ts";
 import { createServer } from "../node-http.ts";
+import { watchListeners } from "../watch-listeners.ts";
 import type { OpsHandler } from "./handler.ts";
 
 export interface OpsServerOptions extends ListenOptions {
   readonly handler: OpsHandler;
   readonly errors: ErrorBus;
+  /** Told once when it no longer listens though `close` was not called: `ERR_LISTEN_LOST`. Default: the error bus is told. */
+  readonly onDied?: ((error: TransportError) => void) | undefined;
 }
 
 /** A listener for the ops endpoints alone. */
@@ -20,7 +24,7 @@ export interface OpsServer {
 }
 
 /** @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY`, `ERR_LISTEN_ADDRESS`. */
-export async function startOpsServer({ handler, errors, ...address }: OpsServerOptions): Promise<OpsServer> {
+export async function startOpsServer({ handler, errors, onDied, ...address }: OpsServerOptions): Promise<OpsServer> {
   const server = createServer((request, response) => {
     if (handler(request, response)) return;
     writeProblem(response, { error: routeNotFound(request.method ?? "") }, { requestId: randomHex(16) });
@@ -30,15 +34,20 @@ export async function startOpsServer({ handler, errors, ...address }: OpsServerO
     else writeProblemTo(socket, toParserFailure(error), { requestId: randomHex(16) });
   });
   const port = await listen(server, address);
-  // Failing to accept, as for want of file descriptors, must not end the process.
-  server.on("error", (error) => errors.report(error, { origin: "process" }));
+  const unwatch = watchListeners([server], { what: "ops listener", host: address.host, port, errors, onDied });
   let closed: Promise<void> | undefined;
-  return { port, close: () => (closed ??= close(server)) };
+  return {
+    port,
+    close() {
+      unwatch();
+      return (closed ??= close(server));
+    },
+  };
 }
 
 function close(server: Server): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.close((error) => (error ? reject(error) : resolve()));
+  return new Promise((resolve) => {
+    server.close(() => resolve()); // its one error is that the listener had died
     server.closeAllConnections(); // a scrape under way is the only thing to lose
   });
 }
