@@ -2,7 +2,8 @@ import type { Question } from "../harness/question.ts";
 import { bareForwarding } from "./bare-forwarding.ts";
 import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
+import { emptyApp } from "./empty-app.ts";
 import { httpService } from "./http-service.ts";
 
 /** Every question, in the order `--list` names them. */
-export const questions: readonly Question[] = [bareForwarding, httpService, coldStart, container];
+export const questions: readonly Question[] = [bareForwarding, httpService, coldStart, container, emptyApp];

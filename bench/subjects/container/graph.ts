@@ -1,6 +1,6 @@
 // The graph that every container builds: 100 layers of 10 things, each needing 3 of the layer above; and what a request adds
 // to it: a chain of 5 things, each on one thing of the last layer.
-import { costOf } from "./cost.ts";
+import { costOf } from "../cost.ts";
 
 const layers = 100;
 const width = 10;

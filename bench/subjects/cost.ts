@@ -1,6 +1,6 @@
 // What an operation costs inside this process: time by the median of many batches, and bytes allocated on the heap.
 import { getHeapStatistics } from "node:v8";
-import { median } from "../../harness/statistics.ts";
+import { median } from "../harness/statistics.ts";
 
 export interface Cost {
   /** Of one call, in microseconds. */
