@@ -1,6 +1,7 @@
-import { OptionError, requireNumber } from "../errors/option-error.ts";
+import { requireNumber } from "../errors/option-error.ts";
 import type { Needs, Resolved, WantedNames } from "./needs.ts";
 import type { AnyToken, ElementOf, RequestToken } from "./token.ts";
+import { phraseOf, refuse, requireKnownKeys, requireObject } from "./untyped-options.ts";
 
 export interface HookContext {
   /** Aborts when the hook's limit or its phase's total has passed, when a start is cancelled, or when the request is over. */
@@ -104,22 +105,16 @@ type NoNeeds = Record<never, never>;
  * A provider is built when it has a `start` or `join` hook, when it is ground, when the app exposes it, or when something
  * built needs it.
  *
- * @throws {@link OptionError} `ERR_OPTION_RANGE` when a limit is out of range, `ERR_OPTION_TYPE` when `create` or a hook is no function.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when a limit is out of range, `ERR_OPTION_TYPE` when `create` or a hook is no function,
+ *   a limit no number, or a key of the definition or its limits not known.
  */
 export function provider<P extends AnyToken, const N extends Needs = NoNeeds, const Private extends boolean = false>(
   definition: ProviderDefinition<P, N, Private>,
 ): Provider<Private extends true ? never : P["name"], WantedNames<N>, Private extends true ? P["name"] : never> {
   const origin: { stack?: string } = {};
   Error.captureStackTrace(origin, provider);
+  requireSound(definition);
   const { provides, needs, create, start, join, leave, drain, stop, limits } = definition;
-  for (const [name, hook] of Object.entries({ create, start, join, leave, drain, stop })) {
-    if (typeof hook === "function" || (hook === undefined && name !== "create")) continue;
-    const what = `${name} of "${provides.name}" must be a function, not ${hook === null ? "null" : typeof hook}`;
-    throw new OptionError("ERR_OPTION_TYPE", "invalid_argument", what);
-  }
-  for (const [name, limitMs] of Object.entries<number>({ ...limits })) {
-    requireNumber(`limits.${name} of "${provides.name}"`, limitMs, { min: 1 });
-  }
   // Types are erased here and nowhere else: the container resolves by token, and this signature has tied each token to its type.
   const erase = (hook: AppHook<P> | Hook<P, StopContext> | undefined): ErasedHook | undefined =>
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as said above
@@ -138,4 +133,42 @@ export function provider<P extends AnyToken, const N extends Needs = NoNeeds, co
       origin,
     },
   };
+}
+
+const hookNames = ["start", "join", "leave", "drain", "stop"] as const satisfies readonly HookName[];
+const flagNames = ["ground", "private"] as const;
+const keys = ["provides", "needs", "create", ...hookNames, "limits", ...flagNames];
+const limitKeys = ["createMs", ...hookNames.map((name) => `${name}Ms`)];
+
+/** What the compiler refuses, and code without types gives all the same. That `provides` and needs are tokens, the graph looks at. */
+function requireSound(definition: object): void {
+  requireObject("definition of a provider", definition);
+  const of = (key: string): unknown => Reflect.get(definition, key);
+  const provides = of("provides");
+  const name: unknown = typeof provides === "object" && provides !== null ? Reflect.get(provides, "name") : undefined;
+  const who = typeof name === "string" ? `"${name}"` : `a provider of ${phraseOf(provides)}`;
+  requireKnownKeys(definition, keys, (key) => `${key} of ${who}`);
+  for (const key of ["create", ...hookNames]) {
+    const hook = of(key);
+    if (typeof hook === "function" || (hook === undefined && key !== "create")) continue;
+    refuse(`${key} of ${who} must be a function, not ${hook === null ? "null" : typeof hook}`);
+  }
+  for (const key of flagNames) {
+    const flag = of(key);
+    if (flag === undefined || typeof flag === "boolean") continue;
+    refuse(`${key} of ${who} must be true or false, not ${phraseOf(flag)}`);
+  }
+  const needs = of("needs") ?? {};
+  if (typeof needs !== "object") refuse(`needs of ${who} must be an object, not ${phraseOf(needs)}`);
+  requireLimits(of("limits") ?? {}, who);
+}
+
+function requireLimits(limits: object, who: string): void {
+  requireObject(`limits of ${who}`, limits);
+  const toName = (key: string): string => `limits.${key} of ${who}`;
+  requireKnownKeys(limits, limitKeys, toName);
+  for (const [key, limitMs] of Object.entries<unknown>({ ...limits })) {
+    if (typeof limitMs !== "number") refuse(`${toName(key)} must be a number, not ${phraseOf(limitMs)}`);
+    requireNumber(toName(key), limitMs, { min: 1 });
+  }
 }

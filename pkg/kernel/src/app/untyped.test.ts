@@ -16,6 +16,7 @@ function untyped<R>(fn: (...args: never[]) => R): (...args: readonly unknown[]) 
   return (...args) => Reflect.apply(fn, undefined, args);
 }
 const make = untyped(provider) as (definition: object) => Provider;
+const minimal = { provides: a, create: () => "a" };
 const needing = (needs: unknown): Provider => make({ provides: a, needs, create: () => "a", start: () => {} });
 
 /** The faults of an app that must not start, with lines of this file as `here:LINE`. */
@@ -101,6 +102,20 @@ describe("a graph from code without types", () => {
     ]);
   });
 
+  it("is refused with what only looks like a module or a provider", async () => {
+    const looksLike = [
+      { kind: "module", name: "m" },
+      { kind: "module", name: "m", parts: "abc" },
+      { kind: "provider" },
+      { kind: "provider", definition: { provides: a, needs: {}, create: () => "a" } },
+    ];
+    const fault = `the app's \`modules\` list holds some object, which is neither a module nor a provider; ${hint}`;
+    assert.deepEqual(
+      await faultsOf({ modules: looksLike }),
+      looksLike.map(() => fault),
+    );
+  });
+
   it("may give its needs as a list, and leave them null", async () => {
     let given: unknown;
     const app = untyped(createApp)({
@@ -130,5 +145,95 @@ describe("a provider from code without types", () => {
         });
       });
     }
+  }
+
+  const refused: readonly (readonly [name: string, definition: unknown, message: string])[] = [
+    ["nothing", undefined, "definition of a provider must be an object, not undefined"],
+    ["null", null, "definition of a provider must be an object, not null"],
+    ["a class", NotesModule, "definition of a provider must be an object, not the function NotesModule"],
+    ["a list", [a], "definition of a provider must be an object, not a list"],
+    ["no field at all", {}, "create of a provider of undefined must be a function, not undefined"],
+    ["a name for a token", { provides: "a" }, 'create of a provider of the text "a" must be a function, not undefined'],
+    ["a misspelled hook", { ...minimal, strat: () => {} }, 'strat of "a" is not known; did you mean "start"?'],
+    [
+      "a hook of another library",
+      { ...minimal, onStop: undefined },
+      'onStop of "a" is not known; did you mean "stop"?',
+    ],
+    [
+      "a key that is like no other",
+      { ...minimal, destructor: () => {} },
+      'destructor of "a" is not known; there are provides, needs, create, start, join, leave, drain, stop, limits, ground, private',
+    ],
+    [
+      "a key of a provider of nothing",
+      { crate: () => "a" },
+      'crate of a provider of undefined is not known; did you mean "create"?',
+    ],
+    ["a number for its needs", { ...minimal, needs: 5 }, 'needs of "a" must be an object, not some number'],
+    ["a token's name for its needs", { ...minimal, needs: "b" }, 'needs of "a" must be an object, not the text "b"'],
+    [
+      "a function for its needs",
+      { ...minimal, needs: NotesModule },
+      'needs of "a" must be an object, not the function NotesModule',
+    ],
+    ["a text for ground", { ...minimal, ground: "yes" }, 'ground of "a" must be true or false, not the text "yes"'],
+    ["null for private", { ...minimal, private: null }, 'private of "a" must be true or false, not null'],
+    ["a number for all limits", { ...minimal, limits: 5 }, 'limits of "a" must be an object, not some number'],
+    [
+      "a misspelled limit",
+      { ...minimal, limits: { startms: 5 } },
+      'limits.startms of "a" is not known; did you mean "startMs"?',
+    ],
+    [
+      "a limit that is like no other",
+      { ...minimal, limits: { seconds: 5 } },
+      'limits.seconds of "a" is not known; there are createMs, startMs, joinMs, leaveMs, drainMs, stopMs',
+    ],
+    [
+      "a text for a limit",
+      { ...minimal, limits: { startMs: "5" } },
+      'limits.startMs of "a" must be a number, not the text "5"',
+    ],
+    [
+      "an object for a limit",
+      { ...minimal, limits: { stopMs: {} } },
+      'limits.stopMs of "a" must be a number, not some object',
+    ],
+  ];
+  for (const [name, definition, message] of refused) {
+    it(`is refused at once with ${name}, saying what is taken`, () => {
+      assert.throws(() => untyped(provider)(definition), { name: "OptionError", code: "ERR_OPTION_TYPE", message });
+    });
+  }
+
+  for (const limitMs of [0, -1, NaN]) {
+    it(`is refused at once with a limit of ${limitMs}, which is out of range`, () => {
+      const message = `limits.startMs of "a" must be a number from 1 to Infinity, not ${limitMs}`;
+      const definition = { ...minimal, limits: { startMs: limitMs } };
+      assert.throws(() => make(definition), { code: "ERR_OPTION_RANGE", message });
+    });
+  }
+
+  it("may leave everything but token and create undefined, and needs and limits null", () => {
+    make({ ...minimal, needs: undefined, start: undefined, limits: undefined, ground: undefined, private: undefined });
+    make({ ...minimal, needs: null, limits: null });
+  });
+});
+
+describe("a module from code without types", () => {
+  const parts = "must be a list of modules and providers, not";
+  const refused: readonly (readonly [name: string, given: readonly unknown[], message: string])[] = [
+    ["no parts", ["m"], `parts of module "m" ${parts} undefined; ${hint}`],
+    ["null for its parts", ["m", null], `parts of module "m" ${parts} null`],
+    ["a provider for its parts", ["m", make(minimal)], `parts of module "m" ${parts} some object`],
+    ["a text for its parts", ["m", "abc"], `parts of module "m" ${parts} the text "abc"`],
+    ["no name", [[make(minimal)]], "name of a module must be a text, not a list"],
+    ["nothing", [], "name of a module must be a text, not undefined"],
+  ];
+  for (const [name, given, message] of refused) {
+    it(`is refused at once with ${name}, saying what is taken`, () => {
+      assert.throws(() => untyped(defineModule)(...given), { name: "OptionError", code: "ERR_OPTION_TYPE", message });
+    });
   }
 });

@@ -2,8 +2,8 @@ import type { AnyNeed } from "./needs.ts";
 import { placeOf } from "./place.ts";
 import type { ErasedDefinition } from "./provider.ts";
 import type { AnyToken } from "./token.ts";
+import { importHint, phraseOf } from "./untyped-options.ts";
 
-const importHint = "is it misspelled, or imported in a circle?";
 const tokenKinds: ReadonlySet<unknown> = new Set<AnyToken["kind"]>(["one", "list", "request"]);
 
 /**
@@ -16,13 +16,14 @@ export class UntypedFaults {
   /** Whether it is a module or a provider of something; `where` names what holds it. */
   isPart(part: unknown, where: string): boolean {
     const kind = fieldOf(part, "kind");
-    if (kind === "module") return true;
-    if (kind !== "provider") {
+    if (kind === "module" && Array.isArray(fieldOf(part, "parts"))) return true;
+    const given = fieldOf(part, "definition");
+    if (kind !== "provider" || typeof fieldOf(given, "origin") !== "object") {
       this.found.push(`${where} holds ${phraseOf(part)}, which is neither a module nor a provider; ${importHint}`);
       return false;
     }
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made by `provider`, whatever it was given
-    const definition = fieldOf(part, "definition") as ErasedDefinition;
+    const definition = given as ErasedDefinition;
     if (isToken(definition.provides)) return true;
     const what = `a provider of ${where} (${placeOf(definition)}) provides ${phraseOf(definition.provides)}`;
     this.found.push(`${what}, which is no token; ${importHint}`);
@@ -73,12 +74,4 @@ function isSettings(value: unknown): boolean {
 
 function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null && name in value ? Reflect.get(value, name) : undefined;
-}
-
-/** Says what kind of thing it is without looking into it. */
-function phraseOf(value: unknown): string {
-  if (value === undefined || value === null) return String(value);
-  if (typeof value === "string") return `the text ${JSON.stringify(value)}`;
-  if (typeof value === "function") return `the function ${value.name === "" ? "without a name" : value.name}`;
-  return Array.isArray(value) ? "a list" : `some ${typeof value}`;
 }
