@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { LogDestination } from "../logger/pino.ts";
+import { TeeLog } from "./tee-log.ts";
+
+function destination(error?: Error): Required<LogDestination> & { readonly calls: string[] } {
+  const calls: string[] = [];
+  return {
+    calls,
+    write: (line) => void calls.push(line),
+    flush(done) {
+      calls.push("flush");
+      done(error);
+    },
+    flushSync: () => void calls.push("flushSync"),
+  };
+}
+
+const flushed = (log: TeeLog): Promise<Error | null | undefined> => new Promise((resolve) => log.flush(resolve));
+
+describe("TeeLog", () => {
+  it("writes each line to both, and flushes both", async () => {
+    const [first, second] = [destination(), destination()];
+    const log = new TeeLog(first, second);
+    log.write("a");
+    assert.equal(await flushed(log), undefined);
+    log.flushSync();
+    assert.deepEqual([first.calls, second.calls], Array(2).fill(["a", "flush", "flushSync"]));
+  });
+
+  it("flushes the second though the first fails, and tells the failure of either", async () => {
+    const error = new Error("full");
+    const sound = destination();
+    assert.equal(await flushed(new TeeLog(destination(error), sound)), error);
+    assert.deepEqual(sound.calls, ["flush"]);
+    assert.equal(await flushed(new TeeLog(sound, destination(error))), error);
+  });
+
+  it("needs no flush of either", async () => {
+    const bare: LogDestination = { write: () => {} };
+    const log = new TeeLog(bare, bare);
+    log.flushSync();
+    assert.equal(await flushed(log), undefined);
+  });
+});
