@@ -25,7 +25,7 @@ describe("TeeLog", () => {
     log.write("a");
     assert.equal(await flushed(log), undefined);
     log.flushSync();
-    assert.deepEqual([first.calls, second.calls], Array(2).fill(["a", "flush", "flushSync"]));
+    for (const { calls } of [first, second]) assert.deepEqual(calls, ["a", "flush", "flushSync"]);
   });
 
   it("flushes the second though the first fails, and tells the failure of either", async () => {
