@@ -341,7 +341,7 @@ process.exitCode = await createApp({ name: "plain", modules: [coreModule] }).run
       const child = start(["graph", thisFile, "--start"], { PROGRAM: "waiting start" });
       const { code, stdout, stderr } = await signalAt(child, ["starting", "SIGINT"]);
       assert.equal(code, 130);
-      assert.match(stdout, /^notes: failed/);
+      assert.match(stdout, /^notes: stopped/);
       assert.match(stderr, /SIGINT arrived/);
       assert.match(stderr, /storage stopped/);
     });

@@ -14,7 +14,7 @@ import {
   type Tracing,
 } from "@plinth/kernel";
 import type { Registry } from "@plinth/registry";
-import { listen } from "@plinth/transport";
+import { listen, type TransportError, watchListeners } from "@plinth/transport";
 import { Authenticator, type Issuer } from "./auth/authenticator.ts";
 import { createIssuers } from "./auth/issuers.ts";
 import { parseGatewayDocument } from "./config/document.ts";
@@ -51,6 +51,8 @@ export interface GatewayOptions {
   readonly errors?: ErrorBus;
   /** Default: the system's. */
   readonly clock?: Clock;
+  /** Told when it no longer listens though nobody has drained or closed it: `ERR_LISTEN_LOST`. Default: `errors` is told. */
+  readonly onDied?: ((error: TransportError) => void) | undefined;
   /** Makes the HTTP client for an instance. Default: undici's. */
   readonly createUpstream?: UpstreamFactory;
 }
@@ -115,6 +117,8 @@ class HttpGateway implements Gateway, GatewayCore {
   readonly #routes: BuiltRoutes;
   readonly #connections = new Connections();
   readonly #server;
+  readonly #onDied: GatewayOptions["onDied"];
+  #unwatch: (() => void) | undefined;
   #sweep: Scheduled | undefined;
   #drained: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
@@ -131,6 +135,7 @@ class HttpGateway implements Gateway, GatewayCore {
     const document = parseGatewayDocument(options.document);
     this.#settings = settings;
     this.#log = log;
+    this.#onDied = options.onDied;
     this.host = settings.host;
     this.clock = clock;
     this.tracing = options.tracing ?? createTracing();
@@ -174,6 +179,8 @@ class HttpGateway implements Gateway, GatewayCore {
       port: this.#settings.port,
       variable: "PLINTH_GATEWAY_PORT",
     });
+    const { host, port, errors } = this;
+    this.#unwatch = watchListeners([this.#server], { what: "gateway", host, port, errors, onDied: this.#onDied });
     this.#log?.info("gateway listens", { host: this.host, port: this.port });
   }
 
@@ -191,6 +198,7 @@ class HttpGateway implements Gateway, GatewayCore {
 
   async #drain(signal: AbortSignal | undefined): Promise<void> {
     this.announceDrain();
+    this.#unwatch?.();
     if (!this.#server.listening) return;
     const ended = Promise.withResolvers<void>();
     // The socket server's own `close`: that of the HTTP server would also cut off clients that have only just connected, whose

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { once } from "node:events";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -50,6 +52,26 @@ describe("gatewayModule", () => {
     await app.stop();
     await assert.rejects(fetch(`http://127.0.0.1:${own.port}/`));
     await registry.close();
+  });
+
+  it("stops the app when its listener dies", async () => {
+    const listened = new Set<Server>();
+    const onListen = (message: unknown): void => {
+      if (typeof message === "object" && message !== null && "server" in message && message.server instanceof Server) {
+        listened.add(message.server);
+      }
+    };
+    subscribe("tracing:net.server.listen:asyncEnd", onListen);
+    await using app = await testApp({
+      name: "gateway",
+      modules: [coreModule, memory, gatewayModule],
+      config: { overrides: { gateway: { port: 0, routes: file } } },
+    });
+    unsubscribe("tracing:net.server.listen:asyncEnd", onListen);
+    for (const server of listened) server.close();
+    const error = await app.failure;
+    assert.ok(error instanceof Error);
+    assert.match(error.message, /^the gateway no longer listens on 127\.0\.0\.1:\d+: it was closed, and not by a stop/);
   });
 
   it("closes each connection as soon as the app drains", async () => {

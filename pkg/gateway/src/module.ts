@@ -1,4 +1,5 @@
 import {
+  appControl,
   clock,
   defineModule,
   errorBus,
@@ -27,12 +28,23 @@ export const gateway = token("gateway").of<Gateway>();
 export function gatewayModuleOf(document?: GatewayDocument) {
   const provideGateway = provider({
     provides: gateway,
-    needs: { settings: gatewaySettings, registry, clock, log: logger, metrics, tracing, errors: errorBus, health },
-    create: ({ settings, health: state, ...rest }) => {
+    needs: {
+      settings: gatewaySettings,
+      registry,
+      clock,
+      log: logger,
+      metrics,
+      tracing,
+      errors: errorBus,
+      health,
+      control: appControl,
+    },
+    create: ({ settings, health: state, control, ...rest }) => {
       const own = createGateway({
         ...rest,
         log: rest.log.named("gateway"),
         settings,
+        onDied: (error) => control.fail(error, "process"),
         document: document ?? readDocument(settings.routes),
       });
       state.onState((next) => next === "draining" && own.announceDrain());

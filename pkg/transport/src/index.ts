@@ -18,4 +18,5 @@ export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } fro
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
 export { connectRoutes } from "./rpc/connect.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
+export { watchListeners, type WatchListenersOptions } from "./watch-listeners.ts";
 export { fromHttpStatus, isServerFault, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";

@@ -19,12 +19,13 @@ import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.
 import { type RunOptions, runApps } from "./run.ts";
 import { lifecycleSettings } from "./settings.ts";
 import type { Token } from "./token.ts";
+import { requireList, requireObject } from "./untyped-options.ts";
 import { appControl, appEvents, appInfo, appLog, clock as clockToken, requestScopes } from "./tokens.ts";
 
 /**
  * Puts modules together into an app. Nothing runs yet.
  *
- * @throws {@link OptionError} `ERR_OPTION_RANGE` when the name is none.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when the name is none, `ERR_OPTION_TYPE` when the modules, `expose` or `overrides` are no list.
  * @example
  * const app = createApp({ name: "notes", modules: [coreModule, notesModule] });
  * process.exitCode = await app.run();
@@ -65,7 +66,11 @@ class KernelApp implements App {
   #stopping: Promise<void> | undefined;
 
   constructor(options: AppOptions<readonly Module[]>) {
+    requireObject("options of createApp", options);
     requireName(options.name);
+    requireList("modules", options.modules, "modules");
+    requireList("expose", options.expose ?? [], "tokens");
+    requireList("overrides", options.overrides ?? [], "providers");
     this.name = options.name;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;

@@ -237,3 +237,18 @@ describe("a module from code without types", () => {
     });
   }
 });
+
+describe("an app from code without types", () => {
+  const options: Readonly<Record<string, readonly [unknown, RegExp]>> = {
+    "no options": [undefined, /^options of createApp must be an object/],
+    "no modules": [{ name: "app" }, /^modules must be a list of modules/],
+    "one module alone": [{ name: "app", modules: defineModule("m", []) }, /^modules must be a list of modules/],
+    "a token to expose": [{ name: "app", modules: [], expose: a }, /^expose must be a list of tokens/],
+    "an override": [{ name: "app", modules: [], overrides: "x" }, /^overrides must be a list of providers/],
+  };
+  for (const [name, [given, message]] of Object.entries(options)) {
+    it(`is refused at once with ${name}`, () => {
+      assert.throws(() => untyped(createApp)(given), { code: "ERR_OPTION_TYPE", message });
+    });
+  }
+});
