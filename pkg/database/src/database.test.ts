@@ -293,7 +293,8 @@ describe("openDatabase", () => {
     await using db = await open({ slowQueryMs: 20, log });
     await db.query(sql`select pg_sleep(0.03), ${"hunter2"}::text, 'hunter2'`);
     await log.flush();
-    const [line] = destination.withMessage("slow query");
+    // on a busy machine those of the migration may be slow as well
+    const line = destination.withMessage("slow query").find(({ query }) => String(query).includes("pg_sleep"));
     assert.equal(line?.query, "select pg_sleep(?), $1::text, ?");
     assert.equal(line?.level, "warn");
     assert.ok(Number(line?.tookMs) >= 20);

@@ -116,6 +116,8 @@ function isCausedBy(thrown: unknown, reason: unknown): boolean {
   let error = thrown;
   for (let depth = 0; depth < maxCauses && error !== undefined; depth++) {
     if (error === reason || isCancelled(error)) return true;
+    // `signal.addEventListener("abort", reject)` rejects with the event
+    if (error instanceof Event && error.type === "abort") return true;
     if (!isError(error)) return false;
     if (error.name === "AbortError") return true;
     error = error.cause;
