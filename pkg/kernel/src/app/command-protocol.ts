@@ -6,29 +6,32 @@ import type { ProcessHost } from "./runnable.ts";
 /** Holds a {@link RunCommand} as JSON: a main that finds it in its environment answers it instead of running its apps. */
 export const commandVariable = "PLINTH_COMMAND";
 
-const answering = {
-  /** `ipc`: the answer goes to the parent process over its channel. Default: standard output. */
-  answer: z.enum(["stdout", "ipc"]).default("stdout"),
-  /** The process that has taken the command; others, which only inherited the variable, run as ever. */
-  pid: z.int().min(1).optional(),
-};
-const schema = z.discriminatedUnion("command", [
-  z.strictObject({
-    command: z.literal("graph"),
-    format: z.enum(graphFormats).default("tree"),
-    /** Starts the apps, describes them once they are ready or have failed, and stops them. */
-    start: z.boolean().default(false),
-    ...answering,
-  }),
-  z.strictObject({
-    command: z.literal("config"),
-    format: z.enum(["text", "json", "schema"]).default("text"),
-    ...answering,
-  }),
-]);
+/** Made when a command has come: no service needs it. */
+function commandSchema() {
+  const answering = {
+    /** `ipc`: the answer goes to the parent process over its channel. Default: standard output. */
+    answer: z.enum(["stdout", "ipc"]).default("stdout"),
+    /** The process that has taken the command; others, which only inherited the variable, run as ever. */
+    pid: z.int().min(1).optional(),
+  };
+  return z.discriminatedUnion("command", [
+    z.strictObject({
+      command: z.literal("graph"),
+      format: z.enum(graphFormats).default("tree"),
+      /** Starts the apps, describes them once they are ready or have failed, and stops them. */
+      start: z.boolean().default(false),
+      ...answering,
+    }),
+    z.strictObject({
+      command: z.literal("config"),
+      format: z.enum(["text", "json", "schema"]).default("text"),
+      ...answering,
+    }),
+  ]);
+}
 
 /** What the command line may ask of a main. */
-export type RunCommand = z.infer<typeof schema>;
+export type RunCommand = z.infer<ReturnType<typeof commandSchema>>;
 
 /**
  * The command that this process was given; undefined when there is none, or when it was given to another process, from which
@@ -52,7 +55,7 @@ function parseCommand(text: string): RunCommand {
   } catch (error) {
     throw new Error(`${commandVariable} is no JSON: ${messageOf(error)}`, { cause: error });
   }
-  const { data, error } = schema.safeParse(content);
+  const { data, error } = commandSchema().safeParse(content);
   if (data) return data;
   throw new Error(`${commandVariable} is not understood:\n${z.prettifyError(error)}`, { cause: error });
 }
@@ -66,15 +69,16 @@ export interface CommandAnswer {
   readonly exitCode: number;
 }
 
-const answerSchema = z.strictObject({
-  type: z.literal("plinth.answer"),
-  texts: z.array(z.string()),
-  exitCode: z.int().min(0).max(255),
-});
+const answerSchema = () =>
+  z.strictObject({
+    type: z.literal("plinth.answer"),
+    texts: z.array(z.string()),
+    exitCode: z.int().min(0).max(255),
+  });
 
 /** The answer in a message from a main, which may send others; undefined when it is none. */
 export function toCommandAnswer(message: unknown): CommandAnswer | undefined {
-  return answerSchema.safeParse(message).data;
+  return answerSchema().safeParse(message).data;
 }
 
 /** The texts of several apps as one: JSON becomes an array, everything else has an empty line between. */
