@@ -14,7 +14,7 @@ export const coldStart = fromCold({
   name: "cold-start",
   sentence: "How soon after its start does a small service answer that it is ready?",
   subject: "plinth",
-  effort: { rounds: 30 },
+  effort: { rounds: 50 },
   readyPath: "/ready",
   targets: [
     { row: "plinth", comparedTo: "fastify", atMost: 1.5 },
