@@ -1,6 +1,7 @@
 import { currentContext } from "../context.ts";
 import { requireWhole } from "../errors/option-error.ts";
 import { FieldRules } from "./field-rules.ts";
+import { LevelMethods } from "./level-methods.ts";
 import { requireLoggerName } from "./level-table.ts";
 import { BoundFields, lineFields } from "./line-fields.ts";
 import type { LogFields, Logger, LogLevel } from "./logger.ts";
@@ -143,34 +144,16 @@ const noFields: LogFields = Object.freeze({});
 const rules = new FieldRules();
 const unbound = new BoundFields();
 
-class KeptLogger implements Logger {
+class KeptLogger extends LevelMethods implements Logger {
   readonly #keeper: Keeper;
   /** Makes of the attached logger the one that this one stands for. */
   readonly #derive: (target: Logger) => Logger;
   #derived: { readonly of: Logger; readonly logger: Logger } | undefined;
 
   constructor(keeper: Keeper, derive: (target: Logger) => Logger) {
+    super();
     this.#keeper = keeper;
     this.#derive = derive;
-  }
-
-  trace(message: string, fields?: LogFields): void {
-    this.#write("trace", message, fields);
-  }
-  debug(message: string, fields?: LogFields): void {
-    this.#write("debug", message, fields);
-  }
-  info(message: string, fields?: LogFields): void {
-    this.#write("info", message, fields);
-  }
-  warn(message: string, fields?: LogFields): void {
-    this.#write("warn", message, fields);
-  }
-  error(message: string, fields?: LogFields): void {
-    this.#write("error", message, fields);
-  }
-  fatal(message: string, fields?: LogFields): void {
-    this.#write("fatal", message, fields);
   }
 
   isEnabled(level: LogLevel): boolean {
@@ -203,12 +186,12 @@ class KeptLogger implements Logger {
     return this.#derived.logger;
   }
 
-  #write(level: LogLevel, message: string, fields: LogFields = noFields): void {
+  protected override write(level: LogLevel, message: string, fields: LogFields = noFields): void {
     const { target } = this.#keeper;
     if (target !== undefined) return this.current(target)[level](message, fields);
     if (typeof message !== "string" || !isFields(fields)) {
       const typed = toTyped(message, fields);
-      return this.#write(level, typed.message, typed.fields);
+      return this.write(level, typed.message, typed.fields);
     }
     const kept = { level, atMs: Date.now(), message: toText(message) };
     this.#keeper.keep({ ...kept, from: this, fields: lineFields(unbound, fields, rules, currentContext()) });

@@ -4,6 +4,7 @@ import { messageOf } from "../errors/app-error.ts";
 import { FieldRules, type RedactionOptions } from "./field-rules.ts";
 import { LevelTable, requireLoggerName, severities } from "./level-table.ts";
 import { BoundFields, lineFields } from "./line-fields.ts";
+import { LevelMethods } from "./level-methods.ts";
 import type { LogFields, Logger, LogLevel, LogLevels, RootLogger } from "./logger.ts";
 import { prettified, visible, wantsColors } from "./pretty.ts";
 import { standardOutput } from "./standard-output.ts";
@@ -102,7 +103,7 @@ interface Shared {
 
 const noFields: LogFields = Object.freeze({});
 
-export class PinoLogger implements RootLogger {
+export class PinoLogger extends LevelMethods implements RootLogger {
   readonly #shared: Shared;
   readonly #bound: BoundFields;
   readonly #name: string;
@@ -110,28 +111,10 @@ export class PinoLogger implements RootLogger {
   #threshold = 0;
 
   constructor(shared: Shared, bound: BoundFields, name = "") {
+    super();
     this.#shared = shared;
     this.#bound = bound;
     this.#name = name;
-  }
-
-  trace(message: string, fields?: LogFields): void {
-    this.#write("trace", message, fields);
-  }
-  debug(message: string, fields?: LogFields): void {
-    this.#write("debug", message, fields);
-  }
-  info(message: string, fields?: LogFields): void {
-    this.#write("info", message, fields);
-  }
-  warn(message: string, fields?: LogFields): void {
-    this.#write("warn", message, fields);
-  }
-  error(message: string, fields?: LogFields): void {
-    this.#write("error", message, fields);
-  }
-  fatal(message: string, fields?: LogFields): void {
-    this.#write("fatal", message, fields);
   }
 
   isEnabled(level: LogLevel): boolean {
@@ -175,11 +158,11 @@ export class PinoLogger implements RootLogger {
     this.#hand(level, { fields: this.#bound.withPlain(fields, this.#shared.rules).json, atMs }, message);
   }
 
-  #write(level: LogLevel, message: string, fields: LogFields = noFields): void {
+  protected override write(level: LogLevel, message: string, fields: LogFields = noFields): void {
     if (!this.isEnabled(level)) return;
     if (typeof message !== "string" || !isFields(fields)) {
       const typed = toTyped(message, fields);
-      return this.#write(level, typed.message, typed.fields);
+      return this.write(level, typed.message, typed.fields);
     }
     const line = { fields: lineFields(this.#bound, fields, this.#shared.rules, currentContext()) };
     this.#hand(level, line, toText(message));
