@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from "../clock.ts";
+import type { Environment } from "../config/environment.ts";
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import { OptionError } from "../errors/option-error.ts";
@@ -56,6 +57,7 @@ class KernelApp implements App {
   readonly log: EarlyLogger;
   readonly config: KernelConfig;
   readonly #options: AppOptions<readonly Module[]>;
+  readonly #environment: Environment;
   readonly #events = new EventLog();
   readonly #clock: Clock;
   readonly #failed = Promise.withResolvers<unknown>();
@@ -75,15 +77,15 @@ class KernelApp implements App {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.failure = this.#failed.promise;
-    const environment = options.config?.environment ?? process.env;
+    this.#environment = options.config?.environment ?? process.env;
     this.log = createEarlyLogger({
       fields: { service: this.name },
       destination: options.logDestination,
-      format: earlyFormatOf(environment.PLINTH_LOG_FORMAT),
+      format: earlyFormatOf(this.#environment.PLINTH_LOG_FORMAT),
     });
     this.config = new KernelConfig({
       sections: () => [lifecycleSettings, ...this.#analyze().graph.settings],
-      sources: { environment: process.env, ...options.config },
+      sources: { ...options.config, environment: this.#environment },
       isWatched: options.config?.watch !== false,
       clock: this.#clock,
       events: this.#events,
@@ -218,8 +220,8 @@ class KernelApp implements App {
   }
 
   #builtIns(): Module {
-    const { name, version = "0.0.0", logDestination, config } = this.#options;
-    const environment = config?.environment ?? process.env;
+    const { name, version = "0.0.0", logDestination } = this.#options;
+    const environment = this.#environment;
     const info = { name, version, instanceId: `${name}-${randomUUID()}`, logDestination, environment };
     return defineModule("app", [
       provider({ provides: appInfo, create: () => info }),

@@ -183,7 +183,8 @@ class Links {
   }
 }
 
-function addTo(lists: Map<Draft, Draft[]>, key: Draft, value: Draft): void {
+/** Puts a value at the end of the list that a key has, or begins one. */
+export function addTo<T>(lists: Map<T, T[]>, key: T, value: T): void {
   const list = lists.get(key);
   if (list) list.push(value);
   else lists.set(key, [value]);

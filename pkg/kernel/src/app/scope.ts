@@ -5,6 +5,7 @@ import { LifecycleError } from "./errors.ts";
 import type { Node } from "./graph.ts";
 import { LazyContext } from "./hook-context.ts";
 import { cancelGraceMs, hookError, isThenable, type LimitedOptions, withinLimit } from "./limited.ts";
+import { needsFirst } from "./needs-first.ts";
 import type { RequestScope, ScopeOptions, ScopeValue } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
 
@@ -14,8 +15,6 @@ export interface Plan {
   /** Needs that live as long as the app, by name. */
   readonly fixed: Readonly<Record<string, unknown>>;
   readonly scoped: readonly { readonly name: string; readonly plan: Plan }[];
-  /** Itself last, and all that it needs of the request before. */
-  readonly order: readonly Plan[];
 }
 
 /** The scopes of one app. */
@@ -27,6 +26,7 @@ export interface ScopeOwner {
   closed(scope: KernelScope): void;
 }
 
+const none: readonly Plan[] = Object.freeze([]);
 /** Stands for what is being made in this very moment. */
 const beingMade = Symbol("being made");
 
@@ -73,24 +73,24 @@ export class KernelScope implements RequestScope {
   take(plan: Plan): unknown {
     if (this.#closing) throw closedError("the request is over");
     if (this.#isHeld(plan)) return this.#heldOf(plan);
-    if (this.#request.values === undefined) {
-      for (const each of plan.order) if (!this.#isHeld(each)) this.#begin(each);
-    } else this.#beginWithout(plan);
+    needsFirst(
+      plan,
+      (each) => this.#missingOf(each),
+      (each) => {
+        if (!this.#isHeld(each)) this.#begin(each);
+      },
+    );
     // a create may have closed the scope; what it has made is then stopped
     if (this.#closing) throw closedError("the request is over");
     return this.#heldOf(plan);
   }
 
-  /** Begins all that is not given, nor needed only by what is given: by a list of our own, since a long chain would use up the stack. */
-  #beginWithout(plan: Plan): void {
-    const path = [plan];
-    for (let top = path.at(-1); top; top = path.at(-1)) {
-      const missing = this.#isHeld(top) ? [] : top.scoped.filter(({ plan: inner }) => !this.#isHeld(inner));
-      for (const { plan: inner } of missing.toReversed()) path.push(inner);
-      if (missing.length > 0) continue;
-      path.pop();
-      if (!this.#isHeld(top)) this.#begin(top);
-    }
+  /** What is given needs nothing any more. */
+  #missingOf(plan: Plan): readonly Plan[] {
+    if (this.#isHeld(plan)) return none;
+    let missing: Plan[] | undefined;
+    for (const { plan: inner } of plan.scoped) if (!this.#isHeld(inner)) (missing ??= []).push(inner);
+    return missing ?? none;
   }
 
   close(): Promise<void> {

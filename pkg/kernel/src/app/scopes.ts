@@ -4,6 +4,7 @@ import { describe } from "./catalog.ts";
 import { LifecycleError } from "./errors.ts";
 import type { Graph, Node, NodeNeed } from "./graph.ts";
 import { limited } from "./limited.ts";
+import { needsFirst } from "./needs-first.ts";
 import { closedError, KernelScope, type Plan, type ScopeOwner } from "./scope.ts";
 import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
 import type { RequestToken } from "./token.ts";
@@ -90,15 +91,13 @@ export class Scopes implements RequestScopes, ScopeOwner {
   #planOf(node: Node): Plan {
     const known = this.#plans.get(node);
     if (known) return known;
-    // needs before users, by a list of our own: a long chain must not use up the stack
-    const path = [node];
-    for (let top = path.at(-1); top; top = path.at(-1)) {
-      const missing = scopedNeedsOf(top).filter(({ inner }) => !this.#plans.has(inner));
-      for (const { inner } of missing) path.push(inner);
-      if (missing.length > 0) continue;
-      path.pop();
-      if (!this.#plans.has(top)) this.#plans.set(top, this.#toPlan(top));
-    }
+    needsFirst(
+      node,
+      (each) => scopedNeedsOf(each).flatMap(({ inner }) => (this.#plans.has(inner) ? [] : [inner])),
+      (each) => {
+        if (!this.#plans.has(each)) this.#plans.set(each, this.#toPlan(each));
+      },
+    );
     return this.#planOf(node);
   }
 
@@ -112,33 +111,12 @@ export class Scopes implements RequestScopes, ScopeOwner {
     const scopedNeeds = scopedNeedsOf(node);
     const scopedNames = new Set(scopedNeeds.map(({ name }) => name));
     const fixed = node.needs.filter(({ name }) => !scopedNames.has(name));
-    const plan = {
+    return {
       node,
       fixed: Object.fromEntries(fixed.map((need) => [need.name, this.#options.resolve(need)])),
       scoped: scopedNeeds.map(({ name, inner }) => ({ name, plan: this.#planOf(inner) })),
-      // worked out for what is asked for, not for all that this needs
-      get order() {
-        const order = orderOf(plan);
-        Object.defineProperty(plan, "order", { value: order });
-        return order;
-      },
     };
-    return plan;
   }
-}
-
-/** Needs before users, without a stack: depth first over a list of our own. */
-function orderOf(root: Plan): readonly Plan[] {
-  const order = new Set<Plan>();
-  const path = [root];
-  for (let top = path.at(-1); top; top = path.at(-1)) {
-    const missing = top.scoped.filter(({ plan }) => !order.has(plan));
-    for (const { plan } of missing.toReversed()) path.push(plan);
-    if (missing.length > 0) continue;
-    path.pop();
-    order.add(top);
-  }
-  return [...order];
 }
 
 function scopedNeedsOf({ needs }: Node): { readonly name: string; readonly inner: Node }[] {

@@ -1,6 +1,6 @@
 import { type Clock, sleep } from "../clock.ts";
 import type { EventLog } from "./events.ts";
-import type { Node } from "./graph.ts";
+import { addTo, type Node } from "./graph.ts";
 import { cancelGraceMs } from "./limited.ts";
 import { startPhase } from "./phase.ts";
 import type { HookName } from "./provider.ts";
@@ -97,12 +97,6 @@ async function collect(
 
 function invert(nodes: readonly Node[]): Map<Node, Node[]> {
   const dependents = new Map<Node, Node[]>();
-  for (const node of nodes) {
-    for (const dependency of node.dependencies) {
-      const list = dependents.get(dependency);
-      if (list) list.push(node);
-      else dependents.set(dependency, [node]);
-    }
-  }
+  for (const node of nodes) for (const dependency of node.dependencies) addTo(dependents, dependency, node);
   return dependents;
 }
