@@ -2,6 +2,7 @@
 import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { buildSync } from "esbuild";
+import { fieldsOf } from "./fields.ts";
 
 /**
  * Bundles the JavaScript of `dist/` in place: one file for each entry, and one for each part that entries share or that is
@@ -43,8 +44,4 @@ function entriesOf(folder: string): string[] {
   const { exports, bin } = fieldsOf(manifest);
   const imported = Object.values(fieldsOf(exports)).map((entry) => fieldsOf(entry).default ?? entry);
   return [...imported, ...Object.values(fieldsOf(bin))].map(String).filter((path) => path.endsWith(".js"));
-}
-
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null ? Object.fromEntries(Object.entries(value)) : {};
 }

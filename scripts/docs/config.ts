@@ -7,6 +7,7 @@ import { leavesOf } from "../../pkg/kernel/src/config/leaves.ts";
 import { isReloadable } from "../../pkg/kernel/src/config/settings.ts";
 import { type Source, standsAt } from "./sources.ts";
 import { code, toTable } from "./tables.ts";
+import { fieldsOf } from "../fields.ts";
 
 /** What a schema cannot tell about its section. */
 const notes: Readonly<Record<string, string>> = {
@@ -168,8 +169,4 @@ function textOf(value: unknown): string {
 
 function isSettings(value: unknown): value is SettingsToken {
   return typeof value === "object" && value !== null && "kind" in value && value.kind === "settings";
-}
-
-function fieldsOf(value: unknown): Fields {
-  return typeof value === "object" && value !== null ? Object.fromEntries(Object.entries(value)) : {};
 }

@@ -1,11 +1,11 @@
 import { z } from "zod";
+import { isCancelled } from "./app/limited.ts";
 import { defineModule } from "./app/module.ts";
 import { live } from "./app/needs.ts";
 import { provider } from "./app/provider.ts";
 import { appEvents, appInfo, appLog, clock, requestScopes } from "./app/tokens.ts";
 import { token } from "./app/token.ts";
 import { defineSettings } from "./config/settings.ts";
-import { AppError } from "./errors/app-error.ts";
 import { createErrorBus, type ErrorBus, type ErrorReport, type ErrorReporter } from "./errors/error-bus.ts";
 import { createHealth, type Health, type HealthCheck } from "./health/health.ts";
 import { loggerNamePattern, logThresholds } from "./logger/level-table.ts";
@@ -146,6 +146,7 @@ const provideErrorBus = provider({
       } else if (event.type === "config" && event.outcome === "refused") {
         bus.report(event.error, { origin: "lifecycle" });
       } else if (event.type === "hook" && event.step === "failed" && !isCancelled(event.error)) {
+        // one that was cut short because something else failed is no error of its own
         bus.report(event.error, { origin: "lifecycle" });
       }
     });
@@ -153,11 +154,6 @@ const provideErrorBus = provider({
   },
   stop: (bus) => bus.flush(),
 });
-
-/** What was cut short because something else failed is no error of its own. */
-function isCancelled(error: unknown): boolean {
-  return AppError.is(error) && error.status === "cancelled";
-}
 
 function logReport(
   log: Logger,

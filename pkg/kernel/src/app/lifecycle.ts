@@ -85,7 +85,7 @@ export class Lifecycle {
       const also =
         stopErrors.length === 0 ? "" : `; and while stopping what had started: ${stopErrors.map(messageOf).join("; ")}`;
       // cancelled, and all in order: for whoever cancelled it that is no failure
-      const isOrderly = stopErrors.length === 0 && AppError.is(error) && error.status === "cancelled" && cancel.aborted;
+      const isOrderly = stopErrors.length === 0 && isCancelled(error) && cancel.aborted;
       const status = isOrderly ? "cancelled" : "failed_precondition";
       const failed: readonly unknown[] = error instanceof SeveralFailed ? error.errors : [error];
       throw new LifecycleError("ERR_LIFECYCLE_START", status, `${messageOf(error)}${others}${also}`, {
