@@ -112,16 +112,9 @@ export {
 } from "./tracing/tracing.ts";
 export { randomHex } from "./tracing/ids.ts";
 
-export {
-  coreModule,
-  errorBus,
-  errorReporters,
-  health,
-  healthChecks,
-  healthSettings,
-  logger,
-  logSettings,
-  metrics,
-  spanSinks,
-  tracing,
-} from "./core-module.ts";
+export { coreModule } from "./core-module.ts";
+export { errorBus, errorReporters } from "./errors/module.ts";
+export { health, healthChecks, healthSettings } from "./health/module.ts";
+export { logger, logSettings } from "./logger/module.ts";
+export { metrics } from "./metrics/module.ts";
+export { spanSinks, tracing } from "./tracing/module.ts";

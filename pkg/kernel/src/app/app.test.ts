@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { coreModule, logger } from "../core-module.ts";
+import { coreModule } from "../core-module.ts";
+import { logger } from "../logger/module.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
 import { MemoryLog } from "../testing/memory-log.ts";
 import { testApp } from "../testing/test-app.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { logSettings } from "../core-module.ts";
+import { logSettings } from "./module.ts";
 import { MemoryLog } from "../testing/memory-log.ts";
 import { type Logger, type LogLevel, type LogLevels, logLevels, type RootLogger } from "./logger.ts";
 import { createLogger, type LoggerOptions } from "./pino.ts";

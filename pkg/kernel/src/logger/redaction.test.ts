@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../config/secret.ts";
-import { logSettings } from "../core-module.ts";
+import { logSettings } from "./module.ts";
 import { MemoryLog } from "../testing/memory-log.ts";
 import type { RootLogger } from "./logger.ts";
 import { createLogger, type LoggerOptions } from "./pino.ts";

@@ -8,7 +8,8 @@ import { token } from "../app/token.ts";
 import { lifecycleSettings } from "../app/settings.ts";
 import { appInfo } from "../app/tokens.ts";
 import { ConfigError } from "../config/errors.ts";
-import { coreModule, logger, logSettings } from "../core-module.ts";
+import { coreModule } from "../core-module.ts";
+import { logger, logSettings } from "../logger/module.ts";
 import type { Logger } from "../logger/logger.ts";
 import { testApp } from "./test-app.ts";
 
