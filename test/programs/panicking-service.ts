@@ -13,8 +13,10 @@ const panickingModule = defineModule("panicking", [
     provides: errorReporters,
     create: () => ({
       name: "test",
-      report: ({ error, origin, handled, traceId, requestId }) =>
-        say({ reported: error.message, code: error.code, origin, handled, traceId, requestId }),
+      report: (reports) => {
+        for (const { error, origin, handled, traceId, requestId } of reports)
+          say({ reported: error.message, code: error.code, origin, handled, traceId, requestId });
+      },
     }),
   }),
   provider({

@@ -204,7 +204,7 @@ describe("coreModule", () => {
     const reports: ErrorReport[] = [];
     const reporter = provider({
       provides: errorReporters,
-      create: () => ({ name: "webhook", report: async (report: ErrorReport) => void reports.push(report) }),
+      create: () => ({ name: "webhook", report: async (batch: readonly ErrorReport[]) => void reports.push(...batch) }),
     });
     const app = await testApp({ name: "notes", modules: [coreModule, defineModule("webhook", [reporter])] });
     app.get(errorBus).report(new Error("a"), { origin: "timer" });

@@ -227,7 +227,7 @@ describe("registryModule", limits, () => {
       config: { environment: {}, defaults: { consul: { addr: agent.address }, health: { cacheMs: 0 } } },
     });
     const reported = Promise.withResolvers<string>();
-    app.get(errorBus).subscribe({ name: "test", report: ({ error }) => reported.resolve(error.code) });
+    app.get(errorBus).subscribe({ name: "test", report: ([first]) => reported.resolve(first?.error.code ?? "") });
     agent.play(({ query }) =>
       query.has("index")
         ? { status: 500, body: "No cluster leader" }

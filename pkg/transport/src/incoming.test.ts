@@ -149,7 +149,7 @@ describe("what lives for one request", () => {
 });
 
 function reporting(reports: ErrorReport[]) {
-  const report = (each: ErrorReport): void => void reports.push(each);
+  const report = (batch: readonly ErrorReport[]): void => void reports.push(...batch);
   return defineModule("reporting", [provider({ provides: errorReporters, create: () => ({ name: "test", report }) })]);
 }
 

@@ -182,7 +182,10 @@ function tests(): void {
       const reported: string[] = [];
       const reporter = provider({
         provides: errorReporters,
-        create: () => ({ name: "test", report: ({ error }) => void reported.push(error.message) }),
+        create: () => ({
+          name: "test",
+          report: (reports) => void reported.push(...reports.map(({ error }) => error.message)),
+        }),
       });
       const { result: app, listeners } = await listenersIn(() =>
         testApp({

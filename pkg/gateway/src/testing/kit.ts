@@ -137,7 +137,7 @@ export async function startGateway(
   const metrics = createMetrics();
   const errors = createErrorBus({ clock: systemClock });
   const reports: ErrorReport[] = [];
-  errors.subscribe({ name: "test", report: (report) => void reports.push(report) });
+  errors.subscribe({ name: "test", report: (batch) => void reports.push(...batch) });
   const gateway = createGateway({
     document: document ?? { routes },
     registry,

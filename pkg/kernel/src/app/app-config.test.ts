@@ -59,7 +59,7 @@ async function start(
     provider({ provides: notes, needs: { notes: live(settings) }, create: ({ notes }) => notes, start: () => {} }),
     provider({
       provides: errorReporters,
-      create: () => ({ name: "test", report: (report: ErrorReport) => void reports.push(report) }),
+      create: () => ({ name: "test", report: (batch: readonly ErrorReport[]) => void reports.push(...batch) }),
     }),
   ]);
   const app = await testApp({

@@ -21,7 +21,7 @@ function benchOf(options: Partial<ErrorBusOptions> = {}): Bench {
   const clock = new FakeClock();
   const reports: ErrorReport[] = [];
   const bus = createErrorBus({ clock, ...options });
-  bus.subscribe({ name: "kept", report: (report) => void reports.push(report) });
+  bus.subscribe({ name: "kept", report: (batch) => void reports.push(...batch) });
   return { bus, clock, reports };
 }
 
@@ -39,7 +39,7 @@ describe("ErrorBus", () => {
   it("gives a report to every reporter, with what is known of it", async () => {
     const { bus, clock, reports } = benchOf();
     const others: ErrorReport[] = [];
-    bus.subscribe({ name: "other", report: async (report) => void others.push(report) });
+    bus.subscribe({ name: "other", report: async (batch) => void others.push(...batch) });
     await clock.advance(5);
     const cause = new Error("boom");
     const error = bus.report(cause, {
@@ -174,7 +174,7 @@ describe("ErrorBus", () => {
       const bus = createErrorBus({ clock });
       const reports: ErrorReport[] = [];
       bus.subscribe({ name: "webhook", report });
-      bus.subscribe({ name: "kept", report: (given) => void reports.push(given) });
+      bus.subscribe({ name: "kept", report: (batch) => void reports.push(...batch) });
       for (const text of ["a", "b", "c"]) bus.report(new Error(text), job);
       await bus.flush();
       assert.deepEqual(messages(reports), ["a", "b", "c"]);
@@ -190,8 +190,9 @@ describe("ErrorBus", () => {
     const failures = new Set(["a", "c"]);
     bus.subscribe({
       name: "flaky",
-      report: ({ error }) => {
-        if (failures.has(error.message)) throw new Error(error.message);
+      report: ([report]) => {
+        const error = report?.error;
+        if (error && failures.has(error.message)) throw new Error(error.message);
       },
     });
     for (const text of ["a", "b", "c"]) bus.report(new Error(text), job);
@@ -205,9 +206,10 @@ describe("ErrorBus", () => {
     const seen: string[] = [];
     bus.subscribe({
       name: "hanging",
-      report({ error }) {
-        seen.push(error.message);
-        return error.message === "a" ? new Promise(() => {}) : undefined;
+      report([report]) {
+        const message = report?.error.message ?? "";
+        seen.push(message);
+        return message === "a" ? new Promise(() => {}) : undefined;
       },
     });
     for (const text of ["a", "b"]) bus.report(new Error(text), job);
@@ -270,8 +272,8 @@ describe("ErrorBus", () => {
     const { bus, reports } = benchOf();
     bus.subscribe({
       name: "reports",
-      report({ error }) {
-        if (error.message === "first") bus.report(new Error("second"), job);
+      report([report]) {
+        if (report?.error.message === "first") bus.report(new Error("second"), job);
       },
     });
     bus.report(new Error("first"), job);

@@ -18,10 +18,16 @@ export interface ErrorContext {
 
 export interface ErrorReport {
   readonly error: AppError;
+  /** The app that reports. */
+  readonly service: string;
+  /** The same for errors that are the same fault seen again: by code, message without its numbers, origin and place. */
+  readonly fingerprint: string;
+  /** How many errors this report stands for: 1, or those of this fingerprint since its last report; it is the newest of them. */
+  readonly count: number;
   readonly origin: ErrorOrigin;
   readonly handled: boolean;
   readonly severity: "warning" | "error" | "fatal";
-  /** Milliseconds since the Unix epoch. */
+  /** When it was reported, the last of them if there are several, in milliseconds since the Unix epoch. */
   readonly time: number;
   readonly traceId: string | undefined;
   readonly spanId: string | undefined;
@@ -29,10 +35,21 @@ export interface ErrorReport {
   readonly attributes: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** Takes reports one at a time, apart from the request that made them. One that throws, rejects or hangs takes nothing from the others. */
+/**
+ * Takes reports apart from whoever made them, a batch at a time, never two at once. One that throws, rejects or hangs takes nothing
+ * from the others: it has a queue, a limit and a breaker of its own.
+ */
 export interface ErrorReporter {
   readonly name: string;
-  report(report: ErrorReport): void | Promise<void>;
+  /** Most reports in one call, 1 or more. Default 1. */
+  readonly maxBatch?: number;
+  /**
+   * Takes reports, the oldest first. Throws or rejects when it could not: they are dropped and counted, so it retries by itself if at all.
+   * @param context.signal - Aborts when the limit has passed; what it still does is nobody's.
+   */
+  report(reports: readonly ErrorReport[], context: { readonly signal: AbortSignal }): void | Promise<void>;
+  /** Writes at once, without waiting: called with what is left of its queue when the process is about to die. Absent: that is lost. */
+  reportSync?(reports: readonly ErrorReport[]): void;
 }
 
 /** The one path for every error of an app. */
@@ -98,6 +115,9 @@ class InProcessErrorBus implements ErrorBus {
     this.#reported++;
     const report: ErrorReport = {
       error,
+      service: "",
+      fingerprint: error.code,
+      count: 1,
       origin,
       handled,
       severity,

@@ -19,13 +19,16 @@ export const provideErrorBus = provider({
   create: ({ clock: time, log, events, metrics: own, reporters }) => {
     const bus = createErrorBus({ clock: time });
     const errorLog = log.named("errors");
-    bus.subscribe({ name: "log", report: (report) => logReport(errorLog, report) });
+    bus.subscribe({ name: "log", report: (reports) => reports.forEach((report) => logReport(errorLog, report)) });
     const counter = own.counter({
       name: "errors_total",
       help: "Errors reported to the error bus.",
       labels: ["origin", "code"],
     });
-    bus.subscribe({ name: "metrics", report: ({ origin, error }) => counter.inc({ origin, code: error.code }) });
+    bus.subscribe({
+      name: "metrics",
+      report: (reports) => reports.forEach(({ origin, error }) => counter.inc({ origin, code: error.code })),
+    });
     own.counter({
       name: "errors_dropped_total",
       help: "Error reports that a reporter did not get, because its queue was full or a flush ran out of time.",

@@ -74,7 +74,7 @@ export class ReporterQueue {
 
   async #give(report: ErrorReport): Promise<void> {
     try {
-      const taken = this.#reporter.report(report);
+      const taken = this.#reporter.report([report], { signal: new AbortController().signal });
       if (taken !== undefined) await this.#withLimit(taken);
       this.#isFailing = false;
     } catch (error) {

@@ -3,13 +3,19 @@ import { runOutsideContext } from "../context.ts";
 import { requireNumber } from "../errors/option-error.ts";
 import { Listeners } from "../listeners.ts";
 
-/** Something readiness depends on. It throws or rejects when it is not well. */
+/** Something readiness depends on. It throws or rejects when it is not well; the text goes to the log and to verbose answers, never to others. */
 export interface HealthCheck {
   readonly name: string;
   /** A failing critical check makes the app not ready; another only degrades it. Default true. */
   readonly critical?: boolean;
+  /** How often it runs by itself, in milliseconds, 10 or more; a random tenth is taken off each time. Default 5_000. */
+  readonly intervalMs?: number;
   /** After this many milliseconds, 1 or more, it counts as failed. Default 1_000. */
   readonly timeoutMs?: number;
+  /** Failures in a row, 1 or more, that turn a passing check into a failing one; the first run of all decides alone. Default 2. */
+  readonly failuresToFlip?: number;
+  /** Successes in a row, 1 or more, that turn a failing check into a passing one. Default 1. */
+  readonly successesToFlip?: number;
   run(context: { readonly signal: AbortSignal }): void | Promise<void>;
 }
 

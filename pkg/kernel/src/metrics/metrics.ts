@@ -1,3 +1,5 @@
+import type { SpanContext } from "../tracing/traceparent.ts";
+
 /** Values for the label names that a metric was declared with: all of them, and no others. */
 export type Labels<Name extends string> = Readonly<Record<Name, string>>;
 
@@ -7,6 +9,8 @@ export interface MetricOptions<Name extends string> {
   readonly help: string;
   /** Names whose values come from a small, fixed set: route templates, never paths. Default none. */
   readonly labels?: readonly Name[];
+  /** Sets of label values kept, 1 or more; all others share one whose values are `_overflow`, and are counted. Default 1_000. */
+  readonly maxSeries?: number;
 }
 
 export interface Counter<Name extends string = never> {
@@ -24,17 +28,22 @@ export interface Gauge<Name extends string = never> {
 }
 
 export interface GaugeOptions<Name extends string> extends MetricOptions<Name> {
+  /** What the value of several worker processes is together. Default `sum`. */
+  readonly aggregate?: "sum" | "max" | "min" | "average" | "first";
   /** Called at each scrape to set the current value. */
   readonly collect?: (gauge: Gauge<Name>) => void;
 }
 
 export interface Histogram<Name extends string = never> {
-  observe(labels: Labels<Name>, value: number): void;
+  /** @param span - Named beside the bucket in OpenMetrics, when it is sampled and the histogram keeps exemplars. Default: that of the current request. */
+  observe(labels: Labels<Name>, value: number, span?: SpanContext): void;
 }
 
 export interface HistogramOptions<Name extends string> extends MetricOptions<Name> {
   /** Upper bounds, rising. Default {@link durationBucketsSeconds}. */
   readonly buckets?: readonly number[];
+  /** Keeps, for each bucket, the trace of a recent value. Default false. */
+  readonly exemplars?: boolean;
 }
 
 /**

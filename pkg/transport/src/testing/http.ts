@@ -50,7 +50,7 @@ export async function observe(clock: Clock = systemClock): Promise<Observed> {
   const log = await createLogger({ destination: lines, level: "debug" });
   const errors = createErrorBus({ clock });
   const reports: ErrorReport[] = [];
-  errors.subscribe({ name: "test", report: (report) => void reports.push(report) });
+  errors.subscribe({ name: "test", report: (batch) => void reports.push(...batch) });
   const flushed = async (): Promise<readonly ErrorReport[]> => {
     await errors.flush();
     return reports;
