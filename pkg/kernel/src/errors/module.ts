@@ -9,8 +9,8 @@ import { tracing } from "../tracing/module.ts";
 import { createErrorBus, type ErrorBus, type ErrorReport, type ErrorReporter } from "./error-bus.ts";
 
 export const errorBus = token("errors").of<ErrorBus>();
-/** Who is told of each error, beside the log and the metrics. They are up before the error bus and down after it, so they cannot need it. */
-export const errorReporters = token("errors.reporters").listOf<ErrorReporter>();
+/** Who is told of each error, beside the log and the metrics. They are up before the error bus and down after it, so they cannot need it; undefined where none is configured. */
+export const errorReporters = token("errors.reporters").listOf<ErrorReporter | undefined>();
 
 export const provideErrorBus = provider({
   provides: errorBus,
@@ -34,7 +34,7 @@ export const provideErrorBus = provider({
       help: "Error reports that a reporter did not get, because its queue was full or a flush ran out of time.",
       collect: (counter) => counter.set({}, bus.stats().dropped),
     });
-    for (const reporter of reporters) bus.subscribe(reporter);
+    for (const reporter of reporters) if (reporter) bus.subscribe(reporter);
     events.subscribe((event) => {
       if (event.type === "fatal") {
         bus.report(event.error, { origin: event.origin, handled: false, severity: "fatal" });
