@@ -54,6 +54,9 @@ describe("ErrorBus", () => {
     assert.deepEqual(reports, [
       {
         error,
+        service: "",
+        fingerprint: "ERR_INTERNAL",
+        count: 1,
         origin: "timer",
         handled: false,
         severity: "fatal",
