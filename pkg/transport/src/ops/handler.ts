@@ -1,7 +1,9 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { type ErrorBus, type Health, type Metrics, randomHex } from "@plinth/kernel";
 import { methodNotAllowed, toHttpFailure } from "../http/errors.ts";
 import { writeProblem } from "../http/raw-reply.ts";
+import { healthz, ready } from "./probes.ts";
+import { scrape } from "./scrape.ts";
 
 /**
  * Answers `/healthz`, `/ready` and `/metrics` on any `node:http` server.
@@ -18,25 +20,18 @@ export interface OpsOptions {
   readonly errors?: ErrorBus;
 }
 
+/** What an endpoint answers; its length and `cache-control: no-store` are added. */
+export interface OpsReply {
+  readonly status: number;
+  readonly headers: OutgoingHttpHeaders;
+  readonly body: string | Buffer;
+}
+
 export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHandler {
-  /** Alive means that this code runs: it never looks outside the process. */
-  const healthz = async (): Promise<Reply> => ({
-    status: 200,
-    contentType: healthType,
-    body: JSON.stringify({ status: "pass" }),
-  });
-
-  const ready = async (): Promise<Reply> => {
-    const { ready: isReady, status, state, checks } = await health.readiness();
-    return { status: isReady ? 200 : 503, contentType: healthType, body: JSON.stringify({ status, state, checks }) };
-  };
-
-  const scrape = async (): Promise<Reply> => ({ status: 200, ...(await metrics.expose()) });
-
-  const routes: ReadonlyMap<string, () => Promise<Reply>> = new Map([
-    ["/healthz", healthz],
-    ["/ready", ready],
-    ["/metrics", scrape],
+  const routes = new Map<string, (request: IncomingMessage) => OpsReply | Promise<OpsReply>>([
+    ["/healthz", () => healthz()],
+    ["/ready", () => ready(health)],
+    ["/metrics", () => scrape(metrics)],
   ]);
 
   return (request, response) => {
@@ -49,10 +44,10 @@ export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHa
       writeProblem(response, methodNotAllowed, { requestId: randomHex(16), headers: { allow: "GET, HEAD" } });
       return true;
     }
-    route().then(
-      ({ status, contentType, body }) => {
+    (async () => route(request))().then(
+      ({ status, headers, body }) => {
         response.writeHead(status, {
-          "content-type": contentType,
+          ...headers,
           "content-length": Buffer.byteLength(body),
           "cache-control": "no-store",
         });
@@ -65,12 +60,4 @@ export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHa
     );
     return true;
   };
-}
-
-const healthType = "application/health+json";
-
-interface Reply {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string;
 }
