@@ -91,7 +91,7 @@ export {
   type RootLogger,
 } from "./logger/logger.ts";
 export { createLogger, type LogDestination, type LoggerOptions } from "./logger/pino.ts";
-export { serializeError } from "./logger/serialize-error.ts";
+export { type SerializedError, serializeError } from "./logger/serialize-error.ts";
 export {
   type Counter,
   durationBucketsSeconds,

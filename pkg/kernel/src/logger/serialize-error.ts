@@ -1,4 +1,5 @@
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
+import type { Status } from "../errors/status.ts";
 import { toText } from "./text.ts";
 
 const maxDepth = 6;
@@ -6,6 +7,18 @@ const maxDepth = 6;
 const maxErrors = 30;
 const maxAggregated = 20;
 const maxKeys = 10;
+
+/** An error as plain data: texts, what led to it, and the errors of an aggregate. */
+export interface SerializedError {
+  readonly type: string;
+  readonly message: string;
+  readonly code?: string;
+  readonly status?: Status;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly stack?: string;
+  readonly cause?: SerializedError;
+  readonly errors?: readonly SerializedError[] | undefined;
+}
 
 interface Walk {
   left: number;
@@ -17,11 +30,11 @@ interface Walk {
  * Other fields of it are left out: they may hold what users wrote. Cycles, endless chains and huge texts are cut; never
  * throws, whatever traps and getters the value has.
  */
-export function serializeError(thrown: unknown): unknown {
+export function serializeError(thrown: unknown): SerializedError {
   return serialize(thrown, { left: maxErrors, path: new Set() });
 }
 
-function serialize(thrown: unknown, walk: Walk): unknown {
+function serialize(thrown: unknown, walk: Walk): SerializedError {
   if (!isError(thrown)) return { type: typeof thrown, message: toText(describe(thrown)) };
   if (walk.path.has(thrown)) return { type: "Error", message: "[circular]" };
   if (walk.left-- <= 0 || walk.path.size >= maxDepth) return leftOut("more errors");
@@ -42,18 +55,18 @@ function serialize(thrown: unknown, walk: Walk): unknown {
   return result;
 }
 
-function appErrorFields({ status, metadata }: AppError): object {
+function appErrorFields({ status, metadata }: AppError): Pick<SerializedError, "status" | "metadata"> {
   const texts = Object.entries(metadata).map(([key, value]) => [key, toText(messageOf(value))] as const);
   return texts.length > 0 ? { status, metadata: Object.fromEntries<string>(texts) } : { status };
 }
 
-function serializeAll(errors: readonly unknown[], walk: Walk): unknown[] {
+function serializeAll(errors: readonly unknown[], walk: Walk): SerializedError[] {
   const shown = errors.slice(0, maxAggregated).map((inner) => serialize(inner, walk));
   const left = errors.length - shown.length;
   return left > 0 ? [...shown, leftOut(`${left} more errors`)] : shown;
 }
 
-function leftOut(what: string): object {
+function leftOut(what: string): SerializedError {
   return { type: "Error", message: `[${what} left out]` };
 }
 
