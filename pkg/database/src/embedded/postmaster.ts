@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { errorCodeOf, readIfThere } from "./files.ts";
+import { readIfThere } from "./files.ts";
 
 /** The server process of one data folder, as its `postmaster.pid` tells. */
 export interface Postmaster {
@@ -22,7 +22,7 @@ export async function findPostmaster(dataDir: string): Promise<Postmaster | unde
   const lines = (await readIfThere(join(dataDir, "postmaster.pid")))?.split("\n");
   if (!lines) return undefined;
   const [pid, port] = [Number(lines[0]), Number(lines[3])];
-  if (!Number.isInteger(pid) || !(await isServerOf(pid, dataDir))) return undefined;
+  if (!Number.isInteger(pid) || !(await commandOf(pid)).includes(`postgres -D ${dataDir}`)) return undefined;
   return { pid, port, ready: lines[7]?.trim() === "ready" };
 }
 
@@ -31,22 +31,8 @@ export async function isAlive(pid: number): Promise<boolean> {
   return (await commandOf(pid)) !== "";
 }
 
-/** Signals a process that may end at any moment by itself. */
-export function signalProcess(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if (errorCodeOf(error) !== "ESRCH") throw error;
-  }
-}
-
-async function isServerOf(pid: number, dataDir: string): Promise<boolean> {
-  const command = await commandOf(pid);
-  return command.includes("postgres") && command.includes(dataDir);
-}
-
 /** What a process was started as; empty for one that has ended. */
-async function commandOf(pid: number): Promise<string> {
+export async function commandOf(pid: number): Promise<string> {
   try {
     if (process.platform === "linux") return (await readFile(`/proc/${pid}/cmdline`, "utf8")).replaceAll("\0", " ");
     const { stdout } = await promisify(execFile)("ps", ["-o", "command=", "-p", String(pid)]);
