@@ -9,6 +9,7 @@ import { Connection, type ConnectionOptions } from "./postgres/connection.ts";
 import { PoolDialect } from "./postgres/dialect.ts";
 import { Pool } from "./postgres/pool.ts";
 import { ensureSchema } from "./postgres/schema.ts";
+import { cancelledBy } from "./postgres/sqlstate.ts";
 
 /** What all views of one database share. */
 type Seams = "log" | "metrics" | "tracing";
@@ -34,7 +35,7 @@ export class DatabaseCore {
 
     const observer = this.#observer(options);
     this.pool = this.#openPool(this.limits.maxConnections, {}, observer);
-    observer.watch(() => this.pool.stats());
+    observer.watch(() => this.pool.stats(), this.limits);
     this.dialect = new PoolDialect(this.pool, observer);
     this.#pings = this.#openPool(1, {});
   }
@@ -81,11 +82,14 @@ export class DatabaseCore {
   }
 
   async ping(signal: AbortSignal | undefined): Promise<void> {
-    const signals = signal ? [signal] : [];
-    const connection = await this.#pings.acquire(signals);
+    const connection = await this.#pings.acquire(signal ? [signal] : []);
+    // Cut, not cancelled at the server: that would be one more thing to ask of a server in trouble.
+    const cut = (): void => connection.destroy(cancelledBy(signal?.reason));
+    signal?.addEventListener("abort", cut, { once: true });
     try {
-      await connection.execute({ text: "select 1", values: [], operation: "SELECT", undone: true, signals });
+      await connection.execute({ text: "select 1", values: [], operation: "SELECT", undone: true, signals: [] });
     } finally {
+      signal?.removeEventListener("abort", cut);
       this.#pings.release(connection);
     }
   }
@@ -105,10 +109,11 @@ export class DatabaseCore {
     return new Pool({
       maxConnections,
       acquireTimeoutMs: this.limits.acquireTimeoutMs,
+      maxWaiting: this.limits.maxWaiting,
       idleTimeoutMs: this.limits.idleTimeoutMs,
       clock: this.#clock,
       open: (signal) => Connection.open(options, [signal]),
-      onAcquire: (waitedMs) => observer?.acquired(waitedMs),
+      events: observer?.pool,
       onFault: (error) => this.#report(error),
     });
   }

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { createErrorBus, type ErrorReport, systemClock } from "@plinth/kernel";
+import { createErrorBus, createMetrics, type ErrorReport, systemClock } from "@plinth/kernel";
 import { openDatabase } from "./database.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded/index.ts";
 import { sql } from "./index.ts";
@@ -161,6 +163,76 @@ describe("services that share a server", { timeout: 30_000 }, () => {
     await Promise.all(all.map((db) => db.connect()));
     await admin.query(sql`drop schema ${sql.id(schema)}`);
     await Promise.all(all.map((db) => db.close()));
+  });
+});
+
+/** Takes connections as `onConnection` does, which is no PostgreSQL, and counts them. */
+async function startListener(onConnection: (socket: Socket) => void) {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    onConnection(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  assert.ok(typeof address === "object" && address);
+  return {
+    url: `postgres://u:p@127.0.0.1:${address.port}/x`,
+    attempts: () => sockets.length,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+describe("a server that cannot be had", { timeout: 30_000 }, () => {
+  const unavailable = { code: "ERR_DATABASE_UNAVAILABLE", status: "unavailable", retryable: true };
+
+  it("is asked ever more rarely, however many queries come, and each fails at once", async () => {
+    await using listener = await startListener((socket) => void socket.destroy());
+    const metrics = createMetrics();
+    const db = openDatabase({ url: listener.url, schema: "notes", maxConnections: 10, metrics });
+    const startedAtMs = performance.now();
+    let failed = 0;
+    while (performance.now() - startedAtMs < 1_000) {
+      await Promise.all([1, 2, 3].map(() => assert.rejects(db.query(sql`select 1`), unavailable)));
+      failed += 3;
+      await new Promise(setImmediate);
+    }
+    // At first three at once, then one each after 50, 100, 200, 400 ms at least, and so on: the fifth wait is beyond a second.
+    assert.ok(listener.attempts() <= 3 + 5, `${listener.attempts()} attempts for ${failed} queries`);
+    assert.ok(failed > 10 * listener.attempts(), `${failed} queries`);
+    const { body } = await metrics.expose();
+    assert.match(body, new RegExp(`database_errors_total\\{code="ERR_DATABASE_UNAVAILABLE"\\} ${failed}\n`));
+    await db.close();
+  });
+
+  it("that takes connections and says nothing holds up those who wait for the limit of one attempt, and nobody after", async () => {
+    await using listener = await startListener(() => {});
+    const db = openDatabase({ url: listener.url, schema: "notes", maxConnections: 2, connectTimeoutMs: 300 });
+    await Promise.all(Array.from({ length: 50 }, () => assert.rejects(db.query(sql`select 1`), unavailable)));
+    assert.equal(listener.attempts(), 2);
+    await assert.rejects(db.query(sql`select 1`), {
+      ...unavailable,
+      message: /^no connection to the database after 300 ms; this was \d+ ms ago, and the next try is in \d+ ms$/,
+    });
+    assert.equal(listener.attempts(), 2);
+    assert.equal(db.stats().waiting, 0);
+    await db.close();
+  });
+
+  it("is left alone by pings that are given up, each of which makes one connection at most", async () => {
+    await using listener = await startListener(() => {});
+    const db = openDatabase({ url: listener.url, schema: "notes" });
+    const pings = [1, 2, 3].map(() => db.ping({ signal: AbortSignal.timeout(50) }));
+    for (const ping of pings)
+      await assert.rejects(ping, { code: "ERR_DATABASE_CANCELLED", status: "deadline_exceeded" });
+    assert.equal(listener.attempts(), 1);
+    await db.close({ signal: AbortSignal.abort() });
   });
 });
 

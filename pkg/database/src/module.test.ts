@@ -174,7 +174,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
     assert.partialDeepStrictEqual(report, { ready: true, checks: [{ name: "database", status: "pass" }] });
     const { body } = await app.get(metrics).expose();
     assert.match(body, /database_query_duration_seconds_count\{operation="INSERT",outcome="ok"\} 1/);
-    assert.match(body, /database_pool_connections\{state="max"\} 3/);
+    assert.match(body, /database_pool_max_connections 3/);
     assert.equal(app.logged.withMessage("migrations applied").length, 1);
     assert.doesNotMatch(JSON.stringify(app.logged.lines), new RegExp(new URL(server.url).password));
     await app.stop();

@@ -88,10 +88,19 @@ const provideDatabase = provider({
   limits: { startMs: 60_000 }, // migrations, and waiting for another instance that runs them
 });
 
+/** Turns after two failures, and back after two successes: a server that recovers may come and go for a while. */
 const provideHealthCheck = provider({
   provides: healthChecks,
-  needs: { db: database },
-  create: ({ db }) => ({ name: "database", critical: true, run: ({ signal }) => db.ping({ signal }) }),
+  needs: { db: database, settings: databaseSettings },
+  create: ({ db, settings: { checkIntervalMs, checkTimeoutMs } }) => ({
+    name: "database",
+    critical: true,
+    intervalMs: checkIntervalMs,
+    timeoutMs: checkTimeoutMs,
+    failuresToFlip: 2,
+    successesToFlip: 2,
+    run: ({ signal }) => db.ping({ signal }),
+  }),
 });
 
 /** The app's pool and schema, its migrations at start, and its health check. Settings: {@link databaseSettings}. */

@@ -1,6 +1,7 @@
 import { AppError, type Clock, type Logger, type Metrics, type Tracing } from "@plinth/kernel";
 import { DatabaseError } from "./errors.ts";
-import type { PoolStats } from "./postgres/pool.ts";
+import { declareMeters } from "./meters.ts";
+import type { PoolEvents, PoolStats } from "./postgres/pool.ts";
 import { type StatementFacts, statementReader } from "./statement.ts";
 
 export interface ObserverOptions {
@@ -13,19 +14,28 @@ export interface ObserverOptions {
   readonly tracing?: Tracing | undefined;
 }
 
+/** `failed`: its commit did, so that nobody may know what became of it. */
+export type TransactionOutcome = "committed" | "rolled_back" | "failed";
+
 /** Sees each statement: a span, the metrics, and a log line when it was slow. Nothing of it holds a value. */
 export interface Observer {
   observe<T>(sql: string, run: (facts: StatementFacts) => Promise<T>): Promise<T>;
-  acquired(waitedMs: number): void;
+  /** A failure that no statement was sent for. */
+  failed(error: unknown): void;
+  /** Returns what is to be called at its end. */
+  beginTransaction(): (outcome: TransactionOutcome) => void;
+  readonly pool: PoolEvents;
   /** Shows the pool at each scrape. */
-  watch(stats: () => PoolStats): void;
+  watch(stats: () => PoolStats, limits: { readonly maxWaiting: number }): void;
 }
 
 export function createObserver(options: ObserverOptions): Observer {
   const { clock, slowQueryMs, log, tracing } = options;
   const read = statementReader();
-  const meters = options.metrics && declareMetrics(options.metrics);
+  const meters = options.metrics && declareMeters(options.metrics);
   const fixed = fixedAttributes(options);
+  const failed = (error: unknown): void =>
+    meters?.errors.inc({ code: error instanceof DatabaseError ? error.code : "other" });
 
   return {
     async observe(sql, run) {
@@ -49,36 +59,28 @@ export function createObserver(options: ObserverOptions): Observer {
           span?.setAttribute("db.response.status_code", error.sqlState);
         }
         span?.fail(error);
+        failed(error);
         throw error;
       } finally {
         span?.end();
         const tookMs = clock.monotonicMs() - startedAtMs;
-        meters?.duration.observe({ operation: facts.operation, outcome }, tookMs / 1e3);
+        meters?.duration.observe({ operation: facts.operation, outcome }, tookMs / 1e3, span);
         if (tookMs >= slowQueryMs) {
           log?.warn("slow query", { tookMs: Math.round(tookMs), outcome, query: facts.text, schema: options.schema });
         }
       }
     },
-    acquired: (waitedMs) => meters?.wait.observe({}, waitedMs / 1e3),
-    watch(stats) {
-      options.metrics?.gauge({
-        name: "database_pool_connections",
-        help: "Connections of the pool, by state: in_use, idle, opening; max is the limit.",
-        labels: ["state"],
-        collect: (gauge) => {
-          const { inUse, idle, opening, maxConnections } = stats();
-          gauge.set({ state: "in_use" }, inUse);
-          gauge.set({ state: "idle" }, idle);
-          gauge.set({ state: "opening" }, opening);
-          gauge.set({ state: "max" }, maxConnections);
-        },
-      });
-      options.metrics?.gauge({
-        name: "database_pool_waiting",
-        help: "Queries that wait for a connection.",
-        collect: (gauge) => gauge.set({}, stats().waiting),
-      });
+    failed,
+    beginTransaction() {
+      const startedAtMs = clock.monotonicMs();
+      return (outcome) => meters?.transaction.observe({ outcome }, (clock.monotonicMs() - startedAtMs) / 1e3);
     },
+    pool: {
+      acquired: (waitedMs) => meters?.wait.observe({}, waitedMs / 1e3),
+      opened: (tookMs, error) => meters?.connect.observe({ outcome: error ? outcomeOf(error) : "ok" }, tookMs / 1e3),
+      closed: (reason) => meters?.closed.inc({ reason }),
+    },
+    watch: (stats, limits) => meters?.watchPool(stats, limits),
   };
 }
 
@@ -89,20 +91,6 @@ function outcomeOf(error: unknown): Outcome {
   if (error.code === "ERR_DATABASE_TIMEOUT" || error.status === "deadline_exceeded") return "timeout";
   if (error.status === "cancelled") return "cancelled";
   return error.status === "unavailable" || error.status === "unknown" ? "unavailable" : "error";
-}
-
-function declareMetrics(metrics: Metrics) {
-  return {
-    duration: metrics.histogram({
-      name: "database_query_duration_seconds",
-      help: "How long statements took on their connection.",
-      labels: ["operation", "outcome"],
-    }),
-    wait: metrics.histogram({
-      name: "database_pool_acquire_duration_seconds",
-      help: "How long queries waited for a connection, also those that gave up.",
-    }),
-  };
 }
 
 /** @see https://opentelemetry.io/docs/specs/semconv/database/postgresql/ */

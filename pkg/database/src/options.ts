@@ -18,6 +18,8 @@ export interface DatabaseLimits {
   readonly maxConnections: number;
   /** How long a query waits for a free connection, 1 or more. Default 5_000. */
   readonly acquireTimeoutMs: number;
+  /** Queries that may wait for a free connection at once, 0 or more; beyond, they are refused at once. Default 1_000. */
+  readonly maxWaiting: number;
   /** How long opening a connection may take: TCP, TLS, log-in and schema together, 1 or more. Default 5_000. */
   readonly connectTimeoutMs: number;
   /** A connection unused for so long is closed, 1 or more. Default 30_000. */
@@ -54,6 +56,7 @@ export interface DatabaseOptions extends Partial<DatabaseLimits> {
 export const databaseDefaults: DatabaseLimits = Object.freeze({
   maxConnections: 10,
   acquireTimeoutMs: 5_000,
+  maxWaiting: 1_000,
   connectTimeoutMs: 5_000,
   idleTimeoutMs: 30_000,
   statementTimeoutMs: 30_000,
@@ -70,6 +73,7 @@ export function checkedLimits(options: DatabaseOptions): DatabaseLimits {
   checkMigrations(options.migrations ?? []);
   const limits = withDefaults(databaseDefaults, options);
   requireWhole("maxConnections", limits.maxConnections, { min: 1, max: 1_000 });
+  requireWhole("maxWaiting", limits.maxWaiting, { min: 0 });
   for (const name of ["acquireTimeoutMs", "connectTimeoutMs", "idleTimeoutMs"] as const) {
     requireWhole(name, limits[name], { min: 1, max: maxTimerMs });
   }

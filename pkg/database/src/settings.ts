@@ -37,6 +37,11 @@ export const databaseSettings = defineSettings(
       acquireTimeoutMs: timer(1, "How long a query waits for a free connection, in ms.").default(
         databaseDefaults.acquireTimeoutMs,
       ),
+      maxWaiting: z
+        .int()
+        .min(0)
+        .default(databaseDefaults.maxWaiting)
+        .meta({ description: "Queries that may wait for a connection at once; more are refused at once." }),
       connectTimeoutMs: timer(1, "How long opening a connection may take, in ms.").default(
         databaseDefaults.connectTimeoutMs,
       ),
@@ -55,6 +60,8 @@ export const databaseSettings = defineSettings(
         .min(0)
         .default(databaseDefaults.slowQueryMs)
         .meta({ description: "A statement that takes as long is logged, without values, in ms." }),
+      checkIntervalMs: timer(10, "How often the health check asks the server, in ms.").default(5_000),
+      checkTimeoutMs: timer(1, "How long the server may take to answer the health check, in ms.").default(1_000),
     })
     .refine(({ url, embedded }) => url !== undefined || embedded, {
       path: ["url"],

@@ -44,6 +44,7 @@ export class Connection {
   readonly #options: ConnectionOptions;
   #last: Promise<unknown> = Promise.resolve();
   #lost: Error | undefined;
+  #broke = false;
   #running = 0;
   #onLost: (error: Error) => void = () => {};
 
@@ -52,8 +53,12 @@ export class Connection {
     this.#socket = socket;
     this.#options = options;
     // Without a listener an idle connection that the server drops would end the process.
-    client.on("error", (error) => this.#lose(error));
-    client.on("end", () => this.#lose(new Error("the connection has ended")));
+    const onBreak = (error: Error): void => {
+      this.#broke ||= this.#lost === undefined;
+      this.#lose(error);
+    };
+    client.on("error", onBreak);
+    client.on("end", () => onBreak(new Error("the connection has ended")));
   }
 
   /**
@@ -114,6 +119,11 @@ export class Connection {
   /** Calls `listener` once, when the connection breaks or ends. */
   onLost(listener: (error: Error) => void): void {
     this.#onLost = listener;
+  }
+
+  /** Whether it ended without being closed or cut from this side. */
+  get broke(): boolean {
+    return this.#broke;
   }
 
   /** Whether somebody else may use it next: it stands, nothing runs and no transaction is open. */

@@ -15,7 +15,7 @@ import {
   type TransactionSettings,
 } from "kysely";
 import { DatabaseError } from "../errors.ts";
-import type { Observer } from "../observer.ts";
+import type { Observer, TransactionOutcome } from "../observer.ts";
 import type { Connection, StatementResult } from "./connection.ts";
 import type { Pool } from "./pool.ts";
 
@@ -58,8 +58,13 @@ class PoolDriver implements Driver {
   async init(): Promise<void> {}
 
   async acquireConnection(): Promise<DatabaseConnection> {
-    const connection = await this.#pool.acquire(signalsOf(undefined));
-    return new Lease(connection, this.#pool, this.#observer);
+    try {
+      const connection = await this.#pool.acquire(signalsOf(undefined));
+      return new Lease(connection, this.#pool, this.#observer);
+    } catch (error) {
+      this.#observer.failed(error);
+      throw error;
+    }
   }
 
   async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
@@ -100,6 +105,7 @@ class Lease implements DatabaseConnection {
   readonly #pool: Pool;
   readonly #observer: Observer;
   #inTransaction = false;
+  #onTransactionEnd: (outcome: TransactionOutcome) => void = () => {};
   #released = false;
   /** Set when a statement changed the session itself: the next user must not inherit that. */
   #changed = false;
@@ -138,6 +144,7 @@ class Lease implements DatabaseConnection {
     const mode = [isolationLevel && `isolation level ${isolationLevel}`, accessMode].filter(Boolean).join(" ");
     await this.#execute(`begin ${mode}`.trim(), [], signalsOf(undefined));
     this.#inTransaction = true;
+    this.#onTransactionEnd = this.#observer.beginTransaction();
   }
 
   async commit(): Promise<void> {
@@ -146,23 +153,33 @@ class Lease implements DatabaseConnection {
     // Not while it runs: a commit that is cut half-way leaves a doubt that is worth more than the time it takes.
     if (aborted) await this.#execute("commit", [], [aborted]);
     this.#inTransaction = false;
-    const { command } = await this.#execute("commit", [], []);
-    if (command === "COMMIT") return;
-    throw new DatabaseError(
+    let outcome: TransactionOutcome = "failed";
+    try {
+      const { command } = await this.#execute("commit", [], []);
+      outcome = command === "COMMIT" ? "committed" : "rolled_back";
+    } finally {
+      this.#onTransactionEnd(outcome);
+    }
+    if (outcome === "committed") return;
+    const error = new DatabaseError(
       "ERR_DATABASE_ROLLED_BACK",
       "internal",
       "the transaction was rolled back, not committed: a statement in it had failed and the failure was caught; let it leave the callback",
     );
+    this.#observer.failed(error);
+    throw error;
   }
 
   /** Never fails: where the server cannot be asked to, releasing cuts the connection, and the server undoes it then. */
   async rollback(): Promise<void> {
+    const wasOpen = this.#inTransaction; // not after a commit that failed
     this.#inTransaction = false;
     try {
       await this.#execute("rollback", [], []);
     } catch (error) {
       this.#connection.destroy(error instanceof Error ? error : undefined);
     }
+    if (wasOpen) this.#onTransactionEnd("rolled_back");
   }
 
   async savepoint(command: string, name: string): Promise<void> {

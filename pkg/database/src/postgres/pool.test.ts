@@ -81,6 +81,33 @@ describe("the pool", { timeout: 30_000 }, () => {
     assert.deepEqual((await next).rows, [{ two: 2 }]);
   });
 
+  it("refuses at once whoever would make the queue longer than it may be, and says so", async () => {
+    await using db = await open({ maxConnections: 1, maxWaiting: 2 });
+    const held = await hold(db);
+    const waiting = [1, 2].map((n) => db.query(sql`select ${n}::int as n`));
+    await until(() => db.stats().waiting === 2);
+    await assert.rejects(db.query(sql`select 3`), {
+      code: "ERR_DATABASE_OVERLOADED",
+      status: "unavailable",
+      retryable: true,
+      message: "2 queries wait for a connection already, as many as maxWaiting allows; 1 of 1 connections are in use",
+    });
+    assert.equal(db.stats().waiting, 2);
+    await held.release();
+    assert.deepEqual(
+      (await Promise.all(waiting)).map(({ rows }) => rows),
+      [[{ n: 1 }], [{ n: 2 }]],
+    );
+  });
+
+  it("lets nobody wait where it is told so", async () => {
+    await using db = await open({ maxConnections: 1, maxWaiting: 0 });
+    const held = await hold(db);
+    await assert.rejects(db.query(sql`select 1`), { code: "ERR_DATABASE_OVERLOADED" });
+    await held.release();
+    assert.equal((await db.query(sql`select 1`)).rows.length, 1);
+  });
+
   it("answers a ping while every connection is held and others wait", async () => {
     await using db = await open({ maxConnections: 1 });
     const held = await hold(db);
@@ -109,16 +136,48 @@ describe("the pool", { timeout: 30_000 }, () => {
     for (const line of [
       'database_pool_connections{state="in_use"} 1',
       'database_pool_connections{state="idle"} 1',
-      'database_pool_connections{state="max"} 3',
+      "database_pool_max_connections 3",
       "database_pool_waiting 0",
       'database_query_duration_seconds_count{operation="SELECT",outcome="ok"} 2',
       'database_query_duration_seconds_count{operation="SELECT",outcome="error"} 1',
       'database_query_duration_seconds_count{operation="BEGIN",outcome="ok"} 1',
+      'database_errors_total{code="ERR_DATABASE_QUERY"} 1',
+      'database_connect_duration_seconds_count{outcome="ok"} 2',
+      'database_connections_closed_total{reason="lost"} 0',
+      "database_pool_max_waiting 1000",
       "database_pool_acquire_duration_seconds_count 4",
     ]) {
       assert.ok(body.includes(`${line}\n`), `${line} is not in\n${body}`);
     }
     await held.release();
+  });
+
+  it("counts in the metrics how transactions end, and why connections and queries failed", async () => {
+    const metrics = createMetrics();
+    await using db = await open({ maxConnections: 1, maxWaiting: 0, metrics });
+    await db.transaction((tx) => tx.query(sql`select 1`));
+    await db.transaction((tx) => tx.query(sql`select nothing`)).catch(() => "refused");
+    const swallowed = db.transaction((tx) => tx.query(sql`select nothing`).catch(() => "swallowed"));
+    await assert.rejects(swallowed, { code: "ERR_DATABASE_ROLLED_BACK" });
+    const held = await hold(db);
+    await db.query(sql`select 1`).catch(() => "refused");
+    await held.release();
+    await db.query(sql`set work_mem = '1MB'`); // leaves a session that nobody else may have
+    await db.query(sql`select 1`);
+    await db.close();
+    const { body } = await metrics.expose();
+    for (const line of [
+      'database_transaction_duration_seconds_count{outcome="committed"} 2',
+      'database_transaction_duration_seconds_count{outcome="rolled_back"} 2',
+      'database_errors_total{code="ERR_DATABASE_QUERY"} 2',
+      'database_errors_total{code="ERR_DATABASE_ROLLED_BACK"} 1',
+      'database_errors_total{code="ERR_DATABASE_OVERLOADED"} 1',
+      'database_connections_closed_total{reason="unclean"} 1',
+      'database_connections_closed_total{reason="shutdown"} 1',
+      'database_connect_duration_seconds_count{outcome="ok"} 2',
+    ]) {
+      assert.ok(body.includes(`${line}\n`), `${line} is not in\n${body}`);
+    }
   });
 
   describe("close", () => {

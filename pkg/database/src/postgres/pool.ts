@@ -1,19 +1,34 @@
 import type { Clock, Scheduled } from "@plinth/kernel";
 import { DatabaseError } from "../errors.ts";
+import { ConnectGate } from "./connect-gate.ts";
 import type { Connection } from "./connection.ts";
 import { cancelledBy } from "./sqlstate.ts";
 
 export interface PoolOptions {
   readonly maxConnections: number;
   readonly acquireTimeoutMs: number;
+  readonly maxWaiting: number;
   readonly idleTimeoutMs: number;
   readonly clock: Clock;
   /** `signal` aborts when the pool closes. */
   readonly open: (signal: AbortSignal) => Promise<Connection>;
   /** A connection broke while nobody used it, or could not be opened when nobody waited for it any more. */
   readonly onFault: (error: Error) => void;
+  readonly events?: PoolEvents | undefined;
+  /** Source of jitter in [0, 1), for the time between attempts to connect. Default `Math.random`. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** Why a connection was closed: unused for long, given back in a state that nobody can use, broken, or the pool has closed. */
+export type CloseReason = "idle" | "unclean" | "lost" | "shutdown";
+
+/** Told what happens in a pool. None of them may throw. */
+export interface PoolEvents {
   /** Somebody got a connection, or gave up, after so many milliseconds. */
-  readonly onAcquire?: ((waitedMs: number) => void) | undefined;
+  acquired(waitedMs: number): void;
+  /** One was opened, or could not be. */
+  opened(tookMs: number, error?: DatabaseError): void;
+  closed(reason: CloseReason): void;
 }
 
 export interface PoolStats {
@@ -45,13 +60,16 @@ export class Pool {
   readonly #inUse = new Set<Connection>();
   readonly #waiters: Waiter[] = [];
   readonly #closing = new AbortController();
+  readonly #gate: ConnectGate;
   #opening = 0;
   #leaving = 0;
   #sweep: Scheduled | undefined;
+  #retry: Scheduled | undefined;
   #closed: PromiseWithResolvers<void> | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    this.#gate = new ConnectGate(options);
   }
 
   stats(): PoolStats {
@@ -66,7 +84,8 @@ export class Pool {
 
   /**
    * A connection for the caller alone, until {@link release}.
-   * @throws {@link DatabaseError} `ERR_DATABASE_ACQUIRE_TIMEOUT`, `ERR_DATABASE_CANCELLED`, `ERR_DATABASE_CLOSED`, and what opening throws.
+   * @throws {@link DatabaseError} `ERR_DATABASE_ACQUIRE_TIMEOUT`, `ERR_DATABASE_CANCELLED`, `ERR_DATABASE_CLOSED`, `ERR_DATABASE_OVERLOADED`,
+   *   and what opening throws; while attempts to connect are held back, at once.
    */
   async acquire(signals: readonly AbortSignal[]): Promise<Connection> {
     const aborted = signals.find((signal) => signal.aborted);
@@ -75,18 +94,24 @@ export class Pool {
     const idle = this.#idle.pop();
     if (idle) {
       this.#inUse.add(idle.connection);
-      this.#options.onAcquire?.(0);
+      this.#options.events?.acquired(0);
       return idle.connection;
     }
+    if (this.#gate.waitMs > 0 && this.#inUse.size + this.#opening === 0) throw this.#gate.refusal();
+    // Those for whom there is room wait only until theirs is open.
+    if (this.#waiters.length - this.#room - this.#opening >= this.#options.maxWaiting) throw this.#overloaded();
     return this.#wait(signals);
   }
 
   /** Gives a connection back. One that broke, runs something still or stands in a transaction is cut, never reused. */
   release(connection: Connection): void {
-    this.#inUse.delete(connection);
+    const wasCut = !this.#inUse.delete(connection); // by the end of the pool, which has told of it
     if (connection.clean && !this.#closed) this.#hand(connection);
-    else if (connection.clean) this.#goodbye(connection);
-    else connection.destroy();
+    else if (connection.clean) this.#goodbye(connection, "shutdown");
+    else {
+      if (!wasCut) this.#options.events?.closed(connection.broke ? "lost" : "unclean");
+      connection.destroy();
+    }
     this.#grow();
     this.#finishClosing();
   }
@@ -96,10 +121,14 @@ export class Pool {
     this.#closed ??= Promise.withResolvers<void>();
     this.#closing.abort();
     this.#sweep?.cancel();
+    this.#retry?.cancel();
     for (const waiter of this.#waiters.splice(0)) waiter.fail(closedError());
-    for (const { connection } of this.#idle.splice(0)) this.#goodbye(connection);
+    for (const { connection } of this.#idle.splice(0)) this.#goodbye(connection, "shutdown");
     const cut = (): void => {
-      for (const connection of this.#inUse) connection.destroy(closedError());
+      for (const connection of this.#inUse) {
+        connection.destroy(closedError());
+        this.#options.events?.closed("shutdown");
+      }
       this.#inUse.clear();
       this.#finishClosing();
     };
@@ -110,13 +139,13 @@ export class Pool {
   }
 
   #wait(signals: readonly AbortSignal[]): Promise<Connection> {
-    const { clock, acquireTimeoutMs, onAcquire } = this.#options;
+    const { clock, acquireTimeoutMs, events } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<Connection>();
     const startedAtMs = clock.monotonicMs();
     const settle = (): void => {
       limit.cancel();
       for (const signal of signals) signal.removeEventListener("abort", onAbort);
-      onAcquire?.(clock.monotonicMs() - startedAtMs);
+      events?.acquired(clock.monotonicMs() - startedAtMs);
     };
     const waiter: Waiter = {
       give: (connection) => {
@@ -156,30 +185,71 @@ export class Pool {
     );
   }
 
-  /** Opens what the waiting need, as far as the limit allows. */
+  #overloaded(): DatabaseError {
+    const { inUse, waiting, maxConnections } = this.stats();
+    return new DatabaseError(
+      "ERR_DATABASE_OVERLOADED",
+      "unavailable",
+      `${waiting} queries wait for a connection already, as many as maxWaiting allows; ${inUse} of ${maxConnections} connections are in use`,
+    );
+  }
+
+  /** How many more connections may be opened. */
+  get #room(): number {
+    return this.#options.maxConnections - this.#inUse.size - this.#idle.length - this.#opening;
+  }
+
+  /** Opens what the waiting need, as far as the limit and the gate allow. */
   #grow(): void {
-    const room = this.#options.maxConnections - this.#inUse.size - this.#idle.length - this.#opening;
-    const wanted = this.#waiters.length - this.#opening;
-    for (let opened = 0; opened < Math.min(room, wanted); opened++) void this.#open();
+    if (this.#closed) return;
+    const wanted = Math.min(this.#room, this.#waiters.length - this.#opening);
+    if (wanted <= 0) return;
+    for (let left = this.#gate.admit(wanted, this.#opening); left > 0; left--) void this.#open();
+    if (this.#opening === 0) this.#growLater();
+  }
+
+  /** Who waits for a connection in use may still get a new one, when the gate opens. */
+  #growLater(): void {
+    this.#retry ??= this.#options.clock.schedule(
+      Math.max(1, this.#gate.waitMs),
+      () => {
+        this.#retry = undefined;
+        this.#grow();
+      },
+      { keepAlive: false },
+    );
   }
 
   async #open(): Promise<void> {
+    const { clock, open, events } = this.#options;
+    const startedAtMs = clock.monotonicMs();
     this.#opening++;
     try {
-      const connection = await this.#options.open(this.#closing.signal);
+      const connection = await open(this.#closing.signal);
       this.#opening--;
+      events?.opened(clock.monotonicMs() - startedAtMs);
+      this.#gate.succeeded();
       connection.onLost((error) => this.#forget(connection, error));
-      if (this.#closed) this.#goodbye(connection);
+      if (this.#closed) this.#goodbye(connection, "shutdown");
       else this.#hand(connection);
     } catch (error) {
       this.#opening--;
       const fault = error instanceof DatabaseError ? error : unexpected(error);
-      const waiter = this.#waiters.shift();
-      if (waiter) waiter.fail(fault);
-      else if (!this.#closed) this.#options.onFault(fault);
-      this.#grow();
+      if (!this.#closed) this.#failToOpen(fault, startedAtMs);
     }
+    this.#grow();
     this.#finishClosing();
+  }
+
+  /** Tells the one it was opened for; and all who wait, when there is nothing that they could wait for. */
+  #failToOpen(fault: DatabaseError, startedAtMs: number): void {
+    const { clock, events, onFault } = this.#options;
+    events?.opened(clock.monotonicMs() - startedAtMs, fault);
+    this.#gate.failed(fault, startedAtMs);
+    const hasHope = this.#inUse.size + this.#opening > 0;
+    const told = this.#waiters.splice(0, hasHope ? 1 : Infinity);
+    for (const waiter of told) waiter.fail(fault);
+    if (told.length === 0) onFault(fault);
   }
 
   #hand(connection: Connection): void {
@@ -197,7 +267,9 @@ export class Pool {
   #forget(connection: Connection, error: Error): void {
     const idle = this.#idle.length;
     this.#idle = this.#idle.filter((entry) => entry.connection !== connection);
-    if (this.#idle.length < idle) this.#options.onFault(error);
+    if (this.#idle.length === idle) return;
+    this.#options.events?.closed("lost");
+    this.#options.onFault(error);
   }
 
   #scheduleSweep(): void {
@@ -210,14 +282,15 @@ export class Pool {
       const untilMs = clock.monotonicMs() - idleTimeoutMs;
       const expired = this.#idle.filter(({ sinceMs }) => sinceMs <= untilMs);
       this.#idle = this.#idle.filter(({ sinceMs }) => sinceMs > untilMs);
-      for (const { connection } of expired) this.#goodbye(connection);
+      for (const { connection } of expired) this.#goodbye(connection, "idle");
       this.#scheduleSweep();
     };
     this.#sweep = clock.schedule(delayMs, task, { keepAlive: false });
   }
 
-  #goodbye(connection: Connection): void {
+  #goodbye(connection: Connection, reason: CloseReason): void {
     this.#leaving++;
+    this.#options.events?.closed(reason);
     void connection
       .close()
       .catch((error: unknown) => this.#options.onFault(unexpected(error)))
