@@ -61,8 +61,8 @@ async function openFolder(): Promise<string> {
   return folder;
 }
 
-describe("startEmbeddedPostgres", { timeout: 60_000 }, () => {
-  // Making a cluster is the slow part, so the tests share one folder unless they are about the beginning.
+describe("startEmbeddedPostgres", { timeout: 240_000 }, () => {
+  // Making a cluster is the slow part: 1 s on an idle machine, 10 s on a busy one. So the tests share one folder unless they are about the beginning.
   let folder: string;
   before(async () => void (folder = await openFolder()));
   after(() => rm(folder, { recursive: true, force: true }));
