@@ -1,6 +1,7 @@
 import {
   AppError,
   type Clock,
+  messageOf,
   type RequestContext,
   type RequestScope,
   type RequestScopes,
@@ -89,7 +90,9 @@ export abstract class Exchange implements RequestContext, Incoming {
   abort(reason: AppError): void {
     if (this.#stopped || this.#isOver) return;
     this.#stopped = reason;
-    this.#controller?.abort(reason);
+    const controller = this.#controller;
+    // inside of the request, so that what a listener throws is known to be of it
+    if (controller) runInContext(this, () => controller.abort(reason));
   }
 
   /**
@@ -101,7 +104,7 @@ export abstract class Exchange implements RequestContext, Incoming {
     this.#isOver = true;
     this.#timer.cancel();
     const scope = this.#scope;
-    if (scope) runInContext(this, () => scope.close()).catch(onFailure);
+    if (scope) runInContext(this, async () => scope.close()).catch(onFailure);
   }
 
   /** The deadline has passed. */
@@ -128,6 +131,16 @@ function scopeOptionsOf(exchange: Exchange) {
       return exchange.signal;
     },
   };
+}
+
+/**
+ * What was thrown by code that meant no caller, as an error. A cancellation that nobody has asked for is a fault like any
+ * other: a caller who is still there has not left.
+ */
+export function toUnexpected(thrown: unknown): AppError {
+  const error = AppError.from(thrown);
+  if (error.status !== "cancelled") return error;
+  return new AppError("ERR_INTERNAL", "internal", messageOf(thrown), { cause: thrown });
 }
 
 /** Why a caller's leaving stops the handler. */

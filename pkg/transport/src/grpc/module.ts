@@ -14,6 +14,7 @@ import {
 import { endpoints } from "@plinth/registry/endpoints";
 import type { TransportError } from "../errors.ts";
 import { incomingModule } from "../incoming.ts";
+import { loopDelay, loopDelayModule } from "../loop-delay.ts";
 import { rpcServices } from "../rpc/service.ts";
 import { createGrpcServer, type GrpcServer } from "./server.ts";
 import { grpcSettings } from "./settings.ts";
@@ -32,6 +33,7 @@ const provideGrpcServer = provider({
     tracing,
     clock,
     scopes: requestScopes,
+    loopDelay,
     control: appControl,
   },
   create: ({ log, control, ...options }) => {
@@ -50,4 +52,9 @@ const provideGrpcEndpoint = provider({
 });
 
 /** A gRPC server for the app's RPC services, with health and a drain. */
-export const grpcModule = defineModule("grpc", [incomingModule, provideGrpcServer, provideGrpcEndpoint]);
+export const grpcModule = defineModule("grpc", [
+  incomingModule,
+  loopDelayModule,
+  provideGrpcServer,
+  provideGrpcEndpoint,
+]);

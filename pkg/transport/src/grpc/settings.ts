@@ -34,6 +34,10 @@ export const grpcSettings = defineSettings(
       .min(1)
       .default(100)
       .meta({ description: "Calls at once on one connection." }),
+    maxLoopDelayMs: z.int().min(0).max(3_600_000).default(1_000).meta({
+      description:
+        "Calls are answered with UNAVAILABLE while the event loop runs later than this, in ms; 0 never refuses one for that.",
+    }),
     accessLog: z.boolean().default(true).meta({ description: "Write one line for each call." }),
   }),
 );

@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Server } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import {
@@ -6,6 +6,7 @@ import {
   type Clock,
   currentContext,
   type ErrorBus,
+  type ErrorOrigin,
   type Logger,
   type Metrics,
   parseTraceparent,
@@ -16,22 +17,17 @@ import {
 } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Budget, budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
-import { createServer } from "../node-http.ts";
+import type { LoopDelay } from "../loop-delay.ts";
 import type { OpsHandler } from "../ops/handler.ts";
-import { type Problem, problemContentType, toProblem } from "../problem.ts";
-import { isIncident } from "../status.ts";
-import {
-  badExpectation,
-  type HttpFailure,
-  refusalOf,
-  routeNotFound,
-  toHttpFailure,
-  toParserFailure,
-} from "./errors.ts";
-import { exchangeOf, HttpExchange, ServedRequest } from "./exchange.ts";
+import { type Problem, problemContentType } from "../problem.ts";
+import { badExpectation, type HttpFailure, refusalOf, toHttpFailure, toParserFailure } from "./errors.ts";
+import { exchangeOf, type ExchangeOwner, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
+import { Faults } from "./faults.ts";
+import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
-import { ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
+import { idsOf, ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
+import { Shedder } from "./shed.ts";
 
 /** An error reply in the form that a route's callers expect. */
 export interface RenderedError {
@@ -44,6 +40,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** How errors of this route are written. Default: problem+json. */
     readonly renderError?: (error: AppError, problem: Problem) => RenderedError;
+    /** What the route's faults are of, for the error bus. Default `request`. */
+    readonly origin?: ErrorOrigin;
   }
 }
 
@@ -58,12 +56,14 @@ export interface RequestCoreOptions {
   readonly scopes?: RequestScopes | undefined;
   /** Answers before everything else, unseen by metrics, traces and access log. Absent: it has a listener of its own. */
   readonly ops?: OpsHandler | undefined;
+  /** How late the event loop runs. Absent: no request is refused for that. */
+  readonly loopDelay?: LoopDelay | undefined;
 }
 
-type RawHandler = (request: IncomingMessage, response: ServerResponse) => void;
+type RawHandler = (request: ServedRequest, response: ServedResponse) => void;
 
 /** What surrounds every request, whichever route it goes to: recovery, request id, trace, log context, metrics, deadline. */
-export class RequestCore {
+export class RequestCore implements ExchangeOwner {
   readonly inFlight = new Set<HttpExchange>();
   /** While true, each reply closes its connection. */
   draining = false;
@@ -71,19 +71,22 @@ export class RequestCore {
   onFinished: ((socket: Socket) => void) | undefined;
   readonly #options: RequestCoreOptions;
   readonly #observer: HttpObserver;
+  readonly #faults: Faults;
+  readonly #shedder: Shedder;
   readonly #budget: Budget;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
-  readonly #onExpired = (exchange: HttpExchange, error: AppError): void =>
-    runInContext(exchange, () => this.#expire(exchange, error));
 
   constructor(options: RequestCoreOptions) {
     this.#options = options;
     this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
-    this.#observer = new HttpObserver(
-      options.metrics,
-      options.settings.accessLog ? options.log.named("access") : undefined,
-    );
+    this.#faults = new Faults(options);
+    this.#shedder = new Shedder(options);
+    this.#observer = new HttpObserver({
+      metrics: options.metrics,
+      accessLog: options.settings.accessLog ? options.log.named("access") : undefined,
+      onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
+    });
     options.metrics.gauge({
       name: "http_server_active_requests",
       help: "Requests being served.",
@@ -92,23 +95,16 @@ export class RequestCore {
   }
 
   createServer(handler: RawHandler): Server {
-    const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = this.#options.settings;
-    const server = createServer(
-      {
-        IncomingMessage: ServedRequest,
-        headersTimeout: headersTimeoutMs,
-        requestTimeout: requestTimeoutMs,
-        keepAliveTimeout: keepAliveTimeoutMs,
-        connectionsCheckingInterval: 1_000,
-        requireHostHeader: false, // node would answer without a body; `refusalOf` looks at it
-      },
-      (request, response) => this.#begin(request, response, handler),
-    );
+    const server = openNodeServer(this.#options.settings, {
+      onRequest: (request, response) => this.#begin(request, response, handler),
+      onThrown: (thrown, request, response) => this.#recover(thrown, request, response),
+      errors: this.#options.errors,
+    });
     server.on("checkExpectation", (request, response) => this.#answer(this.#open(request, response), badExpectation));
     return server;
   }
 
-  #begin(request: ServedRequest, response: ServerResponse, handler: RawHandler): void {
+  #begin(request: ServedRequest, response: ServedResponse, handler: RawHandler): void {
     if (this.draining) response.shouldKeepAlive = false;
     const refusal = refusalOf(request);
     if (refusal) {
@@ -117,11 +113,12 @@ export class RequestCore {
       return;
     }
     if (this.#options.ops?.(request, response)) return;
+    if (this.#shedder.shed(request, response)) return;
     const exchange = this.#open(request, response);
     runInContext(exchange, () => handler(request, response));
   }
 
-  #open(request: ServedRequest, response: ServerResponse): HttpExchange {
+  #open(request: ServedRequest, response: ServedResponse): HttpExchange {
     const { tracing, clock, scopes } = this.#options;
     const { headers } = request;
     const { traceparent } = headers;
@@ -139,24 +136,24 @@ export class RequestCore {
       clock,
       scopes,
       budget: budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], this.#budget),
-      onExpired: this.#onExpired,
+      owner: this,
     });
     this.inFlight.add(exchange);
     response.on("close", () => this.#finish(exchange));
     // Such as a write after the end; unheard, it would end the process.
-    response.on("error", (error) => runInContext(exchange, () => this.#report(error, exchange)));
+    response.on("error", (error) => this.#faults.report(error, exchange));
     return exchange;
   }
 
   #finish(exchange: HttpExchange): void {
     const { response, request } = exchange;
     this.inFlight.delete(exchange);
-    if (!response.writableFinished) {
-      const gone = callerGone();
-      exchange.error ??= gone;
-      exchange.abort(gone);
+    if (!response.writableFinished && exchange.error === undefined) {
+      if (response.errored) this.#breakOff(response.errored, exchange);
+      else exchange.error = callerGone();
     }
-    exchange.end((error) => runInContext(exchange, () => this.#report(error, exchange)));
+    if (!response.writableFinished) exchange.abort(exchange.error ?? callerGone());
+    exchange.end((thrown) => this.#faults.report(thrown, exchange));
     if (!request.complete) this.#unread.set(request.socket, request);
     this.#observer.finished(exchange, this.#options.clock.monotonicMs() - exchange.startedAtMs);
     this.onFinished?.(request.socket);
@@ -166,7 +163,9 @@ export class RequestCore {
   routed(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw);
     if (!exchange) return; // injected by a test, past the server
-    exchange.route = request.routeOptions.url ?? "unmatched";
+    const { url, config } = request.routeOptions;
+    exchange.route = url ?? "unmatched";
+    if (config?.origin !== undefined) exchange.origin = config.origin;
     exchange.reply = reply;
     reply.header("x-request-id", exchange.requestId);
   }
@@ -180,9 +179,9 @@ export class RequestCore {
   /** Answers with what the caller may know, and reports what is the server's fault. */
   fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw);
-    const failure = this.#toFailure(thrown, request);
-    if (this.#isLate(thrown, exchange, failure)) return;
-    const problem = this.#record(thrown, failure, exchange);
+    const failure = this.#faults.toFailure(thrown, request);
+    if (this.#faults.isLate(thrown, exchange, failure)) return;
+    const problem = this.#faults.record(thrown, failure, exchange);
     if (reply.raw.headersSent) {
       if (exchange) exchange.cut(failure.error);
       else reply.raw.destroy();
@@ -208,15 +207,32 @@ export class RequestCore {
   streamFailed(thrown: unknown, request: FastifyRequest): void {
     const exchange = exchangeOf(request.raw);
     if (!exchange || exchange.stopped || exchange.response.destroyed) return; // it failed for the caller has gone
-    const failure = toHttpFailure(thrown);
-    this.#record(thrown, failure, exchange);
-    exchange.cut(failure.error);
+    this.#breakOff(thrown, exchange);
   }
 
-  /** A hook that runs after the reply failed. */
+  /** What ran for a request failed when its reply was out. */
   failedAfterwards(thrown: unknown, request: FastifyRequest): void {
+    this.#faults.report(thrown, exchangeOf(request.raw));
+  }
+
+  failedAfterReply(thrown: unknown, request: FastifyRequest): void {
     const exchange = exchangeOf(request.raw);
-    if (exchange) runInContext(exchange, () => this.#report(thrown, exchange));
+    if (exchange) this.failedLate(thrown, exchange);
+    else this.#faults.report(thrown, undefined);
+  }
+
+  failedLate(thrown: unknown, exchange: HttpExchange): void {
+    this.#faults.reportLate(thrown, exchange);
+    if (!exchange.response.writableEnded) exchange.response.destroy(); // taken over, and nobody will end it now
+  }
+
+  failed(exchange: HttpExchange, thrown: unknown, failure = toHttpFailure(thrown)): void {
+    if (exchange.isOver || exchange.response.writableEnded) {
+      this.#faults.report(thrown, exchange);
+      return;
+    }
+    exchange.abort(failure.error);
+    this.#answer(exchange, failure, thrown);
   }
 
   /** The parser refuses what came on this connection, or it came too slowly. */
@@ -243,58 +259,45 @@ export class RequestCore {
     } else this.#answerRaw(socket, failure);
   }
 
-  /** The deadline has passed: the handler's signal has been aborted, and what it still returns is dropped. */
-  #expire(exchange: HttpExchange, error: AppError): void {
-    const { reply, response } = exchange;
+  expired(exchange: HttpExchange, error: AppError): void {
+    const { reply, request, response } = exchange;
     if (response.writableEnded || reply?.sent) return; // being sent, or taken over by the handler
     try {
       if (reply) this.fail(error, reply.request, reply);
       else this.#answer(exchange, { error });
     } catch (thrown) {
-      this.#answer(exchange, { error }, thrown); // a header of the route that cannot be sent
+      this.#recover(thrown, request, response, { error }); // a header of the route that cannot be sent
     }
   }
 
-  #toFailure(thrown: unknown, request: FastifyRequest): HttpFailure {
-    if (thrown instanceof Error && thrown === request.raw.errored) return { error: callerGone(thrown) }; // in its body
+  /** The outermost layer: something threw that nothing inside has caught, one of these layers perhaps. */
+  #recover(thrown: unknown, request: ServedRequest, response: ServedResponse, failure?: HttpFailure): void {
+    const { exchange } = request;
+    try {
+      if (exchange) {
+        this.failed(exchange, thrown, failure);
+        return;
+      }
+      const ids = idsOf(request);
+      runInContext(ids, () => this.#faults.report(thrown, undefined));
+      if (response.headersSent) response.destroy();
+      else writeProblem(response, toHttpFailure(thrown), ids);
+    } catch (second) {
+      this.#faults.report(second, exchange);
+      request.socket.destroy();
+    }
+  }
+
+  /** Part of the reply was sent, and there will be no more. */
+  #breakOff(thrown: unknown, exchange: HttpExchange): void {
     const failure = toHttpFailure(thrown);
-    // Where no route wants the body, what is wrong with it does not matter; a path that cannot be read never gets there.
-    const isUnmatched = request.is404 && exchangeOf(request.raw)?.reply !== undefined;
-    return isUnmatched && failure.httpStatus !== undefined ? { error: routeNotFound(request.method) } : failure;
-  }
-
-  /** True for what a handler throws after it was told to stop and its caller was answered. */
-  #isLate(thrown: unknown, exchange: HttpExchange | undefined, { error }: HttpFailure): boolean {
-    if (!exchange?.stopped || error === exchange.stopped) return false;
-    if (!exchange.response.headersSent && !exchange.response.destroyed) return false;
-    this.#options.log.debug("a handler failed after it had been told to stop", { error: thrown });
-    return true;
-  }
-
-  #record(thrown: unknown, { error, httpStatus }: HttpFailure, exchange: HttpExchange | undefined): Problem {
-    const problem = toProblem(error, { traceId: exchange?.span.traceId, httpStatus });
-    if (exchange) exchange.error = error;
-    // That a caller gave too little time is not the server's fault.
-    const isCallers = error === exchange?.stopped && exchange.budget.isCallers;
-    if (problem.status < 500 || !isIncident(error.status) || isCallers) return problem;
-    if (exchange?.isReported) {
-      this.#options.log.warn("a reply that told of a failure failed too", { error: thrown });
-      return problem;
-    }
-    if (exchange) exchange.isReported = true;
-    if (exchange) runInContext(exchange, () => this.#report(thrown, exchange));
-    else this.#report(thrown, undefined);
-    return problem;
-  }
-
-  #report(thrown: unknown, exchange: HttpExchange | undefined): void {
-    const attributes = { route: exchange?.route ?? "unmatched" };
-    this.#options.errors.report(thrown, { origin: "request", attributes });
+    this.#faults.record(thrown, failure, exchange, "stream");
+    exchange.cut(failure.error);
   }
 
   /** Answers past fastify, with nothing that a route has set, and closes the connection. */
   #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error): void {
-    this.#record(thrown, failure, exchange);
+    this.#faults.record(thrown, failure, exchange);
     if (exchange.response.headersSent) exchange.cut(failure.error);
     else writeProblem(exchange.response, failure, { requestId: exchange.requestId, traceId: exchange.span.traceId });
   }

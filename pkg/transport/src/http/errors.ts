@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FieldFault, RequestError, toPointer, TransportError, type TransportErrorCode } from "../errors.ts";
+import { toUnexpected } from "../exchange.ts";
 import { STATUS_CODES } from "../node-http.ts";
 import { fromHttpStatus } from "../status.ts";
 import { methodLabel } from "./observe.ts";
@@ -9,6 +10,8 @@ import { methodLabel } from "./observe.ts";
 export interface HttpFailure {
   readonly error: AppError;
   readonly httpStatus?: number;
+  /** It was thrown by code that meant no caller: operators hear of it, whatever status it got. */
+  readonly isUnexpected?: boolean;
 }
 
 interface Refusal {
@@ -107,7 +110,8 @@ export function toHttpFailure(thrown: unknown): HttpFailure {
     return classify(thrown);
   } catch (error) {
     // a proxy or getter that throws when looked at
-    return { error: new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error }) };
+    const fault = new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error });
+    return { error: fault, isUnexpected: true };
   }
 }
 
@@ -135,7 +139,7 @@ export function toParserFailure(error: Error & { readonly code?: unknown }): Htt
 function classify(thrown: unknown): HttpFailure {
   if (AppError.is(thrown)) return { error: thrown };
   if (!(thrown instanceof Error) || !("code" in thrown) || typeof thrown.code !== "string")
-    return { error: AppError.from(thrown) };
+    return { error: toUnexpected(thrown), isUnexpected: true };
   if ("validation" in thrown && Array.isArray(thrown.validation)) {
     const part = "validationContext" in thrown ? String(thrown.validationContext) : "body";
     return { error: new RequestError(thrown.validation.map((fault: ValidationFault) => toFieldFault(fault, part))) };
@@ -149,7 +153,7 @@ function classify(thrown: unknown): HttpFailure {
       { code: "ERR_REQUEST_REFUSED", httpStatus: status, message: STATUS_CODES[status] ?? "Refused" },
       thrown,
     );
-  return { error: AppError.from(thrown) };
+  return { error: toUnexpected(thrown), isUnexpected: true };
 }
 
 function toFailure({ code, httpStatus, message }: Refusal, cause?: unknown): HttpFailure {

@@ -1,29 +1,66 @@
-import type { ServerResponse } from "node:http";
-import { type AppError, currentContext, runInContext } from "@plinth/kernel";
+import { type AppError, currentContext, type ErrorOrigin, runInContext } from "@plinth/kernel";
 import type { FastifyReply } from "fastify";
 import { Exchange, type ExchangeOptions } from "../exchange.ts";
-import { IncomingMessage } from "../node-http.ts";
+import { IncomingMessage, ServerResponse } from "../node-http.ts";
 import { toHttpStatus } from "../status.ts";
+
+/** Who serves an exchange, and answers it when its handler cannot. */
+export interface ExchangeOwner {
+  /** The deadline has passed, and the handler has been told. */
+  expired(exchange: HttpExchange, error: AppError): void;
+  /** Something threw that fastify knows nothing of: a listener of the request or of its reply, or what its body is piped into. */
+  failed(exchange: HttpExchange, thrown: unknown): void;
+}
 
 export interface HttpExchangeOptions extends ExchangeOptions {
   readonly request: ServedRequest;
-  readonly response: ServerResponse;
+  readonly response: ServedResponse;
   /** As it stands in labels. */
   readonly method: string;
-  readonly onExpired: (exchange: HttpExchange, error: AppError) => void;
+  readonly owner: ExchangeOwner;
 }
 
 /** A request as the server makes it: it knows the exchange that it belongs to. */
 export class ServedRequest extends IncomingMessage {
   exchange: HttpExchange | undefined;
 
-  /** The parts of a body come from the socket's events; whoever listens is still inside the request. */
+  /** Its events come from the socket; whoever listens is still inside the request, and fails nothing else. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { exchange } = this;
-    if (exchange === undefined || exchange.isOver || currentContext() === exchange) return super.emit(event, ...args);
-    return runInContext(exchange, () => super.emit(event, ...args));
+    return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
+  }
+
+  /** What fails while nobody listens, as an inflater does for what is no gzip, would end the process. */
+  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
+    destination.on("error", (error: Error) => {
+      if (destination.listenerCount("error") === 1) this.exchange?.fail(error);
+    });
+    return super.pipe(destination, options);
   }
 }
+
+/** A reply as the server makes it: it knows the exchange that it belongs to. */
+export class ServedResponse extends ServerResponse<ServedRequest> {
+  exchange: HttpExchange | undefined;
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const { exchange } = this;
+    return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
+  }
+
+  /** What cannot be written breaks the reply off, also where a stream's reader would not hear of it. */
+  override write(chunk: unknown, encoding?: BufferEncoding | WriteCallback, callback?: WriteCallback): boolean {
+    try {
+      if (typeof encoding === "function") return super.write(chunk, encoding);
+      return encoding === undefined ? super.write(chunk, callback) : super.write(chunk, encoding, callback);
+    } catch (thrown) {
+      this.destroy(thrown instanceof Error ? thrown : undefined);
+      return false;
+    }
+  }
+}
+
+type WriteCallback = (error: Error | null | undefined) => void;
 
 /** The exchange of a request; none for one that a test injects past the server. */
 export function exchangeOf(request: IncomingMessage): HttpExchange | undefined {
@@ -34,13 +71,15 @@ export function exchangeOf(request: IncomingMessage): HttpExchange | undefined {
 export class HttpExchange extends Exchange {
   override readonly protocol = "http";
   readonly request: ServedRequest;
-  readonly response: ServerResponse;
+  readonly response: ServedResponse;
   readonly method: string;
   /** Set once the router has run. */
   reply: FastifyReply | undefined;
+  /** Where its faults come from, as the error bus tells. */
+  origin: ErrorOrigin = "request";
   /** The error bus has what went wrong here. */
   isReported = false;
-  readonly #onExpired: (exchange: HttpExchange, error: AppError) => void;
+  readonly #owner: ExchangeOwner;
   #isCut = false;
 
   constructor(options: HttpExchangeOptions) {
@@ -48,8 +87,9 @@ export class HttpExchange extends Exchange {
     this.request = options.request;
     this.response = options.response;
     this.method = options.method;
-    this.#onExpired = options.onExpired;
+    this.#owner = options.owner;
     this.request.exchange = this;
+    this.response.exchange = this;
   }
 
   override header(name: string): string | undefined {
@@ -71,7 +111,22 @@ export class HttpExchange extends Exchange {
     this.response.destroy();
   }
 
+  /** Calls listeners inside of the request. What they throw fails it. */
+  tell(emit: () => boolean): boolean {
+    try {
+      return currentContext() === this ? emit() : runInContext(this, emit);
+    } catch (thrown) {
+      this.fail(thrown);
+      return true;
+    }
+  }
+
+  /** Something outside of the handler threw. */
+  fail(thrown: unknown): void {
+    runInContext(this, () => this.#owner.failed(this, thrown));
+  }
+
   protected override expired(error: AppError): void {
-    this.#onExpired(this, error);
+    runInContext(this, () => this.#owner.expired(this, error));
   }
 }

@@ -8,18 +8,23 @@ import type { FastifyInstance, FastifyRequest, onRouteHookHandler } from "fastif
  *   sent is an uncaught exception;
  * - a hook that throws `null` or `undefined` counts as one that has passed, authentication included;
  * - a hook that calls back from another context, as that of a pooled connection, takes the handler there;
- * - what an error handler throws is sent as the reply, with status 200, unless it is an `Error`.
+ * - a body's parser that throws or rejects with `null` or `undefined` counts as one that has read an empty body;
+ * - what an error handler throws is sent as the reply, with status 200, unless it is an `Error`;
+ * - what a handler throws after it has replied or taken the reply over is lost, and a reply taken over hangs.
  */
-export function closeGaps(app: FastifyInstance, context: RequestContexts): void {
+export function closeGaps(app: FastifyInstance, core: GuardedCore): void {
   override(app, "addHook", (name, hook) => [name, requestHooks.has(String(name)) ? guardHook(hook) : hook]);
   override(app, "setErrorHandler", (handler) => [guardErrorHandler(handler)]);
-  app.addHook("onRoute", (route) => guardRoute(route, context));
+  override(app, "addContentTypeParser", (...args) => args.map(guardParser));
+  app.addHook("onRoute", (route) => guardRoute(route, core));
 }
 
-/** Knows the context of each request. */
-export interface RequestContexts {
+/** Knows the context of each request, and takes what fastify drops. */
+export interface GuardedCore {
   /** The context of the request, should a hook have left it. */
   lostBy(request: FastifyRequest): RequestContext | undefined;
+  /** The handler threw when its reply was given. */
+  failedAfterReply(thrown: unknown, request: FastifyRequest): void;
 }
 
 /** Scopes inherit from the app, so that what is put there holds for all of them. */
@@ -39,16 +44,26 @@ const requestHooks: ReadonlySet<string> = new Set([
   "preHandler",
   "preSerialization",
   "onSend",
+  "onResponse",
+  "onError",
+  "onTimeout",
+  "onRequestAbort",
 ]);
 
-function guardRoute(route: Parameters<onRouteHookHandler>[0], context: RequestContexts): void {
+function guardRoute(route: Parameters<onRouteHookHandler>[0], core: GuardedCore): void {
   const { handler } = route;
   route.handler = function settled(request, reply) {
-    const lost = context.lostBy(request);
-    const result: unknown = lost
-      ? runInContext(lost, () => handler.call(this, request, reply))
-      : handler.call(this, request, reply);
-    return result === undefined || isThenable(result) ? result : Promise.resolve(result);
+    const lost = core.lostBy(request);
+    try {
+      const result: unknown = lost
+        ? runInContext(lost, () => handler.call(this, request, reply))
+        : handler.call(this, request, reply);
+      return result === undefined || isThenable(result) ? result : Promise.resolve(result);
+    } catch (thrown) {
+      if (!reply.sent) throw thrown;
+      core.failedAfterReply(thrown, request);
+      return undefined;
+    }
   };
   for (const name of requestHooks) {
     const hooks: unknown = Reflect.get(route, name);
@@ -62,6 +77,16 @@ function guardHook(hook: unknown): unknown {
   return isFunction(hook) && hook.constructor.name !== "AsyncFunction" ? throwingErrors(hook) : hook;
 }
 
+/** The name and the options that stand before the parser are left as they are. */
+function guardParser(part: unknown): unknown {
+  if (!isFunction(part)) return part;
+  const guarded = throwingErrors(part);
+  return function parse(this: unknown, ...args: unknown[]): unknown {
+    const result: unknown = Reflect.apply(guarded, this, args);
+    return isThenable(result) ? Promise.resolve(result).catch(throwError) : result;
+  };
+}
+
 function guardErrorHandler(handler: unknown): unknown {
   return isFunction(handler) ? throwingErrors(handler) : handler;
 }
@@ -71,15 +96,19 @@ function isFunction(value: unknown): value is (...args: never) => unknown {
 }
 
 /** The same function, which throws nothing but `Error`s. */
-function throwingErrors(fn: (...args: never) => unknown): unknown {
+function throwingErrors(fn: (...args: never) => unknown): (...args: unknown[]) => unknown {
   return function guarded(this: unknown, ...args: unknown[]): unknown {
     try {
       const result: unknown = Reflect.apply(fn, this, args);
       return result;
     } catch (thrown) {
-      throw thrown instanceof Error ? thrown : new Error(messageOf(thrown), { cause: thrown });
+      return throwError(thrown);
     }
   };
+}
+
+function throwError(thrown: unknown): never {
+  throw thrown instanceof Error ? thrown : new Error(messageOf(thrown), { cause: thrown });
 }
 
 function isThenable(value: unknown): boolean {

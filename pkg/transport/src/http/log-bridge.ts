@@ -1,27 +1,19 @@
 import { format } from "node:util";
-import { currentContext, type ErrorBus, type Logger, type LogLevel } from "@plinth/kernel";
+import { currentContext, type Logger, type LogLevel } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyRequest, LogController } from "fastify";
 import { HttpExchange } from "./exchange.ts";
 
 /** `request.log`, `reply.log` and `app.log` of fastify: they write to the app's log, with the ids of the request. */
-export function bridgeLog(log: Logger, errors: ErrorBus): FastifyBaseLogger {
+export function bridgeLog(log: Logger, listener: FailureListener): FastifyBaseLogger {
   const write =
     (level: LogLevel) =>
     (first: unknown, ...rest: readonly unknown[]): void => {
       const { message, fields } = toLine(first, rest);
       const exchange = currentContext();
-      if (exchange instanceof HttpExchange && message.startsWith(rejectedLate)) rejected(exchange, fields.error);
+      if (exchange instanceof HttpExchange && told.has(message)) listener.failedLate(fields.error, exchange);
       else if (isRepeated(fields.error) && exchange?.signal?.aborted) log.debug("a late reply was dropped", fields);
       else log[level](message, fields);
     };
-  const rejected = (exchange: HttpExchange, error: unknown): void => {
-    if (exchange.stopped) {
-      log.debug("a handler failed after it had been told to stop", { error });
-      return;
-    }
-    errors.report(error, { origin: "request", attributes: { route: exchange.route, replied: true } });
-    if (!exchange.response.writableEnded) exchange.response.destroy(); // a hijacked reply that nobody will end now
-  };
   const bridge: FastifyBaseLogger = {
     level: "info",
     trace: write("trace"),
@@ -31,13 +23,16 @@ export function bridgeLog(log: Logger, errors: ErrorBus): FastifyBaseLogger {
     error: write("error"),
     fatal: write("fatal"),
     silent: () => {},
-    child: (bindings) => bridgeLog(log.child(bindings), errors),
+    child: (bindings) => bridgeLog(log.child(bindings), listener),
   };
   return bridge;
 }
 
-/** How fastify begins to tell that a handler has rejected when its reply was out; it tells nobody else. */
-const rejectedLate = "Promise errored, but reply.sent = true";
+/** How fastify tells that a handler has rejected when its reply was out, or a hook when the caller has gone; it tells nobody else. */
+const told: ReadonlySet<string> = new Set([
+  "Promise errored, but reply.sent = true was set",
+  "onRequestAborted hook failed",
+]);
 
 function isRepeated(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "FST_ERR_REP_ALREADY_SENT";
@@ -61,6 +56,8 @@ export interface FailureListener {
   streamFailed(thrown: unknown, request: FastifyRequest): void;
   /** A hook that runs after the reply failed. */
   failedAfterwards(thrown: unknown, request: FastifyRequest): void;
+  /** A handler failed when its reply was given. */
+  failedLate(thrown: unknown, exchange: HttpExchange): void;
 }
 
 /** fastify's own lines are dropped, for we write ours. */

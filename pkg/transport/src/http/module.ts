@@ -14,6 +14,7 @@ import {
 } from "@plinth/kernel";
 import { endpoints } from "@plinth/registry/endpoints";
 import { incomingModule } from "../incoming.ts";
+import { loopDelay, loopDelayModule } from "../loop-delay.ts";
 import { opsHandler, opsModule, opsSettings } from "../ops/module.ts";
 import { connectRoutes } from "../rpc/connect.ts";
 import { rpcServices } from "../rpc/service.ts";
@@ -48,6 +49,7 @@ export function httpModuleIn(settings: HttpSection) {
       services: rpcServices,
       health,
       scopes: requestScopes,
+      loopDelay,
       control: appControl,
     },
     create: async ({ opsSettings: { port }, ops, health: state, routes, services, control, ...options }) => {
@@ -66,7 +68,7 @@ export function httpModuleIn(settings: HttpSection) {
     drain: (server, { signal }) => server.drain({ signal }),
     stop: (server) => server.close(),
   });
-  return defineModule("http", [opsModule, incomingModule, provideHttpServer, provideHttpEndpoint]);
+  return defineModule("http", [opsModule, incomingModule, loopDelayModule, provideHttpServer, provideHttpEndpoint]);
 }
 
 const provideHttpEndpoint = provider({

@@ -1,4 +1,5 @@
 import type { Histogram, Logger, Metrics } from "@plinth/kernel";
+import { STATUS_CODES } from "../node-http.ts";
 import type { HttpExchange } from "./exchange.ts";
 
 const methods: ReadonlySet<string> = new Set([
@@ -18,18 +19,37 @@ export function methodLabel(method: string | undefined): string {
   return method !== undefined && methods.has(method) ? method : "_OTHER";
 }
 
+const statuses: ReadonlyMap<number, string> = new Map(
+  [...Object.keys(STATUS_CODES), "499"].map((status) => [Number(status), status]),
+);
+
+/** The status as a label: a handler may send any number, and those that mean nothing share one value. */
+export function statusLabel(status: number): string {
+  return statuses.get(status) ?? "_OTHER";
+}
+
+export interface HttpObserverOptions {
+  readonly metrics: Metrics;
+  readonly accessLog: Logger | undefined;
+  /** Told of what fails here: the request was served all the same. */
+  readonly onFault: (thrown: unknown, exchange: HttpExchange) => void;
+}
+
 /** Metrics, access log and span of each finished exchange. */
 export class HttpObserver {
   readonly #log: Logger | undefined;
+  readonly #onFault: HttpObserverOptions["onFault"];
   readonly #duration: Histogram<"method" | "route" | "status">;
   readonly #malformed: { inc(labels: object): void };
 
-  constructor(metrics: Metrics, accessLog: Logger | undefined) {
+  constructor({ metrics, accessLog, onFault }: HttpObserverOptions) {
     this.#log = accessLog;
+    this.#onFault = onFault;
     this.#duration = metrics.histogram({
       name: "http_server_request_duration_seconds",
       help: "Time from the request's head to the end of the reply.",
       labels: ["method", "route", "status"],
+      exemplars: true,
     });
     this.#malformed = metrics.counter({
       name: "http_server_malformed_requests_total",
@@ -41,34 +61,57 @@ export class HttpObserver {
     this.#malformed.inc({});
   }
 
-  /** @param tookMs - From the request's head to the end of the reply. */
+  /**
+   * One of them that fails takes nothing from the others.
+   * @param tookMs - From the request's head to the end of the reply.
+   */
   finished(exchange: HttpExchange, tookMs: number): void {
-    const { span, error, method, route, request, status, requestId } = exchange;
-    this.#duration.observe({ method, route, status: String(status) }, tookMs / 1e3);
-    if (span.sampled) {
-      span.rename(`${method} ${route}`);
-      span.setAttribute("http.request.method", method);
-      span.setAttribute("http.route", route);
-      span.setAttribute("http.response.status_code", status);
-      span.setAttribute("url.path", pathOf(request.url));
-      span.setAttribute("url.scheme", "http");
-      if (error !== undefined && status >= 500) span.fail(error);
+    try {
+      const { method, route, status, span } = exchange;
+      this.#duration.observe({ method, route, status: statusLabel(status) }, tookMs / 1e3, span);
+    } catch (thrown) {
+      this.#onFault(thrown, exchange);
     }
-    span.end();
-    if (this.#log?.isEnabled("info") !== true) return; // asked each time: its level may change
-    this.#log.info("request", {
-      method,
-      path: pathOf(request.url),
-      route,
-      status,
-      duration_ms: Math.round(tookMs * 1e3) / 1e3,
-      code: error?.code,
-      // the connection's events are outside of the request
-      trace_id: span.traceId,
-      span_id: span.spanId,
-      request_id: requestId,
-    });
+    try {
+      endSpan(exchange);
+    } catch (thrown) {
+      this.#onFault(thrown, exchange);
+    }
+    try {
+      if (this.#log?.isEnabled("info") === true) writeLine(this.#log, exchange, tookMs); // asked each time: its level may change
+    } catch (thrown) {
+      this.#onFault(thrown, exchange);
+    }
   }
+}
+
+function endSpan({ span, error, method, route, request, status }: HttpExchange): void {
+  if (span.sampled) {
+    span.rename(`${method} ${route}`);
+    span.setAttribute("http.request.method", method);
+    span.setAttribute("http.route", route);
+    span.setAttribute("http.response.status_code", status);
+    span.setAttribute("url.path", pathOf(request.url));
+    span.setAttribute("url.scheme", "http");
+    if (error !== undefined && status >= 500) span.fail(error);
+  }
+  span.end();
+}
+
+function writeLine(log: Logger, exchange: HttpExchange, tookMs: number): void {
+  const { span, error, method, route, request, status, requestId } = exchange;
+  log.info("request", {
+    method,
+    path: pathOf(request.url),
+    route,
+    status,
+    duration_ms: Math.round(tookMs * 1e3) / 1e3,
+    code: error?.code,
+    // the connection's events are outside of the request
+    trace_id: span.traceId,
+    span_id: span.spanId,
+    request_id: requestId,
+  });
 }
 
 /** Without the query, which may hold secrets, nor the host and user of an absolute form; of bounded length. */

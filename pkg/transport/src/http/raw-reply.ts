@@ -1,5 +1,7 @@
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { parseTraceparent, randomHex, type SpanContext } from "@plinth/kernel";
+import { safeRequestIdOf } from "../exchange.ts";
 import { problemText, toProblem } from "../problem.ts";
 import type { HttpFailure } from "./errors.ts";
 
@@ -11,6 +13,20 @@ export interface FailureIds {
 
 export interface ProblemReply extends FailureIds {
   readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Ids for a request that never got an exchange: the caller's own where they are well formed. */
+export function idsOf({ headers }: IncomingMessage): Required<RequestIds> {
+  const { traceparent } = headers;
+  const parent = parseTraceparent(typeof traceparent === "string" ? traceparent : undefined);
+  const traceId = parent?.traceId ?? randomHex(16);
+  const requestId = safeRequestIdOf(headers["x-request-id"]) ?? randomHex(16);
+  return { requestId, traceId, span: { traceId, spanId: randomHex(8), sampled: false } };
+}
+
+/** As a context for what is done without an exchange. */
+interface RequestIds extends FailureIds {
+  readonly span: SpanContext;
 }
 
 /** Answers with a problem and nothing that was set before, and closes the connection after it. */

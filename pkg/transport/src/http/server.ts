@@ -57,9 +57,9 @@ export interface HttpServer {
  * Every error leaves as problem+json; a fault of the server leaves without its text and goes to the error bus once.
  */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { settings, log, errors, routes } = options;
+  const { settings, log, routes } = options;
   const core = new RequestCore(options);
-  const requestLog = bridgeLog(log, errors);
+  const requestLog = bridgeLog(log, core);
   let server: Server | undefined;
   const app: HttpApp = fastify({
     bodyLimit: settings.maxBodyBytes,

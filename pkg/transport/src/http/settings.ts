@@ -34,6 +34,10 @@ export const httpSettingsIn = <const Section extends string>(section: Section, p
         keepAliveTimeoutMs: limitMs
           .default(72_000)
           .meta({ description: "How long an idle connection is kept, in ms; longer than the callers keep theirs." }),
+        maxLoopDelayMs: z.int().min(0).max(3_600_000).default(1_000).meta({
+          description:
+            "Requests are answered with 503 while the event loop runs later than this, in ms; 0 never refuses one for that.",
+        }),
         accessLog: z.boolean().default(true).meta({ description: "Write one line for each request." }),
       })
       .refine(({ headersTimeoutMs, requestTimeoutMs }) => headersTimeoutMs <= requestTimeoutMs, {

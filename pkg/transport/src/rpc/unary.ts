@@ -28,7 +28,7 @@ export function addUnaryMethods(app: HttpApp, services: readonly RpcService[]): 
 
 function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler): void {
   const options = {
-    config: { renderError },
+    config: { renderError, origin: "rpc" as const },
     onRequest: (request: ConnectRequest, _reply: unknown, done: (error?: Error) => void) => done(refusalOf(request)),
   };
   app.post(`/${methodName(method)}`, options, async (request, reply) => {

@@ -73,5 +73,6 @@ export const testSettings: GrpcSettings = {
   deadlineMs: 10_000,
   maxMessageBytes: 4_194_304,
   maxConcurrentStreams: 100,
+  maxLoopDelayMs: 1_000,
   accessLog: true,
 };

@@ -96,6 +96,7 @@ export const testSettings: HttpSettings = {
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   keepAliveTimeoutMs: 72_000,
+  maxLoopDelayMs: 1_000,
   accessLog: true,
 };
 

@@ -1,0 +1,80 @@
+import type { Server } from "node:http";
+import type { Duplex } from "node:stream";
+import { type ErrorBus, runInContext } from "@plinth/kernel";
+import { createServer } from "../node-http.ts";
+import { ServedRequest, ServedResponse } from "./exchange.ts";
+import { idsOf } from "./raw-reply.ts";
+import type { HttpSettings } from "./settings.ts";
+
+export interface NodeServerOptions {
+  readonly onRequest: (request: ServedRequest, response: ServedResponse) => void;
+  /** Called with what threw while a request was taken in, and nothing inside has caught. */
+  readonly onThrown: (thrown: unknown, request: ServedRequest, response: ServedResponse) => void;
+  readonly errors: ErrorBus;
+}
+
+/** Events of connections and requests: what their listeners throw must not end the process. */
+const guarded: ReadonlySet<string | symbol> = new Set([
+  "request",
+  "checkContinue",
+  "checkExpectation",
+  "upgrade",
+  "connect",
+  "clientError",
+  "connection",
+]);
+
+/** The server of `node:http` below fastify, with a recovery around all that listens to it. */
+export function openNodeServer(
+  settings: HttpSettings,
+  { onRequest, onThrown, errors }: NodeServerOptions,
+): Server<typeof ServedRequest, typeof ServedResponse> {
+  const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = settings;
+  const server = createServer(
+    {
+      IncomingMessage: ServedRequest,
+      ServerResponse: ServedResponse,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
+      connectionsCheckingInterval: 1_000,
+      requireHostHeader: false, // node would answer without a body; `refusalOf` looks at it
+    },
+    onRequest,
+  );
+  const emit = server.emit.bind(server);
+  const emitGuarded = (event: string | symbol, ...args: unknown[]): boolean => {
+    if (!guarded.has(event)) return emit(event, ...args);
+    try {
+      return emit(event, ...args);
+    } catch (thrown) {
+      const [subject, response] = args;
+      if (subject instanceof ServedRequest && response instanceof ServedResponse) onThrown(thrown, subject, response);
+      else onConnectionThrown(thrown, args);
+      return true;
+    }
+  };
+  /** An upgrade, a broken request: there is only a connection, and it is not gone on with. */
+  const onConnectionThrown = (thrown: unknown, args: readonly unknown[]): void => {
+    const report = (): void => void errors.report(thrown, { origin: "request", attributes: { route: "unmatched" } });
+    const request = args.find((arg) => arg instanceof ServedRequest);
+    if (request) runInContext(idsOf(request), report);
+    else report();
+    args.find(isSocket)?.destroy();
+  };
+  Reflect.set(server, "emit", emitGuarded);
+  server.on("connection", (socket) => {
+    // Whoever takes a connection over and does not listen would let its failure end the process.
+    socket.on("error", (error: Error & { readonly code?: string }) => {
+      if (socket.listenerCount("error") > 1 || callerLeft.has(error.code ?? "")) return;
+      errors.report(error, { origin: "stream", attributes: { route: "unmatched" } });
+    });
+  });
+  return server;
+}
+
+const callerLeft: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+
+function isSocket(value: unknown): value is Duplex {
+  return typeof value === "object" && value !== null && "destroy" in value && "writable" in value;
+}
