@@ -22,7 +22,11 @@ const pattern = /^ERR_[A-Z0-9_]+$/;
  */
 export function findErrorCodes(sources: readonly Source[]): ErrorCode[] {
   const classes = findClasses(sources);
-  const raised = sources.flatMap((source) => [...findCalls(source, classes), ...findObjects(source)]);
+  const raised = sources.flatMap((source) => [
+    ...findCalls(source, classes),
+    ...findMade(source),
+    ...findObjects(source),
+  ]);
   const declared = sources.flatMap(findDeclared);
   const given = without(raised, declared);
   const named = without(sources.flatMap(findNamed), [...declared, ...given]);
@@ -92,7 +96,18 @@ function findCalls({ owner, tokens, placeOf }: Source, classes: Classes): ErrorC
   });
 }
 
-/** `{ code: "ERR_…", status: "unavailable" }` and `{ code: "ERR_…", httpStatus: 413 }`, which errors are made of elsewhere. */
+/** `AppError.notFound("ERR_…", …)`. */
+function findMade({ owner, tokens, placeOf }: Source): ErrorCode[] {
+  return sitesOf(tokens, (index) => {
+    if (!standsAt(tokens, index, "AppError", ".") || !standsAt(tokens, index + 3, "(")) return [];
+    const status = tokens[index + 2]?.value.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    if (!isStatus(status)) return [];
+    const [first = []] = itemsAt(tokens, index + 3);
+    return codesIn(first).map((code) => ({ owner, code, place: placeOf(index), statuses: [status] }));
+  });
+}
+
+/** `{ code: "ERR_…", status: "unavailable" }`, `{ code: "ERR_…", status: inner.status }` and `{ code: "ERR_…", httpStatus: 413 }`, which errors are made of elsewhere. */
 function findObjects({ owner, tokens, placeOf }: Source): ErrorCode[] {
   return sitesOf(tokens, (index) => {
     if (!standsAt(tokens, index, "code", ":")) return [];
@@ -100,6 +115,7 @@ function findObjects({ owner, tokens, placeOf }: Source): ErrorCode[] {
     const value = tokens.slice(end + 3, endOfExpression(tokens, end + 3));
     let statuses: string[] = [];
     if (standsAt(tokens, end, ",", "status", ":")) statuses = resolve(value, tokens.slice(0, index));
+    if (statuses.length === 0 && standsAt(value, 1, ".", "status")) statuses = ["others"];
     if (standsAt(tokens, end, ",", "httpStatus", ":")) statuses = [ofHttp(value)];
     if (statuses.length === 0) return [];
     return codesIn(tokens.slice(index, end)).map((code) => ({ owner, code, place: placeOf(index), statuses }));

@@ -42,6 +42,15 @@ describe("findErrorCodes", () => {
     assert.deepEqual(codesOf(text), ["ERR_LOST: not_found"]);
   });
 
+  it("reads the status from the name of a constructor of AppError, and of nobody else's", () => {
+    const text = `AppError.failedPrecondition("ERR_EARLY", "not yet"); AppError.from("ERR_X"); Shop.notFound("ERR_Y", "");`;
+    assert.deepEqual(codesOf(text), ["ERR_EARLY: failed_precondition", "ERR_X: ", "ERR_Y: "]);
+  });
+
+  it("takes a status that is that of another error for one that others decide", () => {
+    assert.deepEqual(codesOf(`{ code: "ERR_ALL", status: first.status }`), ["ERR_ALL: others"]);
+  });
+
   it("reads tables that errors are made of, with an HTTP status that is not the usual one", () => {
     assert.deepEqual(codesOf(`{ code: "ERR_BIG", httpStatus: 413 }`), ["ERR_BIG: resource_exhausted 413"]);
     assert.deepEqual(codesOf(`{ code: "ERR_BAD", httpStatus: 400 }`), ["ERR_BAD: invalid_argument"]);

@@ -48,7 +48,8 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
   return answerCommand(command, apps, host, (life) => runToEnd(apps, host, life));
 }
 
-interface Life {
+/** What a run is told from outside, beside signals. */
+export interface Life {
   readonly onReady: RunOptions["onReady"];
   /** Ends it in order, as a signal does. */
   readonly over?: AbortSignal;
@@ -66,6 +67,8 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
   const tell = (text: string): void => {
     host.stderr.write(`${text}\n`);
   };
+  /** Ends the process at once, with the exit code that is its reason. */
+  readonly atOnce?: AbortSignal;
   const exit = (code: number): void => {
     for (const { log } of apps) {
       try {
@@ -89,8 +92,7 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     }
   };
   const onFatal = (thrown: unknown, text: string): void => {
-    // an app wraps what is no error
-    const error = AppError.is(thrown) && thrown.code === "ERR_INTERNAL" ? (thrown.cause ?? thrown) : thrown;
+    const error = rootOf(thrown); // an app wraps what is no error
     if (fatalErrors.has(error)) return;
     fatalErrors.add(error);
     if (fatalErrors.size > maxFatalErrors) exit(1);
@@ -112,6 +114,7 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     SIGTERM: onSignal("SIGTERM"),
     SIGHUP: onReload,
     uncaughtException: onCrash,
+  life.atOnce?.addEventListener("abort", () => exit(Number(life.atOnce?.reason)), { once: true });
     unhandledRejection: onCrash,
   };
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
@@ -132,7 +135,8 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     await over.promise;
   } catch (error) {
     tell(`${started.at(-1)?.name ?? "app"} did not start: ${messageOf(error)}`);
-    const wasCancelled = asked !== undefined && AppError.from(error).status === "cancelled";
+    const wasCancelled =
+      (asked !== undefined || life.over?.aborted === true) && AppError.from(error).status === "cancelled";
     if (!wasCancelled) failures++;
   }
   for (const app of started.toReversed()) {

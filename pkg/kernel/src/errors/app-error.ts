@@ -1,5 +1,9 @@
-import { inspect } from "node:util";
-import { isStatus, type Status } from "./status.ts";
+import { brand, isBranded, markWrapper } from "./brand.ts";
+import { meaningOf } from "./foreign-error.ts";
+import type { Status } from "./status.ts";
+
+export type { WrappedErrorCode } from "./foreign-error.ts";
+export { isError, messageOf } from "./thrown.ts";
 
 export interface AppErrorOptions {
   /** What led to it; kept for logs, never sent to a caller. */
@@ -10,15 +14,37 @@ export interface AppErrorOptions {
   readonly retryable?: boolean;
 }
 
-const brand = Symbol.for("plinth.AppError");
 const retryableStatuses: ReadonlySet<Status> = new Set<Status>(["unavailable", "aborted"]);
 
 /**
  * The one error type that crosses Plinth's borders. `code` (`ERR_AREA_WHAT`) is its identity and outlives wording;
  * `status` says what kind of failure it is; code, metadata and retryability survive both wires.
  * The message is for the caller unless the status is `internal`, `unknown` or `data_loss`: those leave as a fixed text.
+ *
+ * @example throw AppError.notFound("ERR_NOTE_MISSING", `there is no note ${id}`, { metadata: { id } });
  */
 export class AppError<Code extends string = string> extends Error {
+  static readonly cancelled = makerOf("cancelled");
+  static readonly unknown = makerOf("unknown");
+  static readonly invalidArgument = makerOf("invalid_argument");
+  static readonly deadlineExceeded = makerOf("deadline_exceeded");
+  static readonly notFound = makerOf("not_found");
+  static readonly alreadyExists = makerOf("already_exists");
+  static readonly permissionDenied = makerOf("permission_denied");
+  static readonly resourceExhausted = makerOf("resource_exhausted");
+  static readonly failedPrecondition = makerOf("failed_precondition");
+  static readonly aborted = makerOf("aborted");
+  static readonly outOfRange = makerOf("out_of_range");
+  static readonly unimplemented = makerOf("unimplemented");
+  static readonly internal = makerOf("internal");
+  static readonly unavailable = makerOf("unavailable");
+  static readonly dataLoss = makerOf("data_loss");
+  static readonly unauthenticated = makerOf("unauthenticated");
+
+  static {
+    Object.defineProperty(this.prototype, brand, { value: true });
+  }
+
   override readonly name: string = "AppError";
   readonly code: Code;
   readonly status: Status;
@@ -31,86 +57,72 @@ export class AppError<Code extends string = string> extends Error {
     this.status = status;
     this.metadata = Object.freeze({ ...options.metadata });
     this.retryable = options.retryable ?? retryableStatuses.has(status);
-    Object.defineProperty(this, brand, { value: true });
   }
 
   /** True for an `AppError` of any copy of this package. Never throws, whatever traps and getters the value has. */
   static is(value: unknown): value is AppError {
-    try {
-      return (
-        typeof value === "object" &&
-        value !== null &&
-        brand in value &&
-        "code" in value &&
-        typeof value.code === "string" &&
-        "status" in value &&
-        isStatus(value.status)
-      );
-    } catch {
-      return false; // what cannot be looked at is none of ours
-    }
+    return isBranded(value);
   }
 
   /**
    * Anything thrown, as an `AppError`: itself if it is one, else wrapped with the original as cause.
-   * An aborted signal's reason becomes `cancelled` or `deadline_exceeded`; everything else `internal`.
+   *
+   * - What an aborted work rejects with becomes `cancelled` or, after a timeout, `deadline_exceeded`.
+   * - A connection that cannot be had or was lost, and a machine short of files, memory or disk, are `unavailable`.
+   * - Several errors at once become what all of them are.
+   * - Everything else is `internal`. Only its message is that of the original, which may name hosts and paths.
+   *
+   * @param options.signal - Of the work: then also a reason of its own, whatever that is, is known for what it is.
    */
-  static from(thrown: unknown): AppError {
+  static from(this: void, thrown: unknown, options: { readonly signal?: AbortSignal | undefined } = {}): AppError {
     if (AppError.is(thrown)) return thrown;
-    const name = nameOf(thrown);
-    const cause = { cause: thrown };
-    if (name === "AbortError") return new AppError("ERR_CANCELLED", "cancelled", "the work was cancelled", cause);
-    if (name === "TimeoutError") {
-      return new AppError("ERR_DEADLINE_EXCEEDED", "deadline_exceeded", "the time allowed has passed", cause);
-    }
-    return new AppError("ERR_INTERNAL", "internal", messageOf(thrown), cause);
+    const { code, status, message, retryable } = meaningOf(thrown, options.signal);
+    const own = { cause: thrown, ...(retryable === undefined ? {} : { retryable }) };
+    const error = withoutFrames(() => new WrappedError(code, status, message, own));
+    if (!Error.isError(thrown)) Error.captureStackTrace(error, AppError.from); // else the cause has one
+    return error;
   }
 }
 
-/** Codes that {@link AppError.from} gives to what was not an `AppError`. */
-export type WrappedErrorCode = "ERR_CANCELLED" | "ERR_DEADLINE_EXCEEDED" | "ERR_INTERNAL";
-
-/** The text of anything thrown; never empty, and never throws itself, whatever traps and getters the value has. */
-export function messageOf(thrown: unknown): string {
-  try {
-    if ((typeof thrown !== "object" && typeof thrown !== "function") || thrown === null) return String(thrown) || '""';
-    if (!("message" in thrown)) return inspect(thrown, { depth: 1, breakLength: Infinity }).slice(0, maxInspected);
-    return String(thrown.message) || standInFor(thrown);
-  } catch {
-    return "a thrown value that cannot be read";
+/** What {@link AppError.from} makes. */
+class WrappedError extends AppError {
+  static {
+    markWrapper(this.prototype);
   }
 }
 
-const maxInspected = 1_000;
+/** Makes errors of one status. A subclass makes its own errors, with codes of its own: on one these do not compile. */
+type Maker = <const Code extends string>(
+  this: new <Own extends string>(
+    code: Own,
+    status: Status,
+    message: string,
+    options?: AppErrorOptions,
+  ) => AppError<Own>,
+  code: Code,
+  message: string,
+  options?: AppErrorOptions,
+) => AppError<Code>;
 
-/** For an error without a message, as a refused connection to a name with two addresses is: its errors, or code and name. */
-function standInFor(thrown: object): string {
-  const { name, code, errors }: { name?: unknown; code?: unknown; errors?: unknown } = thrown;
-  const inner = Array.isArray(errors)
-    ? errors.slice(0, 3).map((error: unknown) => (error instanceof Error ? error.message : ""))
-    : [];
-  return (
-    inner.filter(Boolean).join("; ") ||
-    [name, code].filter(Boolean).map(String).join(" ") ||
-    "an error without a message"
-  );
+function makerOf(status: Status): Maker {
+  return function make(code, message, options) {
+    const error = withoutFrames(() => new AppError(code, status, message, options));
+    Error.captureStackTrace(error, make); // it begins where the error was made
+    return error;
+  };
 }
 
-/** Also for errors of another realm or another copy of this package, which look like one. */
-export function isError(value: unknown): value is Error {
+/** Makes an error without a look at the stack, which is most of what an error costs. */
+function withoutFrames<E extends Error>(make: () => E): E {
+  const limit = Error.stackTraceLimit;
   try {
-    if (value instanceof Error) return true;
-    if (typeof value !== "object" || value === null || !("stack" in value) || !("message" in value)) return false;
-    return typeof value.stack === "string" && typeof value.message === "string";
+    Error.stackTraceLimit = 0;
   } catch {
-    return false; // a proxy whose traps throw
+    return make(); // it is frozen
   }
-}
-
-function nameOf(thrown: unknown): string {
   try {
-    return typeof thrown === "object" && thrown !== null && "name" in thrown ? String(thrown.name) : "";
-  } catch {
-    return ""; // a getter that throws: then it is none of the names we know
+    return make();
+  } finally {
+    Error.stackTraceLimit = limit;
   }
 }
