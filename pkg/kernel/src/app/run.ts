@@ -1,4 +1,5 @@
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
+import { rootOf } from "../errors/brand.ts";
 import { type RunCommand, takeCommand } from "./command-protocol.ts";
 import type { ProcessHost, Runnable } from "./runnable.ts";
 
