@@ -1,0 +1,194 @@
+import {
+  backoffDelayMs,
+  type Clock,
+  type ErrorReport,
+  type ErrorReporter,
+  randomHex,
+  sleep,
+  systemClock,
+  withDefaults,
+} from "@plinth/kernel";
+import { closedError, pausedError, ReporterError } from "../errors.ts";
+import { type PostAnswer, Poster } from "../post.ts";
+import { toBody } from "./body.ts";
+import { type BatchOutcome, measureWebhook, type WebhookMetrics } from "./metrics.ts";
+import { checkLimits, webhookDefaults, type WebhookLimits, type WebhookOptions } from "./options.ts";
+import { RetryBudget } from "./retry-budget.ts";
+import { parseRetryAfter } from "./retry-after.ts";
+import { toTarget, type WebhookTarget } from "./target.ts";
+
+/** Of the waits between tries, in milliseconds. Whatever asks for more makes the batch be given up: the next ones wait as well. */
+const backoff = { baseDelayMs: 200, maxDelayMs: 2_000 };
+
+export interface WebhookReporter extends ErrorReporter {
+  /**
+   * Resolves when all have been taken.
+   * @throws {@link ReporterError} `ERR_REPORTER_REFUSED`, `_UNAVAILABLE`, `_TIMEOUT`, `_PAUSED`, `_CLOSED`; the signal's reason.
+   */
+  report(reports: readonly ErrorReport[], context: { readonly signal: AbortSignal }): Promise<void>;
+  /**
+   * Takes no more and makes no further try. Waits for requests under way, each at most `timeoutMs`, and cuts them when `signal` aborts.
+   * Safe to call twice.
+   */
+  close(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
+}
+
+/**
+ * Posts reports as JSON ({@link WebhookPayload}) to a URL: a batch at a time, tried again within a budget, then given up and counted.
+ *
+ * @throws {@link ReporterError} `ERR_REPORTER_URL`, `ERR_REPORTER_TOKEN`.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when a limit is out of range.
+ */
+export function createWebhookReporter(options: WebhookOptions): WebhookReporter {
+  return new HttpWebhook(options);
+}
+
+class HttpWebhook implements WebhookReporter {
+  readonly name: string;
+  readonly maxBatch: number;
+  readonly #options: WebhookOptions;
+  readonly #limits: WebhookLimits;
+  readonly #target: WebhookTarget;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #poster: Poster;
+  readonly #budget: RetryBudget;
+  readonly #metrics: WebhookMetrics;
+  readonly #sending = new Set<Promise<void>>();
+  /** Aborts waits between tries. */
+  readonly #closing = new AbortController();
+  /** Aborts requests. */
+  readonly #cutting = new AbortController();
+  /** Until then nothing is sent, on the monotonic clock. */
+  #pausedUntilMs = -Infinity;
+
+  constructor(options: WebhookOptions) {
+    this.#options = options;
+    this.#limits = checkLimits(withDefaults(webhookDefaults, options));
+    this.#target = toTarget(options.url, options.token);
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    this.#poster = new Poster({ url: this.#target.url, ca: options.ca, clock: this.#clock });
+    this.#budget = new RetryBudget(this.#limits.retryRatio);
+    this.#metrics = measureWebhook(options.metrics);
+    this.name = options.name ?? "webhook";
+    this.maxBatch = this.#limits.maxBatch;
+  }
+
+  async report(reports: readonly ErrorReport[], { signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const sending = this.#sendAll(reports, signal);
+    this.#sending.add(sending);
+    try {
+      await sending;
+    } finally {
+      this.#sending.delete(sending);
+    }
+  }
+
+  async close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    if (!this.#closing.signal.aborted) this.#closing.abort(closedError(this.name));
+    const cut = (): void => this.#cutting.abort(closedError(this.name));
+    if (signal?.aborted) cut();
+    else signal?.addEventListener("abort", cut, { once: true });
+    await Promise.allSettled(this.#sending);
+    signal?.removeEventListener("abort", cut);
+    this.#poster.close();
+  }
+
+  async #sendAll(reports: readonly ErrorReport[], signal: AbortSignal): Promise<void> {
+    let sent = 0;
+    try {
+      while (sent < reports.length) {
+        const batch = reports.slice(sent, sent + this.maxBatch);
+        await this.#sendBatch(batch, signal);
+        sent += batch.length;
+      }
+    } finally {
+      if (sent < reports.length) this.#metrics.lost(reports.length - sent);
+    }
+  }
+
+  async #sendBatch(reports: readonly ErrorReport[], signal: AbortSignal): Promise<void> {
+    try {
+      await this.#deliver(reports, signal);
+      this.#metrics.batch("sent");
+    } catch (error) {
+      this.#metrics.batch(outcomeOf(error));
+      throw error;
+    }
+  }
+
+  async #deliver(reports: readonly ErrorReport[], signal: AbortSignal): Promise<void> {
+    const { retries, maxBodyBytes } = this.#limits;
+    this.#refuseWhilePaused();
+    this.#budget.deposit();
+    const id = randomHex(16);
+    const body = toBody({ id, source: this.#options.source ?? {}, reports }, maxBodyBytes);
+    for (let tries = 1; ; tries += 1) {
+      this.#closing.signal.throwIfAborted();
+      const failure = await this.#try(id, body, signal);
+      if (failure === undefined) return;
+      const jitterMs = backoffDelayMs(tries, { ...backoff, random: this.#random });
+      const waitMs = Math.max(jitterMs, this.#pausedUntilMs - this.#clock.monotonicMs());
+      const isLast = tries > retries || waitMs > backoff.maxDelayMs;
+      if (!failure.retryable || isLast || !this.#budget.take()) throw failure;
+      await sleep(this.#clock, waitMs, { signal: AbortSignal.any([signal, this.#closing.signal]) });
+      this.#metrics.retry();
+    }
+  }
+
+  /**
+   * What went wrong with one request; undefined when it was taken.
+   * @throws the signal's reason, {@link ReporterError} `ERR_REPORTER_CLOSED`.
+   */
+  async #try(id: string, body: string, signal: AbortSignal): Promise<ReporterError | undefined> {
+    const startedMs = this.#clock.monotonicMs();
+    let status: number | undefined;
+    try {
+      const answer = await this.#poster.post({
+        body,
+        headers: {
+          ...this.#target.headers,
+          "content-type": "application/json",
+          "idempotency-key": id,
+          "user-agent": "plinth",
+        },
+        timeoutMs: this.#limits.timeoutMs,
+        signal: AbortSignal.any([signal, this.#cutting.signal]),
+      });
+      status = answer.status;
+      return this.#judge(answer);
+    } catch (error) {
+      if (error instanceof ReporterError && error.code !== "ERR_REPORTER_CLOSED") return error;
+      throw error;
+    } finally {
+      this.#metrics.request(status, this.#clock.monotonicMs() - startedMs);
+    }
+  }
+
+  #judge({ status, headers }: PostAnswer): ReporterError | undefined {
+    if (status >= 200 && status < 300) return undefined;
+    const what = `${this.#poster.origin} answered ${status}`;
+    if (status === 408 || status === 429 || status >= 500) {
+      const askedMs = parseRetryAfter(headers["retry-after"], this.#clock.now()) ?? 0;
+      this.#pausedUntilMs = this.#clock.monotonicMs() + Math.min(askedMs, this.#limits.maxRetryAfterMs);
+      return new ReporterError("ERR_REPORTER_UNAVAILABLE", "unavailable", `${what}; see what ails it`);
+    }
+    const advice =
+      status >= 300 && status < 400
+        ? "redirects are not followed, since they would take the reports and the token elsewhere; set the URL that it leads to"
+        : "check the URL, the token, and what the receiver takes";
+    return new ReporterError("ERR_REPORTER_REFUSED", "failed_precondition", `${what}; ${advice}`);
+  }
+
+  #refuseWhilePaused(): void {
+    const leftMs = this.#pausedUntilMs - this.#clock.monotonicMs();
+    if (leftMs > 0) throw pausedError(this.#poster.origin, new Date(this.#clock.now() + leftMs).toISOString());
+  }
+}
+
+function outcomeOf(error: unknown): BatchOutcome {
+  if (!(error instanceof ReporterError) || error.code === "ERR_REPORTER_CLOSED") return "aborted";
+  if (error.code === "ERR_REPORTER_PAUSED") return "paused";
+  return error.retryable ? "failed" : "refused";
+}
