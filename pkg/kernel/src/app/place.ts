@@ -1,8 +1,8 @@
 import { fileURLToPath } from "node:url";
 import type { ErasedDefinition } from "./provider.ts";
 
-/** File and line of the `provider` call. */
-export function placeOf({ origin }: ErasedDefinition): string {
+/** File and line of the call that `origin` was made in: for a definition, that of `provider`. */
+export function placeOf({ origin }: Pick<ErasedDefinition, "origin">): string {
   const stack = typeof origin.stack === "string" ? origin.stack : ""; // no text where stacks are prepared otherwise
   const line = stack.split("\n").find((frame) => /:\d+:\d+\)?$/.test(frame)) ?? "";
   const match = /(?:\(|at )(?:async )?([^()]*?):(\d+):\d+\)?$/.exec(line.trim());

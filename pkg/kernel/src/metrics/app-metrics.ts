@@ -2,6 +2,7 @@ import type { AppEvents } from "../app/events.ts";
 import type { RequestScopes } from "../app/request-scope.ts";
 import type { AppInfo } from "../app/tokens.ts";
 import type { Metrics } from "./metrics.ts";
+import { plinthVersion } from "./plinth-version.ts";
 
 /** What an app tells of itself: who it is, its state, how long its hooks took, reloads of its config, open request scopes. */
 export function collectAppMetrics(
@@ -9,12 +10,27 @@ export function collectAppMetrics(
   { info, events, scopes }: { readonly info: AppInfo; readonly events: AppEvents; readonly scopes: RequestScopes },
 ): void {
   own
-    .gauge({ name: "app_info", help: "Constant 1; its labels say what runs.", labels: ["service", "version"] })
-    .set({ service: info.name, version: info.version }, 1);
+    .gauge({
+      name: "app_info",
+      help: "Constant 1; its labels say what runs: the service, its version and, from PLINTH_REVISION, its revision, and Node's and Plinth's version.",
+      labels: ["service", "version", "revision", "node", "plinth"],
+      aggregate: "max",
+    })
+    .set(
+      {
+        service: info.name,
+        version: info.version,
+        revision: info.environment.PLINTH_REVISION ?? "",
+        node: process.versions.node,
+        plinth: plinthVersion(),
+      },
+      1,
+    );
   const seconds = own.gauge({
     name: "app_hook_duration_seconds",
     help: "How long the last run of a lifecycle hook took.",
     labels: ["provider", "hook"],
+    aggregate: "max",
   });
   const state = own.gauge({ name: "app_state", help: "1 for the state that the app is in.", labels: ["state"] });
   const reloads = own.counter({

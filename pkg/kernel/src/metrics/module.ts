@@ -1,19 +1,23 @@
 import { provider } from "../app/provider.ts";
 import { token } from "../app/token.ts";
-import { appEvents, appInfo, requestScopes } from "../app/tokens.ts";
+import { appEvents, appInfo, clock, requestScopes } from "../app/tokens.ts";
 import { collectAppMetrics } from "./app-metrics.ts";
+import { createMetrics } from "./create-metrics.ts";
+import type { MetricsExposition } from "./exposition.ts";
 import type { Metrics } from "./metrics.ts";
 import { collectProcessMetrics } from "./process-metrics.ts";
-import { createMetrics } from "./prometheus.ts";
 
 export const metrics = token("metrics").of<Metrics>();
 
+/** What `/metrics` shows instead of this app's own metrics, as where several processes share a port. Absent: its own. */
+export const metricsExposition = token("metrics.exposition").of<MetricsExposition>();
+
 export const provideMetrics = provider({
   provides: metrics,
-  needs: { info: appInfo, events: appEvents, scopes: requestScopes },
+  needs: { info: appInfo, events: appEvents, scopes: requestScopes, clock },
   ground: true,
-  create: ({ info, events, scopes }) => {
-    const own = createMetrics();
+  create: ({ info, events, scopes, clock }) => {
+    const own = createMetrics({ clock });
     collectAppMetrics(own, { info, events, scopes });
     return own;
   },
