@@ -188,7 +188,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
       name,
       modules: [coreModule, databaseModule],
       expose: [database],
-      config: { environment: { PLINTH_DATABASE_URL: server.url }, overrides: { health: { cacheMs: 0 } } },
+      config: { environment: { PLINTH_DATABASE_URL: server.url }, overrides: { database: { checkIntervalMs: 10 } } },
     });
     const ready = async (): Promise<boolean> => (await app.get(health).readiness()).ready;
     assert.equal(await ready(), true);

@@ -21,6 +21,7 @@ import type { Logger } from "./logger/logger.ts";
 import type { LogDestination } from "./logger/pino.ts";
 import { FakeClock } from "./testing/fake-clock.ts";
 import { MemoryLog } from "./testing/memory-log.ts";
+import { StallingClock } from "./testing/stalling-clock.ts";
 import { testApp } from "./testing/test-app.ts";
 
 const span = { traceId: "1".repeat(32), spanId: "2".repeat(16), sampled: true };
@@ -129,38 +130,95 @@ describe("coreModule", () => {
     assert.equal((await app.get(health).readiness()).state, "stopped");
   });
 
-  it("asks the checks that modules add, keeps the verdict as configured, and logs what fails", async () => {
+  it("runs the checks that modules add on the configured schedule, and logs when one begins to fail and recovers", async () => {
     const clock = new FakeClock();
-    let runs = 0;
+    const store = { isUp: true, runs: 0 };
     const check = provider({
       provides: healthChecks,
       create: () => ({
         name: "store",
         run() {
-          runs++;
-          throw new Error("no route to host");
+          store.runs++;
+          if (!store.isUp) throw new Error("no route to host");
         },
       }),
     });
-    await using app = await testApp({
-      name: "notes",
-      clock,
-      modules: [coreModule, defineModule("store", [check])],
-      config: { overrides: { health: { cacheMs: 500 } } },
-    });
-    const report = await app.get(health).readiness();
-    assert.equal(report.ready, false);
-    assert.deepEqual(report.checks, [{ name: "store", status: "fail", durationMs: 0, output: "failed" }]);
-    await clock.advance(499);
-    await app.get(health).readiness();
-    assert.equal(runs, 1);
-    await clock.advance(1);
-    await app.get(health).readiness();
-    assert.equal(runs, 2);
-    const [line] = app.logged.withMessage("health check failed");
-    assert.equal(line?.level, "warn");
-    assert.equal(line?.check, "store");
+    const modules = [coreModule, defineModule("store", [check])] as const;
+    const config = { overrides: { health: { intervalMs: 500, failuresToFlip: 3 } } };
+    await using app = await testApp({ name: "notes", clock, modules, config });
+    assert.equal((await app.get(health).readiness()).ready, true);
+    store.isUp = false;
+    await clock.advance(1_100); // two runs
+    assert.deepEqual([store.runs, app.get(health).state], [3, "ready"]);
+    await clock.advance(10_000);
+    assert.equal(app.get(health).state, "failing");
+    const [line, ...more] = app.logged.withMessage("health check failed");
+    assert.deepEqual(
+      [line?.level, line?.logger, line?.check, line?.critical, more],
+      ["warn", "health", "store", true, []],
+    );
     assert.match(JSON.stringify(line?.error), /no route to host/);
+    const { body } = await app.get(metrics).expose();
+    assert.match(body, /^health_ready 0$/m);
+    assert.match(body, /^health_check_status\{check="store"\} 0$/m);
+    assert.match(body, /^health_check_status\{check="heap"\} 1$/m);
+    assert.match(body, /^health_check_duration_seconds\{check="store"\} 0$/m);
+    assert.match(body, /^health_check_flips_total\{check="store"\} 1$/m);
+    assert.match(body, /^health_event_loop_stall_seconds 0$/m);
+    assert.match(body, /^health_event_loop_stalls_total 0$/m);
+    store.isUp = true;
+    await clock.advance(500);
+    assert.equal(app.get(health).state, "ready");
+    const [back] = app.logged.withMessage("health check passes again");
+    assert.deepEqual([back?.level, back?.check], ["info", "store"]);
+    assert.match((await app.get(metrics).expose()).body, /^health_ready 1$/m);
+  });
+
+  it("brings checks of its own: event loop and heap, which only degrade", async () => {
+    await using app = await testApp({ name: "notes", modules: [coreModule] });
+    const { ready, checks } = await app.get(health).readiness();
+    assert.equal(ready, true);
+    assert.deepEqual(
+      checks.map(({ name, status }) => [name, status]),
+      [
+        ["event-loop", "pass"],
+        ["heap", "pass"],
+      ],
+    );
+    await using tight = await testApp({
+      name: "notes",
+      modules: [coreModule],
+      config: { environment: { PLINTH_HEALTH_MAX_HEAP_RATIO: "0.000001" } },
+    });
+    assert.deepEqual([tight.get(health).state, (await tight.get(health).readiness()).ready], ["degraded", true]);
+  });
+
+  it("does not start with two checks of one name, and says which", async () => {
+    const twice = ["a", "b"].map((module) =>
+      defineModule(module, [provider({ provides: healthChecks, create: () => ({ name: "store", run: () => {} }) })]),
+    );
+    await assert.rejects(testApp({ name: "notes", modules: [coreModule, ...twice] }), {
+      message: /store is registered already; give one of the two another/,
+    });
+  });
+
+  it("tells of a stall of the event loop in log and metrics, and of none where they are not looked for", async () => {
+    for (const [maxStallMs, alive] of [
+      [1_000, false],
+      [0, true],
+    ] as const) {
+      const clock = new StallingClock();
+      const config = { overrides: { health: { maxStallMs } } };
+      await using app = await testApp({ name: "notes", clock, modules: [coreModule], config });
+      clock.stall(2_500);
+      await clock.advance(50);
+      assert.equal(app.get(health).liveness().alive, alive);
+      const lines = app.logged.withMessage("event loop stalled").map(({ level, tookMs }) => [level, tookMs]);
+      assert.deepEqual(lines, alive ? [] : [["warn", 2_500]]);
+      const { body } = await app.get(metrics).expose();
+      assert.match(body, new RegExp(`^health_event_loop_stall_seconds ${alive ? 0 : 2.5}$`, "m"));
+      assert.match(body, new RegExp(`^health_event_loop_stalls_total ${alive ? 0 : 1}$`, "m"));
+    }
   });
 
   it("writes each reported error to the log once, with the ids of its request, and counts it", async () => {
@@ -315,7 +373,7 @@ describe("coreModule", () => {
     const modules = [coreModule, defineModule("checks", [check(250), check(0)])];
     await using app = await testApp({ name: "notes", clock, modules });
     const { body } = await app.get(metrics).expose();
-    for (const provider of ["health.checks", "health.checks#2"]) {
+    for (const provider of ["health.checks#3", "health.checks#4"]) {
       assert.ok(body.includes(`app_hook_duration_seconds{provider="${provider}",hook="create"} 0.25`), body);
     }
   });
@@ -390,8 +448,8 @@ describe("two hundred apps, one after the other", () => {
     for (let round = 0; round < 200; round++) await live();
     await new Promise(setImmediate);
     assert.deepEqual(stateOf(), before);
-    assert.equal(enabled?.mock.callCount(), 201);
-    assert.equal(disabled?.mock.callCount(), 201);
+    assert.equal(enabled?.mock.callCount(), 402); // by metrics and health
+    assert.equal(disabled?.mock.callCount(), 402);
   });
 
   it("leave none behind when they cannot start, or are cancelled", async () => {

@@ -3,7 +3,7 @@ import { provider } from "./app/provider.ts";
 import { token } from "./app/token.ts";
 import { appEvents } from "./app/tokens.ts";
 import { provideErrorBus } from "./errors/module.ts";
-import { provideHealth, provideHealthChecks } from "./health/module.ts";
+import { healthProviders } from "./health/module.ts";
 import { logger, provideLogger } from "./logger/module.ts";
 import { provideMetrics, provideProcessMetrics } from "./metrics/module.ts";
 import { provideTracing } from "./tracing/module.ts";
@@ -34,7 +34,6 @@ export const coreModule = defineModule("core", [
   provideProcessMetrics,
   provideTracing,
   provideErrorBus,
-  provideHealth,
-  provideHealthChecks,
+  ...healthProviders,
   provideLifecycleLog,
 ]);

@@ -71,14 +71,26 @@ export {
 export { OptionError, type OptionErrorCode, requireNumber, requireWhole, withDefaults } from "./errors/option-error.ts";
 export { isStatus, type Status, statuses } from "./errors/status.ts";
 
+export type {
+  CheckChange,
+  CheckDetails,
+  CheckResult,
+  CheckSchedule,
+  CheckStatus,
+  HealthCheck,
+} from "./health/check.ts";
+export { diskSpaceCheck, type DiskSpaceCheckOptions } from "./health/disk-space-check.ts";
 export {
   type AppHealth,
-  type CheckResult,
+  type AppPhase,
   createHealth,
   type Health,
-  type HealthCheck,
+  type HealthDetails,
+  type HealthOptions,
+  type LivenessReport,
   type ReadinessReport,
 } from "./health/health.ts";
+export { StallMonitor, type StallMonitorOptions } from "./health/stall-monitor.ts";
 export { createEarlyLogger, type EarlyLogger, type EarlyLoggerOptions } from "./logger/early-logger.ts";
 export type { RedactionOptions } from "./logger/field-rules.ts";
 export {
@@ -117,7 +129,11 @@ export { randomHex } from "./tracing/ids.ts";
 
 export { coreModule } from "./core-module.ts";
 export { errorBus, errorReporters } from "./errors/module.ts";
-export { health, healthChecks, healthSettings } from "./health/module.ts";
+export { health, healthChecks } from "./health/module.ts";
+export { healthSettings } from "./health/settings.ts";
 export { logger, logSettings } from "./logger/module.ts";
 export { metrics, metricsExposition } from "./metrics/module.ts";
 export { spanSinks, tracing } from "./tracing/module.ts";
+
+export { WorkersError, type WorkersErrorCode } from "./workers/errors.ts";
+export type { WorkersOptions } from "./workers/options.ts";

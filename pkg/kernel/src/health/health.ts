@@ -1,138 +1,177 @@
 import type { Clock } from "../clock.ts";
-import { runOutsideContext } from "../context.ts";
-import { requireNumber } from "../errors/option-error.ts";
+import { OptionError, withDefaults } from "../errors/option-error.ts";
 import { Listeners } from "../listeners.ts";
+import type { CheckChange, CheckDetails, CheckResult, CheckSchedule, CheckStatus, HealthCheck } from "./check.ts";
+import { checkDefaults, ScheduledCheck } from "./scheduled-check.ts";
+import type { StallMonitor } from "./stall-monitor.ts";
 
-/** Something readiness depends on. It throws or rejects when it is not well; the text goes to the log and to verbose answers, never to others. */
-export interface HealthCheck {
-  readonly name: string;
-  /** A failing critical check makes the app not ready; another only degrades it. Default true. */
-  readonly critical?: boolean;
-  /** How often it runs by itself, in milliseconds, 10 or more; a random tenth is taken off each time. Default 5_000. */
-  readonly intervalMs?: number;
-  /** After this many milliseconds, 1 or more, it counts as failed. Default 1_000. */
-  readonly timeoutMs?: number;
-  /** Failures in a row, 1 or more, that turn a passing check into a failing one; the first run of all decides alone. Default 2. */
-  readonly failuresToFlip?: number;
-  /** Successes in a row, 1 or more, that turn a failing check into a passing one. Default 1. */
-  readonly successesToFlip?: number;
-  run(context: { readonly signal: AbortSignal }): void | Promise<void>;
-}
+/** How far the app is in its life. */
+export type AppPhase = "starting" | "ready" | "draining" | "stopped";
 
-export type AppHealth = "starting" | "ready" | "draining" | "stopped";
-
-export interface CheckResult {
-  readonly name: string;
-  readonly status: "pass" | "warn" | "fail";
-  readonly durationMs: number;
-  /** Fixed words; the check's own error goes to the log. */
-  readonly output?: "failed" | "timed out";
-}
+/**
+ * What is shown: the phase, and while that is `ready`, what the checks make of it. `starting` until each critical check has run,
+ * `degraded` while one that is not critical fails, `failing` while a critical one does.
+ */
+export type AppHealth = AppPhase | "degraded" | "failing";
 
 export interface ReadinessReport {
+  /** Whether the app should get traffic: its state is `ready` or `degraded`. */
   readonly ready: boolean;
-  readonly status: "pass" | "warn" | "fail";
+  readonly status: CheckStatus;
   readonly state: AppHealth;
   readonly checks: readonly CheckResult[];
 }
 
+export interface LivenessReport {
+  readonly alive: boolean;
+  /** The stall of the event loop that is under way or has just ended, in milliseconds; 0 when there is none. */
+  readonly stalledMs: number;
+  /** The longest that is allowed, in milliseconds. Absent: none is looked for. */
+  readonly maxStallMs?: number;
+}
+
+/** What operators may know besides. */
+export interface HealthDetails {
+  readonly phase: AppPhase;
+  /** When the state began, as ISO 8601. */
+  readonly since: string;
+  readonly uptimeMs: number;
+  readonly stalls: number;
+  readonly checks: readonly CheckDetails[];
+}
+
 export interface Health {
   readonly state: AppHealth;
-  setState(state: AppHealth): void;
-  /** @throws {@link OptionError} `ERR_OPTION_RANGE` when its time limit is out of range. */
+  /** Checks run while the phase is `ready`, and only then. */
+  setPhase(phase: AppPhase): void;
+  /**
+   * Adds a check. It runs at once where others do.
+   * @throws {@link OptionError} `ERR_OPTION_RANGE` for a name that another check has, and for a name or number out of range;
+   *   `ERR_OPTION_TYPE` for what is no check.
+   */
   register(check: HealthCheck): void;
-  /** The verdict of the last {@link HealthOptions.cacheMs}; any number of callers start one round of checks. */
+  /**
+   * What the checks have found, from their last runs. It waits only for critical checks that have not run yet, or not for so long
+   * that their schedule must have stood still; however many callers wait, each check runs once.
+   */
   readiness(): Promise<ReadinessReport>;
+  /** Whether this process works at all. It looks at nothing outside. */
+  liveness(): LivenessReport;
+  details(): HealthDetails;
   /** Calls `listener` at each change of {@link state}. Returns how to end that. */
   onState(listener: (state: AppHealth) => void): () => void;
+  /** The phase is `stopped`, and no timer is left. Safe to call twice. */
+  close(): void;
 }
 
-export interface HealthOptions {
+export interface HealthOptions extends CheckSchedule {
   readonly clock: Clock;
-  /** How long a verdict of the checks is kept, in milliseconds, 0 or more. Default 1_000. */
-  readonly cacheMs?: number;
-  /** Told of each failing check, with the cause that the report leaves out. */
-  readonly onFailure?: (check: string, cause: unknown) => void;
+  /** Source of jitter in [0, 1). Default `Math.random`. */
+  readonly random?: () => number;
+  /** Closed with it. Absent: the process is alive whatever it does. */
+  readonly stalls?: StallMonitor | undefined;
+  /** Told when a check begins to fail or recovers, with the cause that the report leaves out. */
+  readonly onChange?: (change: CheckChange) => void;
 }
 
-/** Liveness never looks outside; readiness is the app's state and its checks. */
-export function createHealth({ clock, cacheMs = 1_000, onFailure = () => {} }: HealthOptions): Health {
-  const checks: HealthCheck[] = [];
+/**
+ * Liveness never looks outside; readiness is the app's phase and its checks. Without any check, nothing is known, so it is not ready.
+ *
+ * @param options - `intervalMs`, `timeoutMs`, `failuresToFlip` and `successesToFlip` hold for checks that do not say them.
+ */
+export function createHealth({ clock, stalls, ...options }: HealthOptions): Health {
+  const { random = Math.random, onChange = () => {} } = options;
+  const defaults = withDefaults(checkDefaults, options);
+  const checks: ScheduledCheck[] = [];
   const listeners = new Listeners<AppHealth>();
+  const createdAtMs = clock.monotonicMs();
+  let phase: AppPhase = "starting";
   let state: AppHealth = "starting";
-  let round: { settledAtMs: number | undefined; readonly results: Promise<readonly CheckResult[]> } | undefined;
+  let sinceEpochMs = clock.now();
+  /** Whether each critical check has run since the app was last up. */
+  let isKnown = false;
+  let waiting: PromiseWithResolvers<void> | undefined;
 
-  function startRound(): NonNullable<typeof round> {
-    const started: NonNullable<typeof round> = {
-      settledAtMs: undefined,
-      // of no request: it serves all who ask, so it must not end with the first one's deadline
-      results: runOutsideContext(() => Promise.all(checks.map(runCheck))).finally(
-        () => (started.settledAtMs = clock.monotonicMs()),
-      ),
-    };
-    return started;
-  }
+  const critical = (): readonly ScheduledCheck[] => checks.filter((check) => check.critical);
+  const mustWait = (): boolean => phase === "ready" && checks.some((check) => check.critical && !check.isCurrent);
 
-  async function runCheck(check: HealthCheck): Promise<CheckResult> {
-    const { name, critical = true, timeoutMs = 1_000 } = check;
-    const startedAtMs = clock.monotonicMs();
-    const controller = new AbortController();
-    let isLate = false;
-    const late = Promise.withResolvers<"timed out">();
-    const timer = clock.schedule(timeoutMs, () => late.resolve("timed out"), { keepAlive: false });
-    const failed = critical ? "fail" : "warn";
-    const work = (async () => check.run({ signal: controller.signal }))().then(
-      () => undefined,
-      (cause: unknown) => {
-        if (!isLate) onFailure(name, cause);
-        return "failed" as const;
-      },
-    );
-    const output = await Promise.race([work, late.promise]);
-    timer.cancel();
-    const durationMs = Math.round(clock.monotonicMs() - startedAtMs);
-    if (output === undefined) return { name, status: "pass", durationMs };
-    if (output === "timed out") {
-      isLate = true;
-      const reason = new Error(`health check ${name} took longer than ${timeoutMs} ms`);
-      controller.abort(reason);
-      onFailure(name, reason);
+  /** Tells whoever has to know of a run or a phase. */
+  function update(): void {
+    if (phase !== "ready") isKnown = false;
+    else if (checks.length > 0 && critical().every(({ passing }) => passing !== undefined)) isKnown = true;
+    const next = assess();
+    if (waiting && !mustWait()) {
+      waiting.resolve();
+      waiting = undefined;
     }
-    return { name, status: failed, durationMs, output };
+    if (next === state) return;
+    state = next;
+    sinceEpochMs = clock.now();
+    listeners.tell(next);
   }
 
-  const isReady = (): boolean => state === "ready";
-  const notReady = (): ReadinessReport => ({ ready: false, status: "fail", state, checks: [] });
+  function assess(): AppHealth {
+    if (phase !== "ready") return phase;
+    const failing = checks.filter(({ passing }) => passing === false);
+    if (failing.some((check) => check.critical)) return "failing";
+    if (!isKnown) return "starting";
+    return failing.length > 0 ? "degraded" : "ready";
+  }
+
+  function report(): ReadinessReport {
+    const ready = state === "ready" || state === "degraded";
+    const status = state === "ready" ? "pass" : ready ? "warn" : "fail";
+    return { ready, status, state, checks: checks.map((check) => check.result()) };
+  }
+
+  function setPhase(next: AppPhase): void {
+    if (next === phase) return;
+    phase = next;
+    for (const check of checks) {
+      if (next === "ready") check.start();
+      else check.stop();
+    }
+    update();
+  }
 
   return {
     get state() {
       return state;
     },
-    setState(next) {
-      if (next === state) return;
-      state = next;
-      listeners.tell(next);
-    },
+    setPhase,
     register(check) {
-      requireNumber(`timeoutMs of health check ${check.name}`, check.timeoutMs ?? 1_000, { min: 1 });
-      checks.push(check);
-      round = undefined;
+      const added = new ScheduledCheck(check, { clock, random, defaults, onChange, onRun: update });
+      if (checks.some(({ name }) => name === added.name)) {
+        const text = `name of a health check must be its own, and ${added.name} is registered already; give one of the two another`;
+        throw new OptionError("ERR_OPTION_RANGE", "already_exists", text);
+      }
+      checks.push(added);
+      if (phase === "ready") added.start();
     },
     async readiness() {
-      if (!isReady()) return notReady();
-      const isStale = round?.settledAtMs !== undefined && clock.monotonicMs() - round.settledAtMs >= cacheMs;
-      if (round === undefined || isStale) round = startRound();
-      const results = await round.results;
-      if (!isReady()) return notReady(); // the app began to drain meanwhile
-      const status = results.some((result) => result.status === "fail")
-        ? "fail"
-        : results.some((result) => result.status === "warn")
-          ? "warn"
-          : "pass";
-      return { ready: status !== "fail", status, state, checks: results };
+      if (mustWait()) {
+        for (const check of checks) if (!check.isCurrent) check.runNow();
+        waiting ??= Promise.withResolvers();
+        await waiting.promise;
+      }
+      return report();
     },
-    onState(listener) {
-      return listeners.add(listener);
+    liveness() {
+      if (!stalls) return { alive: true, stalledMs: 0 };
+      const stalledMs = stalls.stalledMs();
+      return { alive: stalledMs === 0, stalledMs: Math.round(stalledMs), maxStallMs: stalls.maxStallMs };
+    },
+    details: () => ({
+      phase,
+      since: new Date(sinceEpochMs).toISOString(),
+      uptimeMs: Math.round(clock.monotonicMs() - createdAtMs),
+      stalls: stalls?.count ?? 0,
+      checks: checks.map((check) => check.details()),
+    }),
+    onState: (listener) => listeners.add(listener),
+    close() {
+      setPhase("stopped");
+      stalls?.close();
     },
   };
 }

@@ -10,7 +10,7 @@ import type { GrpcServer, GrpcServerOptions } from "./server.ts";
 
 /** The server on grpc-js. */
 export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const { settings, services, health, log, errors, clock, onDied } = options;
+  const { settings, services, health, log, errors, onDied } = options;
   // Leave channelz on: without it the library forgets its sessions, and `forceShutdown` has nothing to cut off.
   const server = new Server({
     "grpc.max_receive_message_length": settings.maxMessageBytes,
@@ -19,7 +19,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   });
   const core = new CallCore(options);
   for (const service of services) server.addService(toServiceDefinition(service), core.implement(service));
-  const probe = healthService({ health, services, clock });
+  const probe = healthService({ health, services });
   server.addService(toServiceDefinition(probe), core.implement(probe, { isProbe: true }));
   let port = 0;
   let unwatch = (): void => {};

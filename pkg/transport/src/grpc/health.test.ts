@@ -28,26 +28,46 @@ function watched({ client }: TestGrpc, service = "") {
   return { stream, next };
 }
 
+function requireUp({ isUp }: { readonly isUp: boolean }): void {
+  if (!isUp) throw new Error("down");
+}
+
 describe("grpc.health.v1 Check", () => {
   it("knows the server and each of its services, and follows the state of the app", async () => {
     await using grpc = await startGrpc();
     for (const service of ["", EchoService.typeName]) {
-      for (const state of ["starting", "draining", "stopped"] as const) {
-        grpc.health.setState(state);
+      for (const phase of ["starting", "draining", "stopped"] as const) {
+        grpc.health.setPhase(phase);
         assert.equal(await checked(grpc, service), Serving.NOT_SERVING);
       }
-      grpc.health.setState("ready");
+      grpc.health.setPhase("ready");
       assert.equal(await checked(grpc, service), Serving.SERVING);
     }
   });
 
-  it("does not serve while a critical check fails", async () => {
+  it("waits for a check that has not run yet, and serves while one that is not critical fails", async () => {
     await using grpc = await startGrpc();
-    let isUp = true;
-    grpc.health.register({ name: "database", run: () => (isUp ? undefined : Promise.reject(new Error("down"))) });
+    const answer = Promise.withResolvers<void>();
+    grpc.health.register({ name: "database", run: () => answer.promise });
+    grpc.health.register({ name: "mail", critical: false, run: () => Promise.reject(new Error("down")) });
+    const reply = checked(grpc);
+    answer.resolve();
+    assert.equal(await reply, Serving.SERVING);
+    assert.equal(grpc.health.state, "degraded");
+  });
+
+  it("does not serve while a critical check fails", async () => {
+    const clock = new FakeClock();
+    await using grpc = await startGrpc({ clock });
+    const database = { isUp: true };
+    grpc.health.register({ name: "database", run: () => requireUp(database) });
     assert.equal(await checked(grpc), Serving.SERVING);
-    isUp = false;
+    database.isUp = false;
+    await clock.advance(10_000);
     assert.equal(await checked(grpc), Serving.NOT_SERVING);
+    database.isUp = true;
+    await clock.advance(5_000);
+    assert.equal(await checked(grpc), Serving.SERVING);
   });
 
   it("answers NOT_FOUND for a service that is not there, without repeating its name", async () => {
@@ -69,12 +89,12 @@ describe("grpc.health.v1 Check", () => {
 describe("grpc.health.v1 Watch", () => {
   it("tells the status now and each time that it changes, and only then", async () => {
     await using grpc = await startGrpc();
-    grpc.health.setState("starting");
+    grpc.health.setPhase("starting");
     const { stream, next } = watched(grpc);
     assert.equal(await next(), Serving.NOT_SERVING);
-    grpc.health.setState("ready");
+    grpc.health.setPhase("ready");
     assert.equal(await next(), Serving.SERVING);
-    grpc.health.setState("starting");
+    grpc.health.setPhase("starting");
     assert.equal(await next(), Serving.NOT_SERVING);
     stream.on("error", () => {});
     stream.cancel();
@@ -83,35 +103,54 @@ describe("grpc.health.v1 Watch", () => {
   it("misses no change, however quickly it comes after the first answer", async () => {
     await using grpc = await startGrpc();
     for (let round = 0; round < 50; round++) {
-      grpc.health.setState("ready");
+      grpc.health.setPhase("ready");
       const { stream, next } = watched(grpc);
-      stream.once("metadata", () => grpc.health.setState("starting"));
+      stream.once("metadata", () => grpc.health.setPhase("starting"));
       while ((await next()) !== Serving.NOT_SERVING);
       stream.on("error", () => {});
       stream.cancel();
     }
   });
 
-  it("sees a check that begins to fail, within five seconds", async () => {
+  it("tells a hundred watchers of every service at once when a check begins to fail, and when it recovers, once each", async () => {
     const clock = new FakeClock();
     await using grpc = await startGrpc({ clock });
-    let isUp = true;
-    grpc.health.register({ name: "database", run: () => (isUp ? undefined : Promise.reject(new Error("down"))) });
-    const { stream, next } = watched(grpc);
+    const database = { isUp: true };
+    grpc.health.register({ name: "database", run: () => requireUp(database) });
+    const names = ["", EchoService.typeName];
+    const watchers = Array.from({ length: 100 }, (_, index) => watched(grpc, names[index % 2]));
+    const told = (): Promise<unknown[]> => Promise.all(watchers.map(({ next }) => next()));
+    const all = (status: Serving): Serving[] => watchers.map(() => status);
+    assert.deepEqual(await told(), all(Serving.SERVING));
+    database.isUp = false;
+    await clock.advance(15_000); // more failures than it takes
+    assert.deepEqual(await told(), all(Serving.NOT_SERVING));
+    database.isUp = true;
+    await clock.advance(15_000);
+    assert.deepEqual(await told(), all(Serving.SERVING));
+    for (const { stream } of watchers) stream.on("error", () => {}).cancel();
+  });
+
+  it("tells nothing when the app is degraded, and goes on serving", async () => {
+    const clock = new FakeClock();
+    await using grpc = await startGrpc({ clock });
+    const mail = { isUp: true };
+    grpc.health.register({ name: "mail", critical: false, run: () => requireUp(mail) });
+    const { next } = watched(grpc);
     assert.equal(await next(), Serving.SERVING);
-    isUp = false;
-    const answer = next();
-    await clock.advance(5_000);
-    assert.equal(await answer, Serving.NOT_SERVING);
-    stream.on("error", () => {});
-    stream.cancel();
+    mail.isUp = false;
+    await clock.advance(10_000);
+    assert.equal(grpc.health.state, "degraded");
+    grpc.health.setPhase("draining");
+    assert.equal(await next(), Serving.NOT_SERVING);
+    assert.equal(await next(), "end");
   });
 
   it("tells that the app drains and ends, so that the server can close", async () => {
     await using grpc = await startGrpc();
     const { next } = watched(grpc);
     assert.equal(await next(), Serving.SERVING);
-    grpc.health.setState("draining");
+    grpc.health.setPhase("draining");
     assert.equal(await next(), Serving.NOT_SERVING);
     assert.equal(await next(), "end");
     await grpc.server.drain({ signal: new AbortController().signal });
@@ -121,18 +160,28 @@ describe("grpc.health.v1 Watch", () => {
     await using grpc = await startGrpc();
     const { stream, next } = watched(grpc, "nowhere.Service");
     assert.equal(await next(), Serving.SERVICE_UNKNOWN);
-    grpc.health.setState("draining");
+    grpc.health.setPhase("draining");
     assert.equal(await next(), "end");
     assert.equal(stream.destroyed, true);
   });
 
   it("forgets a watcher that leaves", async () => {
-    const clock = new FakeClock();
-    await using grpc = await startGrpc({ clock });
+    await using grpc = await startGrpc();
+    let listeners = 0;
+    const { onState } = grpc.health;
+    grpc.health.onState = (listener) => {
+      listeners++;
+      const leave = onState(listener);
+      return () => {
+        listeners--;
+        leave();
+      };
+    };
     const { stream, next } = watched(grpc);
     await next();
+    assert.equal(listeners, 1);
     stream.on("error", () => {});
     stream.cancel();
-    while (clock.pending > 0) await new Promise(setImmediate);
+    while (listeners > 0) await new Promise(setImmediate);
   });
 });

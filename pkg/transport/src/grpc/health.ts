@@ -1,4 +1,4 @@
-import type { Clock, Health } from "@plinth/kernel";
+import type { AppHealth, Health } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
 import {
   Health as HealthService,
@@ -9,27 +9,20 @@ import { type RpcService, rpcService } from "../rpc/service.ts";
 export interface HealthServiceOptions {
   readonly health: Health;
   readonly services: readonly RpcService[];
-  readonly clock: Clock;
 }
-
-/** How often a watch looks at the readiness checks, which tell nobody when they change. In milliseconds. */
-const lookMs = 5_000;
 
 /**
  * The gRPC health protocol over the app's readiness. It knows the server ("") and each service by name.
  * @see https://github.com/grpc/grpc/blob/master/doc/health-checking.md
  */
-export function healthService({ health, services, clock }: HealthServiceOptions): RpcService {
+export function healthService({ health, services }: HealthServiceOptions): RpcService {
   const known = new Set(["", ...services.map(({ descriptor }) => descriptor.typeName)]);
-  const status = async (service: string): Promise<Serving> => {
-    if (!known.has(service)) return Serving.SERVICE_UNKNOWN;
-    return (await health.readiness()).ready ? Serving.SERVING : Serving.NOT_SERVING;
-  };
   return rpcService(HealthService, {
     async check({ service }) {
       if (!known.has(service))
         throw new TransportError("ERR_RPC_UNIMPLEMENTED", "not_found", "this server has no service of that name");
-      return { status: await status(service) };
+      const { state } = await health.readiness();
+      return { status: toServing(state) };
     },
     /** Ends, after the last status, when the app begins to stop: the stream must not outlive the server. */
     async *watch({ service }, { signal }) {
@@ -40,12 +33,11 @@ export function healthService({ health, services, clock }: HealthServiceOptions)
       try {
         for (let last: Serving | undefined; !signal.aborted;) {
           change = Promise.withResolvers<void>(); // before looking, so that no change falls between
-          const now = await status(service);
+          const { state } = health;
+          const now = known.has(service) ? toServing(state) : Serving.SERVICE_UNKNOWN;
           if (now !== last) yield { status: (last = now) };
-          if (health.state === "draining" || health.state === "stopped") return;
-          const timer = clock.schedule(lookMs, wake, { keepAlive: false });
+          if (state === "draining" || state === "stopped") return;
           await change.promise;
-          timer.cancel();
         }
       } finally {
         unsubscribe();
@@ -53,4 +45,8 @@ export function healthService({ health, services, clock }: HealthServiceOptions)
       }
     },
   });
+}
+
+function toServing(state: AppHealth): Serving {
+  return state === "ready" || state === "degraded" ? Serving.SERVING : Serving.NOT_SERVING;
 }

@@ -185,7 +185,7 @@ describe("the HTTP module", () => {
 
   it("shows the state that the health token has, not one of its own", async () => {
     await using app = await testApp({ name: "notes", modules, config });
-    app.get(health).setState("draining");
+    app.get(health).setPhase("draining");
     const response = await fetch(`http://127.0.0.1:${app.get(httpServer).port}/hello`);
     assert.deepEqual([response.status, response.headers.get("connection")], [200, "close"]);
     await response.text();

@@ -1,8 +1,9 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { type ErrorBus, type Health, type Metrics, randomHex } from "@plinth/kernel";
+import { type ErrorBus, type Metrics, randomHex } from "@plinth/kernel";
+import { TransportError } from "../errors.ts";
 import { methodNotAllowed, toHttpFailure } from "../http/errors.ts";
 import { writeProblem } from "../http/raw-reply.ts";
-import { healthz, ready } from "./probes.ts";
+import { healthz, type ProbeOptions, ready } from "./probes.ts";
 import { scrape } from "./scrape.ts";
 
 /**
@@ -13,8 +14,7 @@ export type OpsHandler = (request: IncomingMessage, response: ServerResponse) =>
 
 export const opsPaths: readonly string[] = Object.freeze(["/healthz", "/ready", "/metrics"]);
 
-export interface OpsOptions {
-  readonly health: Health;
+export interface OpsOptions extends ProbeOptions {
   readonly metrics: Metrics;
   /** Told when an endpoint itself fails, as when a collector of metrics throws. */
   readonly errors?: ErrorBus;
@@ -27,10 +27,10 @@ export interface OpsReply {
   readonly body: string | Buffer;
 }
 
-export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHandler {
+export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): OpsHandler {
   const routes = new Map<string, (request: IncomingMessage) => OpsReply | Promise<OpsReply>>([
-    ["/healthz", () => healthz()],
-    ["/ready", () => ready(health)],
+    ["/healthz", (request) => healthz(request, probes)],
+    ["/ready", (request) => ready(request, probes)],
     ["/metrics", () => scrape(metrics)],
   ]);
 
@@ -54,7 +54,8 @@ export function createOpsHandler({ health, metrics, errors }: OpsOptions): OpsHa
         response.end(body);
       },
       (thrown: unknown) => {
-        errors?.report(thrown, { origin: "request", attributes: { route: path } });
+        const isRefusal = thrown instanceof TransportError;
+        if (!isRefusal) errors?.report(thrown, { origin: "request", attributes: { route: path } });
         writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16) });
       },
     );

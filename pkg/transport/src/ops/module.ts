@@ -1,5 +1,6 @@
 import {
   appControl,
+  appInfo,
   defineModule,
   defineSettings,
   errorBus,
@@ -7,6 +8,7 @@ import {
   logger,
   metrics,
   provider,
+  secretString,
   token,
 } from "@plinth/kernel";
 import { z } from "zod";
@@ -22,6 +24,9 @@ export const opsSettings = defineSettings(
       description:
         "Port of a listener for /healthz, /ready and /metrics alone; 0 takes a free one. Absent: they are on the HTTP server.",
     }),
+    token: secretString(
+      "Lets callers from elsewhere have /ready?verbose and /healthz?verbose, by `authorization: Bearer`. Absent: only callers on this machine have them.",
+    ).optional(),
   }),
 );
 
@@ -38,9 +43,9 @@ export const opsListener = token("ops.listener").of<OpsListener>();
 
 const provideOpsHandler = provider({
   provides: opsHandler,
-  needs: { health, metrics, errors: errorBus },
+  needs: { health, metrics, errors: errorBus, info: appInfo, settings: opsSettings },
   ground: true,
-  create: createOpsHandler,
+  create: ({ info, settings, ...rest }) => createOpsHandler({ ...rest, version: info.version, token: settings.token }),
 });
 
 /** Opens first and closes last: it answers while everything else starts and drains. */

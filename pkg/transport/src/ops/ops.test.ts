@@ -7,7 +7,6 @@ import {
   createMetrics,
   defineModule,
   health as healthToken,
-  type HealthCheck,
   healthChecks,
   metrics as metricsToken,
   provider,
@@ -16,6 +15,7 @@ import {
 } from "@plinth/kernel";
 import { testApp } from "@plinth/kernel/testing";
 import { observe, parseReply, RawConnection, startHttp } from "../testing/http.ts";
+import { until } from "../testing/until.ts";
 import { createOpsHandler } from "./handler.ts";
 import { opsListener, opsModule } from "./module.ts";
 
@@ -24,10 +24,12 @@ const places = [
   {
     name: "on the HTTP server",
     async start() {
-      const health = createHealth({ clock: systemClock, cacheMs: 0 });
+      const health = createHealth({ clock: systemClock, intervalMs: 10, failuresToFlip: 1 });
       const metrics = createMetrics();
       const http = await startHttp({ ops: createOpsHandler({ health, metrics }) });
-      return { health, metrics, origin: http.origin, [Symbol.asyncDispose]: () => http.server.close() };
+      health.register({ name: "fine", run: () => {} });
+      const stop = (): Promise<void> => (health.close(), http.server.close());
+      return { health, metrics, origin: http.origin, [Symbol.asyncDispose]: stop };
     },
   },
   {
@@ -36,10 +38,10 @@ const places = [
       const app = await testApp({
         name: "ops",
         modules: [coreModule, opsModule],
-        config: { defaults: { ops: { port: 0 }, health: { cacheMs: 0 } } },
+        config: { defaults: { ops: { port: 0 }, health: { intervalMs: 10, failuresToFlip: 1 } } },
       });
       const health = app.get(healthToken);
-      health.setState("starting");
+      health.setPhase("starting");
       const origin = `http://127.0.0.1:${app.get(opsListener).port}`;
       return { health, metrics: app.get(metricsToken), origin, [Symbol.asyncDispose]: () => app.stop() };
     },
@@ -52,8 +54,8 @@ for (const { name, start } of places) {
       await using place = await start();
       const { origin, health } = place;
       health.register({ name: "database", run: () => Promise.reject(new Error("down")) });
-      for (const state of ["starting", "ready", "draining", "stopped"] as const) {
-        health.setState(state);
+      for (const phase of ["starting", "ready", "draining", "stopped"] as const) {
+        health.setPhase(phase);
         const response = await fetch(`${origin}/healthz`);
         assert.deepEqual([response.status, await response.json()], [200, { status: "pass" }]);
         assert.equal(response.headers.get("content-type"), "application/health+json");
@@ -64,37 +66,75 @@ for (const { name, start } of places) {
     it("say that it is ready only when it is, and its critical checks pass", async () => {
       await using place = await start();
       const { origin, health } = place;
-      let verdict: () => void = () => {};
-      const checks: HealthCheck[] = [
-        { name: "database", run: () => verdict() },
-        { name: "cache", critical: false, run: () => Promise.reject(new Error("secret")) },
-      ];
+      const database = { isUp: true };
+      health.register({ name: "database", run: () => (database.isUp ? undefined : fail(new Error("secret"))) });
       const ready = async () => {
         const response = await fetch(`${origin}/ready`);
         assert.equal(response.headers.get("content-type"), "application/health+json");
-        const body = JSON.parse(await response.text());
-        return [response.status, body.state, body.status, body.checks];
+        assert.equal(response.headers.get("cache-control"), "no-store");
+        const { status, state, checks } = JSON.parse(await response.text());
+        assert.doesNotMatch(JSON.stringify(checks), /secret/);
+        const own = checks.find(({ name }: Record<string, unknown>) => name === "database");
+        return { code: response.status, state, status, own };
       };
-      for (const state of ["starting", "draining", "stopped"] as const) {
-        health.setState(state);
-        assert.deepEqual(await ready(), [503, state, "fail", []]);
+      for (const phase of ["starting", "draining", "stopped"] as const) {
+        health.setPhase(phase);
+        assert.partialDeepStrictEqual(await ready(), { code: 503, state: phase, status: "fail" });
       }
-      health.setState("ready");
-      assert.deepEqual(await ready(), [200, "ready", "pass", []]);
-      for (const check of checks) health.register(check);
-      const [status, , verdictNow, results] = await ready();
-      assert.deepEqual([status, verdictNow], [200, "warn"]);
-      assert.deepEqual(
-        results.map(({ name, status, output }: Record<string, unknown>) => [name, status, output]),
-        [
-          ["database", "pass", undefined],
-          ["cache", "warn", "failed"],
-        ],
-      );
-      verdict = () => fail(new Error("secret"));
-      const [downStatus, , downVerdict, downResults] = await ready();
-      assert.deepEqual([downStatus, downVerdict], [503, "fail"]);
-      assert.doesNotMatch(JSON.stringify(downResults), /secret/);
+      health.setPhase("ready");
+      const up = await ready();
+      assert.partialDeepStrictEqual(up, { code: 200, state: "ready", status: "pass", own: { status: "pass" } });
+      assert.deepEqual(Object.keys(up.own), ["name", "status", "durationMs", "ageMs"]);
+      health.register({ name: "cache", critical: false, run: () => Promise.reject(new Error("secret")) });
+      await until(() => health.state === "degraded");
+      assert.partialDeepStrictEqual(await ready(), { code: 200, state: "degraded", status: "warn" });
+      database.isUp = false;
+      await until(() => health.state === "failing");
+      const expected = { code: 503, state: "failing", status: "fail", own: { status: "fail", output: "failed" } };
+      assert.partialDeepStrictEqual(await ready(), expected);
+      database.isUp = true;
+      await until(() => health.state === "degraded");
+      assert.equal((await ready()).code, 200);
+    });
+
+    it("show operators on this machine what is behind it, when asked for it and not through a proxy", async () => {
+      await using place = await start();
+      const { origin, health } = place;
+      const run = (): never => fail(new Error("refused by 10.1.2.3", { cause: new Error("ECONNREFUSED") }));
+      health.register({ name: "database", run });
+      health.setPhase("ready");
+      for (const query of ["?verbose", "?verbose=1", "?x=2&verbose=true"]) {
+        const response = await fetch(`${origin}/ready${query}`);
+        const body = JSON.parse(await response.text());
+        assert.equal(response.status, 503);
+        assert.partialDeepStrictEqual(body, { status: "fail", state: "failing", phase: "ready" });
+        assert.equal(typeof body.uptimeMs, "number");
+        const own = body.checks.find(({ name }: Record<string, unknown>) => name === "database");
+        assert.equal(own.cause, "refused by 10.1.2.3: ECONNREFUSED");
+        assert.partialDeepStrictEqual(own, { intervalMs: 10, timeoutMs: 1_000, failuresToFlip: 1, flips: 0 });
+        assert.ok(Date.parse(own.since) > 0 && own.consecutiveFailures > 0);
+      }
+      for (const query of ["", "?", "?verbose=0", "?verbose=false", "?x=verbose", "?verbosely"]) {
+        assert.doesNotMatch(await (await fetch(`${origin}/ready${query}`)).text(), /10\.1\.2\.3|uptimeMs/);
+      }
+      const alive = await fetch(`${origin}/healthz?verbose`);
+      const { status, phase, uptimeMs, stalls } = JSON.parse(await alive.text());
+      assert.deepEqual([alive.status, status, phase, typeof uptimeMs, stalls], [200, "pass", "ready", "number", 0]);
+    });
+
+    it("refuse details to what a proxy on this machine forwards, with a 403 problem that says how to get them", async () => {
+      await using place = await start();
+      const { origin } = place;
+      for (const name of ["X-Forwarded-For", "x-forwarded-proto", "Forwarded", "x-real-ip", "Via"]) {
+        for (const path of ["/ready", "/healthz"]) {
+          const headers = { [name]: "127.0.0.1", authorization: "Bearer guess" };
+          const response = await fetch(`${origin}${path}?verbose`, { headers });
+          const problem = JSON.parse(await response.text());
+          assert.deepEqual([response.status, problem.code], [403, "ERR_REQUEST_REFUSED"]);
+          assert.match(problem.detail, /with the ops token .*ask without \?verbose$/);
+          assert.equal((await fetch(`${origin}${path}`, { headers })).status, path === "/ready" ? 503 : 200);
+        }
+      }
     });
 
     it("show the metrics in the Prometheus text format", async () => {
@@ -224,18 +264,10 @@ describe("the ops listener", () => {
     await assert.rejects(fetch(`${origin}/healthz`));
   });
 
-  it("closes with a scrape under way and a connection kept alive, and can be closed twice", async () => {
-    const { promise: scraped, resolve: onScrape } = Promise.withResolvers<void>();
+  it("closes with a probe that waits, which is told, and a connection kept alive, and can be closed twice", async () => {
     const never = provider({
       provides: healthChecks,
-      create: () => ({
-        name: "hangs",
-        timeoutMs: 60_000,
-        run: () => {
-          onScrape();
-          return new Promise<void>(() => {});
-        },
-      }),
+      create: () => ({ name: "hangs", timeoutMs: 60_000, run: () => new Promise<void>(() => {}) }),
     });
     const app = await testApp({
       name: "ops",
@@ -243,12 +275,52 @@ describe("the ops listener", () => {
       config: { defaults: { ops: { port: 0 } } },
     });
     const listener = app.get(opsListener);
-    const connection = new RawConnection(listener.port ?? 0);
-    connection.write("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n");
-    await scraped;
+    const idle = new RawConnection(listener.port ?? 0);
+    idle.write("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    await idle.until("pass");
+    const { promise: asked, resolve: onAsked } = Promise.withResolvers<void>();
+    const health = app.get(healthToken);
+    const { readiness } = health;
+    health.readiness = () => (onAsked(), readiness());
+    const waiting = new RawConnection(listener.port ?? 0);
+    waiting.write("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n");
+    await asked;
+    assert.equal(waiting.received, "");
     await app.stop();
-    assert.equal(await connection.ended, "");
+    const { status, body } = parseReply(await waiting.ended);
+    assert.deepEqual([status, JSON.parse(body).state], [503, "draining"]);
+    await idle.ended;
     await listener.close();
+  });
+
+  it("gives details to whoever has ops.token, through any proxy, and compares all of it", async () => {
+    const config = { environment: { PLINTH_OPS_TOKEN: "s3cret-s3cret" }, defaults: { ops: { port: 0 } } };
+    await using app = await testApp({ name: "ops", version: "1.2.3", modules: [coreModule, opsModule], config });
+    const origin = `http://127.0.0.1:${app.get(opsListener).port}`;
+    const ask = (authorization: string): Promise<Response> =>
+      fetch(`${origin}/ready?verbose`, { headers: { authorization, "x-forwarded-for": "203.0.113.7" } });
+    for (const given of ["Bearer s3cret-s3cret", "bearer  s3cret-s3cret"]) {
+      const response = await ask(given);
+      const { state, version, checks } = JSON.parse(await response.text());
+      assert.deepEqual([response.status, state, version], [200, "ready", "1.2.3"]);
+      assert.deepEqual(
+        checks.map(({ name, critical }: Record<string, unknown>) => [name, critical]),
+        [
+          ["event-loop", false],
+          ["heap", false],
+        ],
+      );
+    }
+    const wrong = [
+      "Bearer s3cret-s3cre",
+      "Bearer s3cret-s3cret2",
+      "Bearer ",
+      "Basic s3cret-s3cret",
+      "s3cret-s3cret",
+      "",
+    ];
+    for (const given of wrong) assert.equal((await ask(given)).status, 403, given);
+    assert.doesNotMatch(JSON.stringify(app.logged.lines), /s3cret-s3cret/);
   });
 
   it("names port and variable when its port is busy, and what had started is stopped", async () => {

@@ -1,15 +1,36 @@
-import type { Health } from "@plinth/kernel";
+import type { IncomingMessage } from "node:http";
+import type { Health, Secret } from "@plinth/kernel";
 import type { OpsReply } from "./handler.ts";
+import { asksForDetails } from "./verbose.ts";
 
-/** `/healthz`: alive means that this code runs; it never looks outside the process. */
-export function healthz(): OpsReply {
-  return { status: 200, headers, body: JSON.stringify({ status: "pass" }) };
+export interface ProbeOptions {
+  readonly health: Health;
+  /** Of the app; in verbose answers. */
+  readonly version?: string | undefined;
+  /** Lets callers from elsewhere have verbose answers. Absent: callers on this machine alone. */
+  readonly token?: Secret | undefined;
+}
+
+/** `/healthz`: alive means that this code runs, and that the event loop has not just stood still; it never looks outside the process. */
+export function healthz(request: IncomingMessage, { health, version, token }: ProbeOptions): OpsReply {
+  const { alive, ...stall } = health.liveness();
+  const verdict = alive ? { status: "pass" } : { status: "fail", output: "event loop stalled" };
+  if (!asksForDetails(request, token)) return reply(alive, verdict);
+  const { phase, uptimeMs, stalls } = health.details();
+  return reply(alive, { ...verdict, version, phase, uptimeMs, ...stall, stalls });
 }
 
 /** `/ready`: the app's state and its checks. */
-export async function ready(health: Health): Promise<OpsReply> {
+export async function ready(request: IncomingMessage, { health, version, token }: ProbeOptions): Promise<OpsReply> {
+  const isVerbose = asksForDetails(request, token);
   const { ready: isReady, status, state, checks } = await health.readiness();
-  return { status: isReady ? 200 : 503, headers, body: JSON.stringify({ status, state, checks }) };
+  if (!isVerbose) return reply(isReady, { status, state, checks });
+  const { phase, since, uptimeMs, checks: details } = health.details();
+  return reply(isReady, { status, state, version, phase, since, uptimeMs, checks: details });
+}
+
+function reply(isWell: boolean, body: object): OpsReply {
+  return { status: isWell ? 200 : 503, headers, body: JSON.stringify(body) };
 }
 
 const headers = Object.freeze({ "content-type": "application/health+json" });

@@ -40,8 +40,9 @@ export const echoHandlers: RpcHandlers<typeof EchoService> = {
 export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc> {
   const { handlers = {}, settings = {}, clock = systemClock, tracing = createTracing() } = options;
   const observed = await observe(clock);
-  const health = createHealth({ clock, cacheMs: 0 });
-  health.setState("ready");
+  const health = createHealth({ clock });
+  health.register({ name: "fine", run: () => {} });
+  health.setPhase("ready");
   const { log, errors, metrics } = observed;
   const server = await createGrpcServer({
     settings: { ...testSettings, ...settings },

@@ -1,0 +1,39 @@
+import type { IncomingMessage } from "node:http";
+import type { Secret } from "@plinth/kernel";
+import { TransportError } from "../errors.ts";
+
+/**
+ * Whether the caller asks for details by `?verbose`, and may have them: with `Authorization: Bearer` and the ops token, or from
+ * this machine itself. A proxy on this machine speaks for others, so a request that was forwarded is none of the latter.
+ *
+ * @throws {@link TransportError} `ERR_REQUEST_REFUSED` when it asks and may not.
+ */
+export function asksForDetails({ url = "", headers, socket }: IncomingMessage, token?: Secret): boolean {
+  const query = url.indexOf("?");
+  const verbose = query < 0 ? null : new URLSearchParams(url.slice(query)).get("verbose");
+  if (verbose === null || verbose === "0" || verbose === "false") return false;
+  if (token && isBearer(headers.authorization, token)) return true;
+  if (isLoopback(socket.remoteAddress) && !Object.keys(headers).some((name) => forwarding.test(name))) return true;
+  throw new TransportError(
+    "ERR_REQUEST_REFUSED",
+    "permission_denied",
+    "details are for callers on this machine, asking without a proxy, and for those with the ops token (authorization: Bearer …); ask without ?verbose",
+  );
+}
+
+/** What proxies add to what they forward. */
+const forwarding =
+  /^(?:forwarded|via|x-forwarded(?:-.*)?|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|cf-connecting-ip)$/;
+
+function isLoopback(address: string | undefined): boolean {
+  return address === "::1" || /^(?:::ffff:)?127\./.test(address ?? "");
+}
+
+/** Compares digests, whose lengths are equal, in a time that tells nothing of how much is right. */
+function isBearer(authorization: string | undefined, token: Secret): boolean {
+  const given = /^bearer +(.+)$/i.exec(authorization ?? "")?.[1];
+  if (given === undefined) return false;
+  const { createHash, timingSafeEqual } = process.getBuiltinModule("node:crypto");
+  const [own, theirs] = [token.reveal(), given].map((text) => createHash("sha256").update(text).digest());
+  return own !== undefined && theirs !== undefined && timingSafeEqual(own, theirs);
+}
