@@ -33,3 +33,19 @@ export function pausedError(origin: string, until: string): ReporterError {
     `${origin} asked for no more requests before ${until}; nothing is sent until then`,
   );
 }
+
+/**
+ * What is wrong with an answer; undefined when it says that all is well. `retryable` where the same request may be taken later.
+ *
+ * @param advice - What to look at when it was refused.
+ */
+export function answerError(origin: string, status: number, advice: string): ReporterError | undefined {
+  if (status >= 200 && status < 300) return undefined;
+  const what = `${origin} answered ${status}`;
+  if (status === 408 || status === 429 || status >= 500) {
+    return new ReporterError("ERR_REPORTER_UNAVAILABLE", "unavailable", `${what}; see what ails it`);
+  }
+  const isRedirect = status >= 300 && status < 400;
+  const why = "redirects are not followed, which would take reports and credentials elsewhere; set the URL it leads to";
+  return new ReporterError("ERR_REPORTER_REFUSED", "failed_precondition", `${what}; ${isRedirect ? why : advice}`);
+}

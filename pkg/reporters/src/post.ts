@@ -46,9 +46,18 @@ export class Poster {
    * Resolves with the head of the reply.
    * @throws {@link ReporterError} `ERR_REPORTER_TIMEOUT`, `ERR_REPORTER_UNAVAILABLE`; the signal's reason.
    */
-  async post({ body, headers, timeoutMs, signal }: PostRequest): Promise<PostAnswer> {
+  async post(request: PostRequest): Promise<PostAnswer> {
+    // each time one kept connection fewer is left, so that it ends with a new one
+    for (;;) {
+      const answer = await this.#send(request);
+      if (answer !== "stale") return answer;
+    }
+  }
+
+  /** `stale` when the connection had been kept from before, and the server had closed it meanwhile. */
+  async #send({ body, headers, timeoutMs, signal }: PostRequest): Promise<PostAnswer | "stale"> {
     signal.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<PostAnswer>();
+    const { promise, resolve, reject } = Promise.withResolvers<PostAnswer | "stale">();
     const length = String(Buffer.byteLength(body));
     const request = this.#http.request({ method: "POST", headers: { ...headers, "content-length": length } });
     const cut = (reason: unknown): void => {
@@ -62,7 +71,10 @@ export class Poster {
       resolve({ status: response.statusCode ?? 0, headers: response.headers });
       discard(response);
     });
-    request.on("error", (error) => reject(this.#unavailableError(error)));
+    request.on("error", (error) => {
+      if (request.reusedSocket && isReset(error)) resolve("stale");
+      else reject(this.#unavailableError(error));
+    });
     // comes last, also of a reply: until then a slow body stays under the limit
     request.on("close", () => {
       timer.cancel();
@@ -121,6 +133,10 @@ function discard(response: IncomingMessage): void {
     bytes += chunk.length;
     if (bytes > maxReplyBytes) response.destroy();
   });
+}
+
+function isReset(error: Error): boolean {
+  return "code" in error && (error.code === "ECONNRESET" || error.code === "EPIPE");
 }
 
 /** Trying again does not mend a certificate. @see https://nodejs.org/api/tls.html#x509-certificate-error-codes */

@@ -115,6 +115,18 @@ describe("a webhook", () => {
     await closed;
   });
 
+  it("is told by a new connection when it has closed the one that was kept", async () => {
+    await using receiver = await Receiver.start([200, reset, 200]);
+    const reporter = open(receiver, { retries: 0 });
+    await reporter.report([aReport()], limit());
+    await reporter.report([aReport()], limit());
+    const [first, second, third] = receiver.requests;
+    assert.equal(second?.port, first?.port);
+    assert.notEqual(third?.port, first?.port);
+    assert.equal(third?.headers["idempotency-key"], second?.headers["idempotency-key"]);
+    await reporter.close();
+  });
+
   it("may have a user and a password in its URL", async () => {
     await using receiver = await Receiver.start();
     const reporter = createWebhookReporter({ url: new Secret(receiver.url.replace("//", "//ada:p%40ss@")) });

@@ -8,7 +8,8 @@ import {
   systemClock,
   withDefaults,
 } from "@plinth/kernel";
-import { closedError, pausedError, ReporterError } from "../errors.ts";
+import { answerError, pausedError, ReporterError } from "../errors.ts";
+import { InFlight } from "../in-flight.ts";
 import { type PostAnswer, Poster } from "../post.ts";
 import { toBody } from "./body.ts";
 import { type BatchOutcome, measureWebhook, type WebhookMetrics } from "./metrics.ts";
@@ -54,11 +55,7 @@ class HttpWebhook implements WebhookReporter {
   readonly #poster: Poster;
   readonly #budget: RetryBudget;
   readonly #metrics: WebhookMetrics;
-  readonly #sending = new Set<Promise<void>>();
-  /** Aborts waits between tries. */
-  readonly #closing = new AbortController();
-  /** Aborts requests. */
-  readonly #cutting = new AbortController();
+  readonly #inFlight: InFlight;
   /** Until then nothing is sent, on the monotonic clock. */
   #pausedUntilMs = -Infinity;
 
@@ -72,26 +69,16 @@ class HttpWebhook implements WebhookReporter {
     this.#budget = new RetryBudget(this.#limits.retryRatio);
     this.#metrics = measureWebhook(options.metrics);
     this.name = options.name ?? "webhook";
+    this.#inFlight = new InFlight(this.name);
     this.maxBatch = this.#limits.maxBatch;
   }
 
-  async report(reports: readonly ErrorReport[], { signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const sending = this.#sendAll(reports, signal);
-    this.#sending.add(sending);
-    try {
-      await sending;
-    } finally {
-      this.#sending.delete(sending);
-    }
+  report(reports: readonly ErrorReport[], { signal }: { readonly signal: AbortSignal }): Promise<void> {
+    return this.#inFlight.track(this.#sendAll(reports, signal));
   }
 
   async close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
-    if (!this.#closing.signal.aborted) this.#closing.abort(closedError(this.name));
-    const cut = (): void => this.#cutting.abort(closedError(this.name));
-    if (signal?.aborted) cut();
-    else signal?.addEventListener("abort", cut, { once: true });
-    await Promise.allSettled(this.#sending);
-    signal?.removeEventListener("abort", cut);
+    await this.#inFlight.end(signal);
     this.#poster.close();
   }
 
@@ -125,14 +112,14 @@ class HttpWebhook implements WebhookReporter {
     const id = randomHex(16);
     const body = toBody({ id, source: this.#options.source ?? {}, reports }, maxBodyBytes);
     for (let tries = 1; ; tries += 1) {
-      this.#closing.signal.throwIfAborted();
+      this.#inFlight.closing.throwIfAborted();
       const failure = await this.#try(id, body, signal);
       if (failure === undefined) return;
       const jitterMs = backoffDelayMs(tries, { ...backoff, random: this.#random });
       const waitMs = Math.max(jitterMs, this.#pausedUntilMs - this.#clock.monotonicMs());
       const isLast = tries > retries || waitMs > backoff.maxDelayMs;
       if (!failure.retryable || isLast || !this.#budget.take()) throw failure;
-      await sleep(this.#clock, waitMs, { signal: AbortSignal.any([signal, this.#closing.signal]) });
+      await sleep(this.#clock, waitMs, { signal: AbortSignal.any([signal, this.#inFlight.closing]) });
       this.#metrics.retry();
     }
   }
@@ -154,7 +141,7 @@ class HttpWebhook implements WebhookReporter {
           "user-agent": "plinth",
         },
         timeoutMs: this.#limits.timeoutMs,
-        signal: AbortSignal.any([signal, this.#cutting.signal]),
+        signal: AbortSignal.any([signal, this.#inFlight.cutting]),
       });
       status = answer.status;
       return this.#judge(answer);
@@ -167,18 +154,12 @@ class HttpWebhook implements WebhookReporter {
   }
 
   #judge({ status, headers }: PostAnswer): ReporterError | undefined {
-    if (status >= 200 && status < 300) return undefined;
-    const what = `${this.#poster.origin} answered ${status}`;
-    if (status === 408 || status === 429 || status >= 500) {
+    const error = answerError(this.#poster.origin, status, "check the URL, the token, and what the receiver takes");
+    if (error?.retryable) {
       const askedMs = parseRetryAfter(headers["retry-after"], this.#clock.now()) ?? 0;
       this.#pausedUntilMs = this.#clock.monotonicMs() + Math.min(askedMs, this.#limits.maxRetryAfterMs);
-      return new ReporterError("ERR_REPORTER_UNAVAILABLE", "unavailable", `${what}; see what ails it`);
     }
-    const advice =
-      status >= 300 && status < 400
-        ? "redirects are not followed, since they would take the reports and the token elsewhere; set the URL that it leads to"
-        : "check the URL, the token, and what the receiver takes";
-    return new ReporterError("ERR_REPORTER_REFUSED", "failed_precondition", `${what}; ${advice}`);
+    return error;
   }
 
   #refuseWhilePaused(): void {
