@@ -134,6 +134,3 @@ export { healthSettings } from "./health/settings.ts";
 export { logger, logSettings } from "./logger/module.ts";
 export { metrics, metricsExposition } from "./metrics/module.ts";
 export { spanSinks, tracing } from "./tracing/module.ts";
-
-export { WorkersError, type WorkersErrorCode } from "./workers/errors.ts";
-export type { WorkersOptions } from "./workers/options.ts";

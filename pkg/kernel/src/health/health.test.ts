@@ -542,7 +542,6 @@ describe("a health check that is none", () => {
   it("is refused without a name of 1 to 100 characters, or without something to run", () => {
     const { health } = benchOf([]);
     const refused = (given: unknown, code: string, message: RegExp): void => {
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what code without types gives
       assert.throws(() => health.register(given as HealthCheck), { code, message });
     };
     refused({ name: "", run() {} }, "ERR_OPTION_RANGE", /^name of a health check .*not 0$/);

@@ -251,7 +251,7 @@ const maxCauses = 5;
 
 function requireSound(check: HealthCheck): void {
   requireObject("a health check", check);
-  const { name, run }: { readonly name: unknown; readonly run: unknown } = check;
+  const [name, run] = ["name", "run"].map((key): unknown => Reflect.get(check, key));
   if (typeof name !== "string") refuse(`name of a health check must be a text, not ${phraseOf(name)}`);
   if (name === "" || name.length > maxNameLength) {
     const text = `name of a health check must have 1 to ${maxNameLength} characters, not ${name.length}`;

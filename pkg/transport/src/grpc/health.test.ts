@@ -10,6 +10,7 @@ import {
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { failureOf } from "../testing/grpc-client.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
+import { until } from "../testing/until.ts";
 
 const { check, watch } = Health.method;
 
@@ -182,6 +183,6 @@ describe("grpc.health.v1 Watch", () => {
     assert.equal(listeners, 1);
     stream.on("error", () => {});
     stream.cancel();
-    while (listeners > 0) await new Promise(setImmediate);
+    await until(() => listeners === 0);
   });
 });
