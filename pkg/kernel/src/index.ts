@@ -62,12 +62,15 @@ export { AppError, type AppErrorOptions, messageOf, type WrappedErrorCode } from
 export {
   createErrorBus,
   type ErrorBus,
+  type ErrorBusOptions,
   type ErrorBusStats,
   type ErrorContext,
   type ErrorOrigin,
   type ErrorReport,
   type ErrorReporter,
+  type ReporterStats,
 } from "./errors/error-bus.ts";
+export type { Guarded, GuardOptions } from "./errors/guard.ts";
 export { OptionError, type OptionErrorCode, requireNumber, requireWhole, withDefaults } from "./errors/option-error.ts";
 export { isStatus, type Status, statuses } from "./errors/status.ts";
 
@@ -134,3 +137,6 @@ export { healthSettings } from "./health/settings.ts";
 export { logger, logSettings } from "./logger/module.ts";
 export { metrics, metricsExposition } from "./metrics/module.ts";
 export { spanSinks, tracing } from "./tracing/module.ts";
+
+export { WorkersError, type WorkersErrorCode } from "./workers/errors.ts";
+export type { WorkersOptions } from "./workers/options.ts";

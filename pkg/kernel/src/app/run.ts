@@ -1,4 +1,5 @@
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
+import { toWorkersOptions, type WorkersOptions } from "../workers/options.ts";
 import { rootOf } from "../errors/brand.ts";
 import { type RunCommand, takeCommand } from "./command-protocol.ts";
 import type { ProcessHost, Runnable } from "./runnable.ts";
@@ -10,6 +11,11 @@ export interface RunOptions {
   readonly onReady?: () => void | Promise<void>;
   /** Default: the real process. */
   readonly host?: ProcessHost;
+  /**
+   * How many worker processes run the apps beside each other, on the same ports; or more about them. This process then runs none
+   * itself: it starts them, replaces those that end, and stops them. Default 1: no other process than this.
+   */
+  readonly workers?: number | WorkersOptions;
 }
 
 type StopSignal = "SIGINT" | "SIGTERM";
@@ -34,9 +40,12 @@ const maxFatalErrors = 100;
  *
  * Under the `plinth` command line, which sets `PLINTH_COMMAND`, it answers instead, and `onReady` is not called: 0, 1 when there
  * are faults to tell, 2 when the variable is not understood.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE`, `ERR_OPTION_TYPE`; {@link WorkersError} `ERR_WORKERS_STATE`.
  */
 export async function runApps(apps: readonly Runnable[], options: RunOptions = {}): Promise<number> {
   const { host = process, onReady } = options;
+  const workers = toWorkersOptions(options.workers ?? 1);
   let command: RunCommand | undefined;
   try {
     command = takeCommand(host);
@@ -44,7 +53,11 @@ export async function runApps(apps: readonly Runnable[], options: RunOptions = {
     host.stderr.write(`${messageOf(error)}\n`);
     return 2;
   }
-  if (command === undefined) return runToEnd(apps, host, { onReady });
+  if (command === undefined && workers.count === 1) return runToEnd(apps, host, { onReady });
+  if (command === undefined) {
+    const { runWorkers } = await import("../workers/run-workers.ts"); // which few services need
+    return runWorkers(workers, apps, host, { onReady, runToEnd });
+  }
   const { answerCommand } = await import("./commands.ts"); // which no service needs
   return answerCommand(command, apps, host, (life) => runToEnd(apps, host, life));
 }
@@ -54,6 +67,8 @@ export interface Life {
   readonly onReady: RunOptions["onReady"];
   /** Ends it in order, as a signal does. */
   readonly over?: AbortSignal;
+  /** Ends the process at once, with the exit code that is its reason. */
+  readonly atOnce?: AbortSignal;
 }
 
 /** Runs in this process that have not ended. */
@@ -68,8 +83,6 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
   const tell = (text: string): void => {
     host.stderr.write(`${text}\n`);
   };
-  /** Ends the process at once, with the exit code that is its reason. */
-  readonly atOnce?: AbortSignal;
   const exit = (code: number): void => {
     for (const { log } of apps) {
       try {
@@ -101,6 +114,7 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     end(thrown);
   };
   life.over?.addEventListener("abort", () => end(life.over?.reason), { once: true });
+  life.atOnce?.addEventListener("abort", () => exit(Number(life.atOnce?.reason)), { once: true });
   const onCrash = (error: unknown): void => {
     onFatal(error, stackOf(error));
     apps[0]?.fail(error, "process");
@@ -115,7 +129,6 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     SIGTERM: onSignal("SIGTERM"),
     SIGHUP: onReload,
     uncaughtException: onCrash,
-  life.atOnce?.addEventListener("abort", () => exit(Number(life.atOnce?.reason)), { once: true });
     unhandledRejection: onCrash,
   };
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);

@@ -1,10 +1,10 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { type ErrorBus, type Metrics, randomHex } from "@plinth/kernel";
+import { type ErrorBus, type MetricsExposition, randomHex } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
 import { methodNotAllowed, toHttpFailure } from "../http/errors.ts";
 import { writeProblem } from "../http/raw-reply.ts";
 import { healthz, type ProbeOptions, ready } from "./probes.ts";
-import { scrape } from "./scrape.ts";
+import { createScrape } from "./scrape.ts";
 
 /**
  * Answers `/healthz`, `/ready` and `/metrics` on any `node:http` server.
@@ -15,7 +15,8 @@ export type OpsHandler = (request: IncomingMessage, response: ServerResponse) =>
 export const opsPaths: readonly string[] = Object.freeze(["/healthz", "/ready", "/metrics"]);
 
 export interface OpsOptions extends ProbeOptions {
-  readonly metrics: Metrics;
+  /** What a scrape is answered with. */
+  readonly metrics: MetricsExposition;
   /** Told when an endpoint itself fails, as when a collector of metrics throws. */
   readonly errors?: ErrorBus;
 }
@@ -28,10 +29,10 @@ export interface OpsReply {
 }
 
 export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): OpsHandler {
-  const routes = new Map<string, (request: IncomingMessage) => OpsReply | Promise<OpsReply>>([
+  const routes = new Map<string, (request: IncomingMessage, response: ServerResponse) => OpsReply | Promise<OpsReply>>([
     ["/healthz", (request) => healthz(request, probes)],
     ["/ready", (request) => ready(request, probes)],
-    ["/metrics", () => scrape(metrics)],
+    ["/metrics", createScrape(metrics)],
   ]);
 
   return (request, response) => {
@@ -44,7 +45,7 @@ export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): Op
       writeProblem(response, methodNotAllowed, { requestId: randomHex(16), headers: { allow: "GET, HEAD" } });
       return true;
     }
-    (async () => route(request))().then(
+    (async () => route(request, response))().then(
       ({ status, headers, body }) => {
         response.writeHead(status, {
           ...headers,
@@ -54,6 +55,7 @@ export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): Op
         response.end(body);
       },
       (thrown: unknown) => {
+        if (response.destroyed) return; // who asked has gone
         const isRefusal = thrown instanceof TransportError;
         if (!isRefusal) errors?.report(thrown, { origin: "request", attributes: { route: path } });
         writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16) });

@@ -7,6 +7,8 @@ import {
   health,
   logger,
   metrics,
+  metricsExposition,
+  optional,
   provider,
   secretString,
   token,
@@ -43,9 +45,17 @@ export const opsListener = token("ops.listener").of<OpsListener>();
 
 const provideOpsHandler = provider({
   provides: opsHandler,
-  needs: { health, metrics, errors: errorBus, info: appInfo, settings: opsSettings },
+  needs: {
+    health,
+    metrics,
+    exposition: optional(metricsExposition),
+    errors: errorBus,
+    info: appInfo,
+    settings: opsSettings,
+  },
   ground: true,
-  create: ({ info, settings, ...rest }) => createOpsHandler({ ...rest, version: info.version, token: settings.token }),
+  create: ({ metrics, exposition, info, settings, ...rest }) =>
+    createOpsHandler({ ...rest, metrics: exposition ?? metrics, version: info.version, token: settings.token }),
 });
 
 /** Opens first and closes last: it answers while everything else starts and drains. */

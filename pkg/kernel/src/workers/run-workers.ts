@@ -1,0 +1,102 @@
+import cluster from "node:cluster";
+import type { Life } from "../app/run.ts";
+import type { ProcessHost, Runnable } from "../app/runnable.ts";
+import { systemClock } from "../clock.ts";
+import { openLogger } from "../logger/pino.ts";
+import { forkOnCluster } from "./cluster-fork.ts";
+import { WorkersError } from "./errors.ts";
+import { workerIdentity } from "./identity.ts";
+import { MetricsHub } from "./metrics-hub.ts";
+import type { WorkersOptions } from "./options.ts";
+import { runInWorker } from "./run-in-worker.ts";
+import { Supervisor } from "./supervisor.ts";
+import { WorkersMetrics } from "./workers-metrics.ts";
+
+/** Runs `apps` to their end in this process, and resolves with the exit code. */
+export type RunToEnd = (apps: readonly Runnable[], host: ProcessHost, life: Life) => Promise<number>;
+
+/** The cluster is one for the whole process. */
+let isSupervising = false;
+
+/**
+ * In the first process, the primary, starts workers, each of which runs this main again, and keeps them running until it is told to stop.
+ * In a worker runs the apps themselves.
+ *
+ * @returns The exit code of this process.
+ * @throws {@link WorkersError} `ERR_WORKERS_STATE` in a worker of somebody else's, or when workers are kept running already.
+ */
+export async function runWorkers(
+  options: Required<WorkersOptions>,
+  apps: readonly Runnable[],
+  host: ProcessHost,
+  { onReady, runToEnd }: Pick<Life, "onReady"> & { readonly runToEnd: RunToEnd },
+): Promise<number> {
+  if (workerIdentity(process.env)) {
+    return runInWorker(host, { onReady }, (own, life) => runToEnd(apps, own, life));
+  }
+  if (cluster.isWorker) {
+    const what = "this process is a worker of another program's cluster already; let one of the two start workers";
+    throw new WorkersError("ERR_WORKERS_STATE", "failed_precondition", what);
+  }
+  if (isSupervising) {
+    const what = "workers are running already; one process has one set of them: give all apps to one runApps";
+    throw new WorkersError("ERR_WORKERS_STATE", "failed_precondition", what);
+  }
+  isSupervising = true;
+  try {
+    return await supervise(options, apps, host, runToEnd);
+  } finally {
+    isSupervising = false;
+  }
+}
+
+async function supervise(
+  { count, maxFailedStarts, scrapeMs }: Required<WorkersOptions>,
+  apps: readonly Runnable[],
+  host: ProcessHost,
+  runToEnd: RunToEnd,
+): Promise<number> {
+  const clock = systemClock;
+  const names = apps.map(({ name }) => name).join(", ");
+  const log = openLogger({ fields: { service: names }, format: logFormat() }).named("workers");
+  const own = new WorkersMetrics(() => supervisor.slots);
+  const hub = new MetricsHub({ clock, scrapeMs, log, own: (missing) => own.snapshot(missing) });
+  const supervisor = new Supervisor({
+    name: `workers of ${names}`,
+    count,
+    maxFailedStarts,
+    fork: forkOnCluster({ scrapeMs }),
+    clock,
+    random: Math.random,
+    log,
+    onMessage: (worker, message) => hub.receive(worker, message),
+    onEnd: (worker) => hub.leave(worker),
+    onRestart: (reason) => own.countRestart(reason),
+  });
+  let isEndingNow = false;
+  const exit = (code: number): void => {
+    if (isEndingNow) supervisor.killAll();
+    if (isEndingNow) return host.exit(code);
+    isEndingNow = true;
+    void supervisor.endNow(code).then(() => host.exit(code));
+  };
+  const ending: ProcessHost = {
+    on: (event, listener) => host.on(event, listener),
+    off: (event, listener) => host.off(event, listener),
+    exit,
+    stderr: host.stderr,
+  };
+  const onReload = (): void => supervisor.reload();
+  host.on("SIGHUP", onReload);
+  try {
+    return await runToEnd([supervisor], ending, { onReady: undefined });
+  } finally {
+    host.off("SIGHUP", onReload);
+  }
+}
+
+/** The config is read by the workers alone. */
+function logFormat(): "auto" | "json" | "pretty" {
+  const given = process.env.PLINTH_LOG_FORMAT;
+  return given === "json" || given === "pretty" ? given : "auto";
+}
