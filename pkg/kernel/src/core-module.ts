@@ -7,6 +7,7 @@ import { healthProviders } from "./health/module.ts";
 import { logger, provideLogger } from "./logger/module.ts";
 import { provideMetrics, provideProcessMetrics } from "./metrics/module.ts";
 import { provideTracing } from "./tracing/module.ts";
+import { provideMetricsExposition, provideWorkerLink } from "./workers/module.ts";
 
 const lifecycleLog = token("core.lifecycle-log").of<true>();
 
@@ -32,6 +33,8 @@ export const coreModule = defineModule("core", [
   provideLogger,
   provideMetrics,
   provideProcessMetrics,
+  provideWorkerLink,
+  provideMetricsExposition,
   provideTracing,
   provideErrorBus,
   ...healthProviders,
