@@ -65,11 +65,7 @@ describe("coreModule", () => {
   ] as const) {
     it(`ends though the flush of its last lines ${how}, and says so on standard error`, async (t) => {
       const clock = new FakeClock();
-      let flushes = 0;
-      const logDestination: LogDestination = {
-        write: () => {},
-        flush: (done) => (++flushes === 1 ? done() : flush(done)),
-      };
+      const logDestination: LogDestination = { write: () => {}, flush };
       const said: unknown[] = [];
       const app = await testApp({ name: "notes", modules: [coreModule], clock, logDestination });
       t.mock.method(process.stderr, "write", (text: unknown) => said.push(text) > 0);

@@ -4,7 +4,7 @@ import { token } from "./app/token.ts";
 import { appEvents } from "./app/tokens.ts";
 import { provideErrorBus } from "./errors/module.ts";
 import { healthProviders } from "./health/module.ts";
-import { logger, provideLogger } from "./logger/module.ts";
+import { logger, provideLogger, provideLogMetrics } from "./logger/module.ts";
 import { provideMetrics, provideProcessMetrics } from "./metrics/module.ts";
 import { provideTracing } from "./tracing/module.ts";
 import { provideMetricsExposition, provideWorkerLink } from "./workers/module.ts";
@@ -33,6 +33,7 @@ export const coreModule = defineModule("core", [
   provideLogger,
   provideMetrics,
   provideProcessMetrics,
+  provideLogMetrics,
   provideWorkerLink,
   provideMetricsExposition,
   provideTracing,

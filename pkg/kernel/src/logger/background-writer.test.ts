@@ -109,10 +109,34 @@ describe("BackgroundWriter", () => {
     output.room = Infinity;
     writer.write("d\n");
     assert.deepEqual(flushed(writer), ["ok"]);
+    assert.deepEqual(said.slice(1), ["log lines can be written to standard output again; log lines lost: 3"]);
     output.failure = "EIO";
     writer.write("e\n");
     writer.flushSync();
-    assert.deepEqual([output.text, said.length], ["d\n", 2]);
+    assert.deepEqual([output.text, said.length, writer.linesLost], ["d\n", 3, 4]);
+    writer.close();
+    assert.equal(said.at(-1), "standard output could not be written to the end; log lines lost: 1");
+  });
+
+  it("counts the lines that a full disk took only a part of, and begins the next one on a line of its own", () => {
+    const { output, said, writer, tick } = open();
+    output.room = 6;
+    writer.write("one\n");
+    writer.write("two\n");
+    writer.write("three\n");
+    tick(20);
+    output.failure = "ENOSPC";
+    tick(20);
+    assert.deepEqual([output.text, writer.linesLost], ["one\ntw", 2]);
+    output.failure = undefined;
+    output.room = Infinity;
+    writer.write("four\n");
+    tick(20);
+    assert.equal(output.text, "one\ntw\nfour\n");
+    assert.equal(said.at(-1), "log lines can be written to standard output again; log lines lost: 2");
+    writer.write("five\n");
+    tick(20);
+    assert.deepEqual([output.text, said.length], ["one\ntw\nfour\nfive\n", 2], "and it is told once");
   });
 
   it("says nothing of a reader that has gone, and flushes all the same", () => {
@@ -124,7 +148,7 @@ describe("BackgroundWriter", () => {
     tick(20);
     writer.write("b\n");
     writer.close();
-    assert.deepEqual([told, said], [["ok"], []]);
+    assert.deepEqual([told, said, writer.linesLost], [["ok"], [], 2]);
   });
 
   it("loses whole lines beyond its limit, and says how many when the output is there again", () => {
@@ -139,6 +163,7 @@ describe("BackgroundWriter", () => {
     tick(20);
     assert.equal(output.text, "one\ntwo\nend\n");
     assert.deepEqual(said, ["standard output was too slow; log lines lost: 2"]);
+    assert.equal(writer.linesLost, 2);
   });
 
   it("blocks until a slow output has taken all", () => {

@@ -23,9 +23,14 @@ const maxRetryMs = 20;
 /** How often one that blocks the process asks again. */
 const pollMs = 5;
 
+const newline = 0x0a;
+const lineEnd = Uint8Array.of(newline);
+
 interface Chunk {
   bytes: Uint8Array;
   readonly lines: number;
+  /** Whether some of it is written, so that `bytes` may begin in the middle of a line. */
+  isBegun: boolean;
 }
 
 /**
@@ -38,7 +43,9 @@ export class BackgroundWriter implements LogDestination {
   #batchLines = 0;
   readonly #chunks: Chunk[] = [];
   #waitingBytes = 0;
-  #lostLines = 0;
+  #linesLost = 0;
+  /** Of these, those that nobody has been told of. */
+  #untold = 0;
   /** Counts of bytes since the beginning. */
   #handed = 0;
   #settled = 0;
@@ -46,11 +53,20 @@ export class BackgroundWriter implements LogDestination {
   #timer: NodeJS.Timeout | undefined;
   #retryMs = minRetryMs;
   #isFailing = false;
+  /** Since it was last told what is lost. */
+  #hasFailed = false;
+  /** A line was given up with a part of it written. */
+  #isTorn = false;
   #isStuck = false;
   #isClosed = false;
 
   constructor(options: BackgroundWriterOptions) {
     this.#options = { maxWaitingBytes: 64 * 1024 * 1024, maxStallMs: 2_000, maxBlockMs: 10_000, ...options };
+  }
+
+  /** Since the beginning: for want of room, because a write failed, or because the process ended. */
+  get linesLost(): number {
+    return this.#linesLost;
   }
 
   write(line: string): void {
@@ -89,7 +105,7 @@ export class BackgroundWriter implements LogDestination {
   close(): void {
     this.#isClosed = true;
     this.flushSync();
-    for (const { lines } of this.#chunks.splice(0)) this.#lostLines += lines;
+    for (const chunk of this.#chunks.splice(0)) this.#lose(linesLeft(chunk));
     this.#waitingBytes = 0;
     this.#tellLost();
     this.#schedule();
@@ -108,10 +124,10 @@ export class BackgroundWriter implements LogDestination {
     this.#batch = "";
     this.#batchLines = 0;
     if (this.#waitingBytes + bytes.length > this.#options.maxWaitingBytes) {
-      this.#lostLines += lines;
+      this.#lose(lines);
       return;
     }
-    this.#chunks.push({ bytes, lines });
+    this.#chunks.push({ bytes, lines, isBegun: false });
     this.#waitingBytes += bytes.length;
     this.#handed += bytes.length;
   }
@@ -121,28 +137,39 @@ export class BackgroundWriter implements LogDestination {
     const chunk = this.#chunks[0];
     if (chunk === undefined) return false;
     try {
+      if (this.#isTorn) this.#isTorn = this.#options.write(lineEnd) === 0;
       const count = this.#options.write(chunk.bytes);
+      chunk.isBegun ||= count > 0;
       chunk.bytes = chunk.bytes.subarray(count);
       this.#settle(count);
       this.#isFailing = this.#isStuck = false;
       this.#retryMs = minRetryMs;
     } catch (error) {
       if (codeOf(error) === "EAGAIN") return false;
-      this.#settle(chunk.bytes.length, error);
-      chunk.bytes = chunk.bytes.subarray(chunk.bytes.length);
+      this.#giveUp(chunk, error);
     }
     if (chunk.bytes.length === 0) this.#chunks.shift();
-    if (this.#chunks.length === 0) this.#tellLost();
+    if (this.#chunks.length === 0 && !this.#isFailing) this.#tellLost();
     return true;
   }
 
-  /** So many bytes are written, or never will be. A reader that has gone wants none: that is no fault, and nothing is said. */
+  #giveUp(chunk: Chunk, error: unknown): void {
+    const lines = linesLeft(chunk);
+    this.#settle(chunk.bytes.length, error);
+    this.#isTorn ||= chunk.isBegun;
+    chunk.bytes = chunk.bytes.subarray(chunk.bytes.length);
+    if (isReaderGone(error)) this.#linesLost += lines;
+    else this.#lose(lines);
+  }
+
+  /** So many bytes are written, or never will be. */
   #settle(bytes: number, error?: unknown): void {
     this.#settled += bytes;
     this.#waitingBytes -= bytes;
-    const failure = error === undefined || codeOf(error) === "EPIPE" ? undefined : AppError.from(error);
+    // as the system says it, for whoever runs the machine
+    const failure = error === undefined || isReaderGone(error) ? undefined : toError(error);
     if (failure !== undefined && !this.#isFailing) {
-      this.#isFailing = true;
+      this.#isFailing = this.#hasFailed = true;
       this.#options.complain(`log lines cannot be written to standard output: ${failure.message}`);
     }
     // a flush that waits for any bytes waits for these, which are the next
@@ -152,10 +179,21 @@ export class BackgroundWriter implements LogDestination {
     for (const { done } of over) done(failure);
   }
 
+  #lose(lines: number): void {
+    this.#linesLost += lines;
+    this.#untold += lines;
+  }
+
   #tellLost(): void {
-    if (this.#lostLines === 0) return;
-    this.#options.complain(`standard output was too slow; log lines lost: ${this.#lostLines}`);
-    this.#lostLines = 0;
+    if (this.#untold === 0) return;
+    const why = this.#isFailing
+      ? "standard output could not be written to the end"
+      : this.#hasFailed
+        ? "log lines can be written to standard output again"
+        : "standard output was too slow";
+    this.#options.complain(`${why}; log lines lost: ${this.#untold}`);
+    this.#untold = 0;
+    this.#hasFailed = this.#isFailing;
   }
 
   /** Tries again later what waits. */
@@ -169,6 +207,25 @@ export class BackgroundWriter implements LogDestination {
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** Those of which not all is written. A line may be several in the output, as one for people with a stack is. */
+function linesLeft({ bytes, lines, isBegun }: Chunk): number {
+  return isBegun
+    ? Math.min(
+        lines,
+        bytes.reduce((count, byte) => count + (byte === newline ? 1 : 0), 0),
+      )
+    : lines;
+}
+
+/** It wants no lines: that is no fault, and nothing is said. */
+function isReaderGone(error: unknown): boolean {
+  return codeOf(error) === "EPIPE";
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : AppError.from(thrown);
+}
 
 function codeOf(error: unknown): unknown {
   return error instanceof Error && "code" in error ? error.code : undefined;

@@ -5,9 +5,11 @@ import { token } from "../app/token.ts";
 import { appInfo, appLog } from "../app/tokens.ts";
 import { defineSettings } from "../config/settings.ts";
 import { loggerNamePattern, logThresholds } from "./level-table.ts";
+import { metrics } from "../metrics/module.ts";
 import { type Logger, logLevels } from "./logger.ts";
 import { createLogger } from "./pino.ts";
 import { redactPattern } from "./redaction.ts";
+import { standardOutput } from "./standard-output.ts";
 
 export const logger = token("logger").of<Logger>();
 
@@ -58,5 +60,22 @@ export const provideLogger = provider({
     early.attach(log);
     return log;
   },
-  stop: (log) => log.flush(),
+  // no hook flushes it: the app does in the end, whatever becomes of the last lines
+});
+
+const logMetrics = token("logger.metrics").of<true>();
+
+export const provideLogMetrics = provider({
+  provides: logMetrics,
+  needs: { info: appInfo, own: metrics },
+  ground: true,
+  create: ({ info, own }) => {
+    const destination = info.logDestination ?? standardOutput();
+    own.counter({
+      name: "log_lines_dropped_total",
+      help: "Log lines that could not be written, because the output failed, or was too slow for too long.",
+      collect: (counter) => counter.set({}, destination.linesLost ?? 0),
+    });
+    return true as const;
+  },
 });

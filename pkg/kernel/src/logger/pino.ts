@@ -16,6 +16,8 @@ export interface LogDestination {
   write(line: string): void;
   flush?(done: (error?: Error | null) => void): void;
   flushSync?(): void;
+  /** Lines that it could not write since its beginning. */
+  readonly linesLost?: number | undefined;
 }
 
 export interface LoggerOptions extends LogLevels, RedactionOptions {

@@ -12,6 +12,9 @@ export function prettified(destination: LogDestination, options: { readonly colo
     write: (line) => destination.write(toText(line)),
     flush: (done) => (destination.flush ? destination.flush(done) : done()),
     flushSync: () => destination.flushSync?.(),
+    get linesLost() {
+      return destination.linesLost;
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import { BackgroundWriter } from "./background-writer.ts";
 import type { LogDestination } from "./pino.ts";
 
 const descriptor = 1;
+const errorDescriptor = 2;
 
 let shared: LogDestination | undefined;
 
@@ -13,12 +14,21 @@ export function standardOutput(): LogDestination {
 
 function openStandardOutput(): LogDestination {
   // Asked for once, Node makes a pipe or socket non-blocking: a full one then says so instead of stopping the process.
-  void process.stdout;
+  void [process.stdout, process.stderr];
   const writer = new BackgroundWriter({
     write: (bytes) => writeSync(descriptor, bytes),
-    complain: (what) => void process.stderr.write(`${what}\n`),
+    complain,
   });
   // A process that exits runs no timer any more. One listener for the life of the process, as there is one standard output.
   process.on("exit", () => writer.close());
   return writer;
+}
+
+/** Standard error may be the same full disk or stuck reader; then there is nobody left to tell. */
+function complain(what: string): void {
+  try {
+    writeSync(errorDescriptor, `${what}\n`);
+  } catch {
+    // what is lost is counted
+  }
 }

@@ -13,15 +13,18 @@ function destination(error?: Error): Required<LogDestination> & { readonly calls
       done(error);
     },
     flushSync: () => void calls.push("flushSync"),
+    linesLost: 2,
   };
 }
 
 const flushed = (log: TeeLog): Promise<Error | null | undefined> => new Promise((resolve) => log.flush(resolve));
 
 describe("TeeLog", () => {
-  it("writes each line to both, and flushes both", async () => {
+  it("writes each line to both, flushes both, and tells what both have lost", async () => {
     const [first, second] = [destination(), destination()];
     const log = new TeeLog(first, second);
+    assert.equal(log.linesLost, 4);
+    assert.equal(new TeeLog(first, { write: () => {} }).linesLost, 2);
     log.write("a");
     assert.equal(await flushed(log), undefined);
     log.flushSync();

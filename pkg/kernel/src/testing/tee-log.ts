@@ -30,4 +30,8 @@ export class TeeLog implements LogDestination {
     this.#first.flushSync?.();
     this.#second.flushSync?.();
   }
+
+  get linesLost(): number {
+    return (this.#first.linesLost ?? 0) + (this.#second.linesLost ?? 0);
+  }
 }
