@@ -1,8 +1,9 @@
 import type { Clock } from "../clock.ts";
-import { currentContext } from "../context.ts";
-import { AppError } from "./app-error.ts";
-import { requireNumber, requireWhole, withDefaults } from "./option-error.ts";
-import { ReporterQueue } from "./reporter-queue.ts";
+import type { RedactionOptions } from "../logger/field-rules.ts";
+import type { Tracing } from "../tracing/tracing.ts";
+import type { AppError } from "./app-error.ts";
+import type { Guarded, GuardOptions } from "./guard.ts";
+import { InProcessErrorBus } from "./in-process-bus.ts";
 
 export type ErrorOrigin = "request" | "rpc" | "job" | "timer" | "process" | "lifecycle" | "stream";
 
@@ -12,11 +13,12 @@ export interface ErrorContext {
   readonly handled?: boolean;
   /** Default `error`. */
   readonly severity?: "warning" | "error" | "fatal";
-  /** Facts for whoever reads the report; nothing secret. */
+  /** Facts for whoever reads the report. What the log hides by name or path is hidden here too. Default none. */
   readonly attributes?: Readonly<Record<string, string | number | boolean>>;
 }
 
 export interface ErrorReport {
+  /** What of its metadata the log would hide is hidden. */
   readonly error: AppError;
   /** The app that reports. */
   readonly service: string;
@@ -54,116 +56,99 @@ export interface ErrorReporter {
 
 /** The one path for every error of an app. */
 export interface ErrorBus {
-  /** Never throws and never waits. The same error object is reported once, however many layers report it. */
+  /**
+   * Never throws and never waits. The same error object is reported once, however many layers report it. The same fault seen again
+   * is counted: its first report comes at once, then one a fold interval.
+   */
   report(error: unknown, context: ErrorContext): AppError;
-  subscribe(reporter: ErrorReporter): void;
+  /**
+   * The same function for timers, jobs and event listeners: it never throws or rejects, but reports. Outside a request each run has
+   * a trace of its own, so that its report and log lines have ids. What it returns is undefined when it failed.
+   * @param name - Of the task: its span's, and the attribute `task` of its reports.
+   * @example setInterval(errors.guard("sweep", sweep, { origin: "timer" }), 60_000);
+   */
+  guard<A extends readonly unknown[], R>(
+    name: string,
+    fn: (...args: A) => R,
+    options?: GuardOptions,
+  ): (...args: A) => Guarded<R>;
+  /**
+   * Gives it every report from now on. Returns how to end that: what then waits for it is dropped.
+   * @throws {@link OptionError} `ERR_OPTION_RANGE` when `maxBatch` is no whole number of 1 or more.
+   */
+  subscribe(reporter: ErrorReporter): () => void;
   stats(): ErrorBusStats;
   /** Resolves when every reporter has taken what was reported, or the flush limit has passed: then the rest is dropped and counted. */
   flush(): Promise<void>;
+  /** For a process about to die: gives what waits to those who can take it at once. */
+  flushSync(): void;
+  /**
+   * Flushes, and leaves no timer behind. What is reported later is given at once, not counted for later. Safe to call twice.
+   * @param options.signal - Ends the flush when it aborts.
+   */
+  close(options?: { readonly signal?: AbortSignal }): Promise<void>;
 }
 
 export interface ErrorBusStats {
+  /** Errors, also those that were counted for a later report. */
   readonly reported: number;
-  /** Reports that a reporter did not get, because its queue was full or a flush ran out of time. */
+  /** Errors that a report with a count of more than 1 stands for, or will, beside its own. */
+  readonly folded: number;
+  /** Reports that a reporter did not get: its queue was full, a flush ran out of time, or it failed at them. */
   readonly dropped: number;
   /** Times that a reporter threw, rejected or took too long. */
   readonly reporterFailures: number;
+  /** In the order of their subscription. */
+  readonly reporters: readonly ReporterStats[];
 }
 
-export interface ErrorBusOptions {
+export interface ReporterStats {
+  /** With a number where several have the same. */
+  readonly name: string;
+  /** Reports that wait. */
+  readonly queued: number;
+  readonly delivered: number;
+  readonly dropped: number;
+  readonly failures: number;
+  /** Whether it is left alone, after failures in a row. */
+  readonly open: boolean;
+}
+
+/** How a reporter that fails is left alone. */
+export interface BreakerOptions {
+  /** Failures in a row after which it is, 1 or more. Default 5. */
+  readonly breakerFailures?: number;
+  /** For how long at first, in milliseconds, above 0; then it is tried once, and the pause doubles with each failure. Default 1_000. */
+  readonly breakerPauseMs?: number;
+  /** No pause is longer, in milliseconds, above 0. Default 60_000. */
+  readonly breakerMaxPauseMs?: number;
+}
+
+export interface ErrorBusOptions extends BreakerOptions {
   readonly clock: Clock;
+  /** Name of the app, for the reports. Default none: an empty text. */
+  readonly service?: string;
+  /** What is hidden of attributes and metadata, beside `password`, `token` and the like: as in the log. Default none. */
+  readonly redaction?: RedactionOptions;
+  /** Makes the spans of guarded tasks. Default: one whose spans only carry ids. */
+  readonly tracing?: Tracing;
+  /** Called for each error, before anything else is done with it, so it must be quick. Default: nobody. */
+  readonly onError?: (origin: ErrorOrigin, code: string) => void;
+  /** Source of jitter in [0, 1). Default `Math.random`. */
+  readonly random?: () => number;
   /** Reports waiting for one reporter, 1 or more; when full the oldest that is not fatal is dropped. Default 1_000. */
   readonly maxQueued?: number;
-  /** What a reporter may take for one report, in milliseconds, above 0; then it gets the next one. Default 5_000. */
+  /** What a reporter may take for one call, in milliseconds, above 0; then it gets the next reports. Default 5_000. */
   readonly reportTimeoutMs?: number;
   /** What a flush may take, in milliseconds, above 0. Default 3_000. */
   readonly flushTimeoutMs?: number;
+  /** How long the same fault is counted, in milliseconds, 0 or more, before its next report. 0 reports each error. Default 10_000. */
+  readonly foldIntervalMs?: number;
+  /** Faults that are counted at the same time, 1 or more; beyond, the one counted longest is reported, and forgotten. Default 1_000. */
+  readonly maxFingerprints?: number;
 }
-
-const defaults: Required<Omit<ErrorBusOptions, "clock">> = Object.freeze({
-  maxQueued: 1_000,
-  reportTimeoutMs: 5_000,
-  flushTimeoutMs: 3_000,
-});
 
 /** @throws {@link OptionError} `ERR_OPTION_RANGE` when an option is out of range. */
 export function createErrorBus(options: ErrorBusOptions): ErrorBus {
   return new InProcessErrorBus(options);
-}
-
-class InProcessErrorBus implements ErrorBus {
-  readonly #options: Required<ErrorBusOptions>;
-  readonly #queues: ReporterQueue[] = [];
-  readonly #seen = new WeakSet<object>();
-  #reported = 0;
-
-  constructor(options: ErrorBusOptions) {
-    this.#options = { clock: options.clock, ...withDefaults(defaults, options) };
-    requireWhole("maxQueued", this.#options.maxQueued, { min: 1 });
-    requireNumber("reportTimeoutMs", this.#options.reportTimeoutMs, { min: 1 });
-    requireNumber("flushTimeoutMs", this.#options.flushTimeoutMs, { min: 1 });
-  }
-
-  report(thrown: unknown, { origin, handled = true, severity = "error", attributes = {} }: ErrorContext): AppError {
-    const error = AppError.from(thrown);
-    // a layer may have wrapped it on the way, and another may report what was inside
-    const identities = [thrown, error, error.code === "ERR_INTERNAL" ? error.cause : undefined].filter(isObject);
-    const isKnown = identities.some((identity) => this.#seen.has(identity));
-    for (const identity of identities) this.#seen.add(identity);
-    if (isKnown) return error;
-    const context = currentContext();
-    this.#reported++;
-    const report: ErrorReport = {
-      error,
-      service: "",
-      fingerprint: error.code,
-      count: 1,
-      origin,
-      handled,
-      severity,
-      time: this.#options.clock.now(),
-      traceId: context?.span?.traceId,
-      spanId: context?.span?.spanId,
-      requestId: context?.requestId,
-      attributes,
-    };
-    for (const queue of this.#queues) queue.push(report);
-    return error;
-  }
-
-  subscribe(reporter: ErrorReporter): void {
-    this.#queues.push(new ReporterQueue(reporter, this.#options));
-  }
-
-  stats(): ErrorBusStats {
-    return {
-      reported: this.#reported,
-      dropped: sum(this.#queues.map(({ dropped }) => dropped)),
-      reporterFailures: sum(this.#queues.map(({ failures }) => failures)),
-    };
-  }
-
-  async flush(): Promise<void> {
-    const late = Promise.withResolvers<void>();
-    const timer = this.#options.clock.schedule(this.#options.flushTimeoutMs, () => {
-      for (const queue of this.#queues) queue.clear();
-      late.resolve();
-    });
-    await Promise.race([this.#idle(), late.promise]);
-    timer.cancel();
-  }
-
-  /** Over and over, since one reporter may report something to the others. */
-  async #idle(): Promise<void> {
-    const deliveries = (): Promise<void>[] => this.#queues.flatMap(({ delivery }) => delivery ?? []);
-    for (let waiting = deliveries(); waiting.length > 0; waiting = deliveries()) await Promise.all(waiting);
-  }
-}
-
-function isObject(value: unknown): value is object {
-  return (typeof value === "object" && value !== null) || typeof value === "function";
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }

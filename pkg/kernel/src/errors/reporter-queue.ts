@@ -1,102 +1,163 @@
-import type { Clock } from "../clock.ts";
+import { LazyContext } from "../app/hook-context.ts";
+import { isThenable } from "../app/limited.ts";
+import { printable } from "../config/printable.ts";
 import { runOutsideContext } from "../context.ts";
-import { messageOf } from "./app-error.ts";
-import type { ErrorReport, ErrorReporter } from "./error-bus.ts";
+import { toText } from "../logger/text.ts";
+import type { ErrorReport, ErrorReporter, ReporterStats } from "./error-bus.ts";
+import { ReportQueue } from "./report-queue.ts";
+import { ReporterBreaker, type ReporterBreakerOptions } from "./reporter-breaker.ts";
+import { messageOf } from "./thrown.ts";
 
 /** Then others get their turn: a reporter that itself reports would go on for ever. */
 const maxInARow = 100;
+const maxMessageLength = 1_000;
 
-export interface ReporterQueueOptions {
-  readonly clock: Clock;
+export interface DeliveryOptions extends ReporterBreakerOptions {
   readonly maxQueued: number;
   readonly reportTimeoutMs: number;
 }
 
-/**
- * Reports on their way to one reporter: one at a time, apart from whoever reports. Each reporter has a queue of its own,
- * so that one which is slow, hangs or fails takes nothing from the others.
- */
+/** Reports on their way to one reporter: a batch at a time, apart from whoever reports and from other reporters. */
 export class ReporterQueue {
+  readonly name: string;
   readonly #reporter: ErrorReporter;
-  readonly #options: ReporterQueueOptions;
-  #waiting: ErrorReport[] = [];
+  readonly #options: DeliveryOptions;
+  readonly #waiting: ReportQueue;
+  readonly #breaker: ReporterBreaker;
   #delivery: Promise<void> | undefined;
+  /** Ends the call under way. */
+  #cut: ((why: Error) => void) | undefined;
+  #isClosed = false;
   #isFailing = false;
+  #delivered = 0;
   #dropped = 0;
   #failures = 0;
 
-  constructor(reporter: ErrorReporter, options: ReporterQueueOptions) {
+  constructor(reporter: ErrorReporter, name: string, options: DeliveryOptions) {
+    this.name = name;
     this.#reporter = reporter;
     this.#options = options;
+    this.#waiting = new ReportQueue(options.maxQueued);
+    this.#breaker = new ReporterBreaker(options, () => this.wake());
   }
 
-  get dropped(): number {
-    return this.#dropped;
+  stats(): ReporterStats {
+    return {
+      name: this.name,
+      queued: this.#waiting.size,
+      delivered: this.#delivered,
+      dropped: this.#dropped,
+      failures: this.#failures,
+      open: this.#breaker.isOpen,
+    };
   }
 
-  get failures(): number {
-    return this.#failures;
+  /** Whether something waits or is on its way. */
+  get isBusy(): boolean {
+    return this.#delivery !== undefined || this.#waiting.size > 0;
   }
 
+  /** Takes what {@link wake} then delivers. */
   push(report: ErrorReport): void {
-    if (this.#waiting.length >= this.#options.maxQueued) {
-      this.#dropped++;
-      const oldest = this.#waiting.findIndex(({ severity }) => severity !== "fatal");
-      if (oldest < 0 && report.severity !== "fatal") return;
-      this.#waiting.splice(Math.max(0, oldest), 1);
-    }
-    this.#waiting.push(report);
-    this.#delivery ??= runOutsideContext(() => this.#deliver());
+    if (this.#isClosed && this.#breaker.isOpen) this.#dropped++;
+    else if (this.#waiting.push(report)) this.#dropped++;
   }
 
-  /** Settles when nothing waits and nothing is on its way; undefined when that is so already. */
-  get delivery(): Promise<void> | undefined {
-    return this.#delivery;
+  wake(): void {
+    if (this.#waiting.size > 0 && !this.#breaker.isOpen) this.#delivery ??= runOutsideContext(() => this.#deliver());
+  }
+
+  /** Settles when nothing waits. One that is left alone is tried once more; when it fails again, what waits is dropped. */
+  async drain(): Promise<void> {
+    if (this.#breaker.isOpen && this.#waiting.size > 0) this.#breaker.tryNow();
+    this.wake();
+    await this.#delivery;
+    if (this.#breaker.isOpen) this.clear();
+  }
+
+  /** Gives what waits to a reporter that can take it at once. */
+  writeSync(): void {
+    if (!this.#reporter.reportSync || this.#waiting.size === 0) return;
+    const batch = this.#waiting.take(Infinity);
+    try {
+      this.#reporter.reportSync(batch);
+      this.#delivered += batch.length;
+    } catch (error) {
+      this.#failed(batch, error);
+    }
   }
 
   /** Drops, and counts, what still waits. */
   clear(): void {
-    this.#dropped += this.#waiting.length;
-    this.#waiting = [];
+    this.#dropped += this.#waiting.take(Infinity).length;
+  }
+
+  /** Leaves no timer: of a reporter that is left alone nothing more is expected. */
+  close(): void {
+    this.#isClosed = true;
+    this.#breaker.close();
+    this.#cut?.(new Error("the error bus was closed"));
+  }
+
+  /** Closes it, and drops what waits. */
+  end(): void {
+    this.clear();
+    this.close();
   }
 
   async #deliver(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      await new Promise(setImmediate); // out of the request that reports, and out of the way of everything else
-      for (let given = 0; given < maxInARow; given++) {
-        const report = this.#waiting.shift();
-        if (!report) break;
-        await this.#give(report);
+    while (this.#waiting.size > 0 && !this.#breaker.isOpen) {
+      for (let given = 0; given < maxInARow && this.#waiting.size > 0 && !this.#breaker.isOpen; given++) {
+        await this.#give(this.#waiting.take(this.#reporter.maxBatch ?? 1));
       }
+      await new Promise(setImmediate);
     }
     this.#delivery = undefined;
   }
 
-  async #give(report: ErrorReport): Promise<void> {
+  async #give(batch: readonly ErrorReport[]): Promise<void> {
+    const context = new LazyContext();
     try {
-      const taken = this.#reporter.report([report], { signal: new AbortController().signal });
-      if (taken !== undefined) await this.#withLimit(taken);
+      const taken: unknown = this.#reporter.report(batch, context);
+      if (isThenable(taken)) await this.#withLimit(Promise.resolve(taken), context);
+      this.#delivered += batch.length;
       this.#isFailing = false;
+      this.#breaker.succeeded();
     } catch (error) {
-      this.#failures++;
-      // Not through the bus: a reporter's failure must not come back to it. Once for each spell of failures: all are counted.
-      if (!this.#isFailing) process.stderr.write(`error reporter ${this.#reporter.name} failed: ${messageOf(error)}\n`);
-      this.#isFailing = true;
+      this.#failed(batch, error);
+      this.#breaker.failed();
+      if (this.#isClosed) this.#breaker.close();
     }
   }
 
-  async #withLimit(taken: Promise<void>): Promise<void> {
+  async #withLimit(taken: Promise<unknown>, context: LazyContext): Promise<void> {
     const { clock, reportTimeoutMs } = this.#options;
     const late = Promise.withResolvers<never>();
-    const timer = clock.schedule(
-      reportTimeoutMs,
-      () => late.reject(new Error(`a report took longer than ${reportTimeoutMs} ms`)),
-      { keepAlive: false },
-    );
+    this.#cut = (why) => {
+      context.abort(why);
+      late.reject(why);
+    };
+    const onTime = (): void => this.#cut?.(new Error(`a report took longer than ${reportTimeoutMs} ms`));
+    const timer = clock.schedule(reportTimeoutMs, onTime, { keepAlive: false });
     try {
       await Promise.race([taken, late.promise]);
     } finally {
       timer.cancel();
+      this.#cut = undefined;
+    }
+  }
+
+  /** Not told through the bus: a reporter's failure must not come back to it. Once for each spell of failures: all are counted. */
+  #failed(batch: readonly ErrorReport[], error: unknown): void {
+    this.#failures++;
+    this.#dropped += batch.length;
+    if (this.#isFailing) return;
+    this.#isFailing = true;
+    const text = printable(`error reporter ${this.name} failed: ${toText(messageOf(error))}`, maxMessageLength);
+    try {
+      process.stderr.write(`${text}\n`);
+    } catch {
+      // standard error is closed
     }
   }
 }

@@ -1,6 +1,7 @@
 import type * as OtelApi from "@opentelemetry/api";
 import { currentContext, deriveContext, runInContext } from "../context.ts";
 import { AppError, isError } from "../errors/app-error.ts";
+import { rootOf } from "../errors/brand.ts";
 import { randomHex } from "./ids.ts";
 import type { SpanContext } from "./traceparent.ts";
 
@@ -19,7 +20,7 @@ export interface Span extends SpanContext {
   setAttribute(name: string, value: string | number | boolean): void;
   /** A better name, once the route is known. */
   rename(name: string): void;
-  /** Marks it as failed and records the error. */
+  /** Marks it as failed and records the error, unless it is recorded already. */
   fail(error: unknown): void;
   /** Call once; what is set later is lost. */
   end(): void;
@@ -82,6 +83,11 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
   };
 }
 
+/** Records the error as an event of the span, once, where the span is recorded; it is not marked as failed by that. Never throws. */
+export function recordException(span: SpanContext | undefined, error: AppError): void {
+  if (span instanceof ExportedSpan) span.record(error);
+}
+
 function kindsOf({ SpanKind: { INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER } }: OtelApiParts) {
   return { internal: INTERNAL, server: SERVER, client: CLIENT, producer: PRODUCER, consumer: CONSUMER };
 }
@@ -113,6 +119,9 @@ class IdSpan implements Span {
   end(): void {}
 }
 
+/** Of one span. */
+const maxExceptions = 100;
+
 class ExportedSpan implements Span {
   readonly otel: OtelApi.Span;
   readonly traceId: string;
@@ -120,6 +129,8 @@ class ExportedSpan implements Span {
   readonly sampled: boolean;
 
   readonly #errorCode: OtelApi.SpanStatusCode;
+  /** What was thrown, of the errors recorded. */
+  #recorded: Set<unknown> | undefined;
 
   constructor(otel: OtelApi.Span, { SpanStatusCode, TraceFlags }: OtelApiParts) {
     const { traceId, spanId, traceFlags } = otel.spanContext();
@@ -138,11 +149,23 @@ class ExportedSpan implements Span {
     this.otel.updateName(name);
   }
 
-  fail(error: unknown): void {
-    const { code, message } = AppError.from(error);
-    this.otel.setAttribute("error.type", code);
-    this.otel.setStatus({ code: this.#errorCode, message });
-    this.otel.recordException(isError(error) ? error : { name: code, message });
+  fail(thrown: unknown): void {
+    const error = AppError.from(thrown);
+    this.otel.setAttribute("error.type", error.code);
+    this.otel.setStatus({ code: this.#errorCode, message: error.message });
+    this.record(error);
+  }
+
+  record(error: AppError): void {
+    const root = rootOf(error);
+    const recorded = (this.#recorded ??= new Set());
+    if (recorded.has(root) || recorded.size >= maxExceptions) return;
+    recorded.add(root);
+    try {
+      this.otel.recordException(isError(root) ? root : { name: error.code, message: error.message });
+    } catch {
+      // an error with fields that throw
+    }
   }
 
   end(): void {
