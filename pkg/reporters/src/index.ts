@@ -1,4 +1,5 @@
 export { ReporterError, type ReporterErrorCode } from "./errors.ts";
+export { sentrySettings, type SentrySettings } from "./sentry/settings.ts";
 export { webhookReporterModule } from "./webhook/module.ts";
 export { webhookDefaults, type WebhookOptions } from "./webhook/options.ts";
 export type { WebhookPayload, WebhookReport, WebhookSource } from "./webhook/payload.ts";
