@@ -1,7 +1,8 @@
-import type { Meter, MeterProvider } from "@opentelemetry/api";
 import type { Logger, Metrics, SpanSink } from "@plinth/kernel";
-import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace";
+import { declareMeters } from "./meters.ts";
+import { queueMeter } from "./queue-meter.ts";
 import type { TelemetrySettings } from "./settings.ts";
+import { WatchedExporter } from "./watched-exporter.ts";
 
 export interface TelemetryOptions {
   readonly settings: TelemetrySettings & { readonly endpoint: string };
@@ -28,15 +29,14 @@ export async function createTelemetry({ settings, service, log, metrics }: Telem
     import("@opentelemetry/exporter-trace-otlp-http"),
     import("@opentelemetry/resources"),
   ]);
-  const spans = metrics.counter({
-    name: "telemetry_spans_total",
-    help: "Recorded spans, by what became of them.",
-    labels: ["outcome"],
-  });
-  const exporter = new OTLPTraceExporter({
-    url: `${settings.endpoint.replace(/\/+$/, "")}/v1/traces`,
-    timeoutMillis: settings.exportTimeoutMs,
-  });
+  const meters = declareMeters(metrics, settings.maxQueuedSpans);
+  const exporter = new WatchedExporter(
+    new OTLPTraceExporter({
+      url: `${settings.endpoint.replace(/\/+$/, "")}/v1/traces`,
+      timeoutMillis: settings.exportTimeoutMs,
+    }),
+    { log, meters },
+  );
   const provider = new sdk.TracerProvider({
     sampler: new sdk.AlwaysOnSampler(), // what is not sampled never comes here
     resource: resourceFromAttributes({
@@ -46,12 +46,12 @@ export async function createTelemetry({ settings, service, log, metrics }: Telem
     }),
     spanProcessors: [
       new sdk.BatchSpanProcessor({
-        exporter: watched(exporter, log, (outcome, count) => spans.inc({ outcome }, count)),
+        exporter,
         maxQueueSize: settings.maxQueuedSpans,
         maxExportBatchSize: Math.min(512, settings.maxQueuedSpans),
         scheduledDelayMillis: settings.exportIntervalMs,
         exportTimeoutMillis: settings.exportTimeoutMs,
-        selfObsMeterProvider: queueMeter(api.createNoopMeter(), (count) => spans.inc({ outcome: "dropped" }, count)),
+        selfObsMeterProvider: queueMeter(api.createNoopMeter(), meters),
       }),
     ],
   });
@@ -63,59 +63,12 @@ export async function createTelemetry({ settings, service, log, metrics }: Telem
     async close() {
       const limit = Promise.withResolvers<void>();
       const timer = setTimeout(limit.resolve, settings.exportTimeoutMs);
-      const flushed = provider
-        .shutdown()
-        .catch((error: unknown) => log.warn("the last spans were not exported", { error }));
-      await Promise.race([flushed, limit.promise]);
+      // what a failed export means has been told by then
+      await Promise.race([provider.shutdown().catch(() => {}), limit.promise]);
       clearTimeout(timer);
+      const lost = exporter.abandon();
+      if (lost > 0)
+        log.warn("the last spans were not exported in time", { spans: lost, limitMs: settings.exportTimeoutMs });
     },
   };
-}
-
-/** Counts what is exported and lost, and says once when the collector goes away and once when it is back. */
-function watched(
-  exporter: SpanExporter,
-  log: Logger,
-  count: (outcome: "exported" | "failed", spans: number) => void,
-): SpanExporter {
-  let failing = false;
-  return {
-    export(spans: ReadableSpan[], done) {
-      exporter.export(spans, (result) => {
-        const { code }: { readonly code: number } = result;
-        const failed = code !== 0;
-        count(failed ? "failed" : "exported", spans.length);
-        if (failed !== failing) {
-          failing = failed;
-          if (failed)
-            log.warn("spans cannot be exported; they are dropped until the collector answers", { error: result.error });
-          else log.info("spans are exported again");
-        }
-        done(result);
-      });
-    },
-    shutdown: () => exporter.shutdown(),
-    forceFlush: async () => exporter.forceFlush?.(),
-  };
-}
-
-/** The SDK tells of spans dropped from its full queue only through a meter: this one listens to that and nothing else. */
-function queueMeter(noop: Meter, onDropped: (count: number) => void): MeterProvider {
-  // The meter that does nothing is one for the whole process: not to be changed.
-  const meter: Meter = {
-    createGauge: (name) => noop.createGauge(name),
-    createHistogram: (name) => noop.createHistogram(name),
-    createUpDownCounter: (name) => noop.createUpDownCounter(name),
-    createObservableGauge: (name) => noop.createObservableGauge(name),
-    createObservableCounter: (name) => noop.createObservableCounter(name),
-    createObservableUpDownCounter: (name) => noop.createObservableUpDownCounter(name),
-    addBatchObservableCallback: () => {},
-    removeBatchObservableCallback: () => {},
-    createCounter: () => ({
-      add: (count, attributes) => {
-        if (attributes?.["error.type"] === "queue_full") onDropped(count);
-      },
-    }),
-  };
-  return { getMeter: () => meter };
 }

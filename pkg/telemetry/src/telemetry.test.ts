@@ -132,10 +132,23 @@ describe("a collector in trouble", () => {
     });
     const own = createTracing({ sink: telemetry });
     for (let count = 0; count < 100; count++) own.startSpan("many", { parent: null }).end();
+    const valueIn = (body: string, series: string): number =>
+      Number(
+        body
+          .split("\n")
+          .find((line) => line.startsWith(`${series} `))
+          ?.slice(series.length),
+      );
     const { body } = await metrics.expose();
-    const dropped = Number(/telemetry_spans_total\{outcome="dropped"\} (\d+)/.exec(body)?.[1]);
+    const dropped = valueIn(body, 'telemetry_spans_total{outcome="dropped"}');
     assert.ok(dropped >= 90 && dropped < 100, `${dropped} of 100 dropped`);
+    assert.deepEqual([valueIn(body, "telemetry_queued_spans"), valueIn(body, "telemetry_max_queued_spans")], [5, 5]);
     await telemetry.close();
+    const { body: after } = await metrics.expose();
+    const failed = valueIn(after, 'telemetry_spans_total{outcome="failed"}');
+    assert.equal(failed + dropped, 100, "each span is counted once");
+    assert.ok(valueIn(after, 'telemetry_export_duration_seconds_count{outcome="failed"}') > 0);
+    assert.equal(valueIn(after, "telemetry_queued_spans"), 0);
   });
 });
 
