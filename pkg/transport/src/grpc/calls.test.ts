@@ -109,13 +109,15 @@ describe("a gRPC server", () => {
     assert.equal(read, 2_000);
   });
 
-  it("answers an unknown method with UNIMPLEMENTED, and gets no series for it", async () => {
+  it("answers unknown methods with UNIMPLEMENTED, and counts all of them as one", async () => {
     await using grpc = await startGrpc();
     for (const path of ["/nowhere.Service/Method", "/x", `/${EchoService.typeName}/Nothing`]) {
-      const { code } = await failureOf(grpc.client.raw(path, new Uint8Array()));
-      assert.equal(code, status.UNIMPLEMENTED);
+      const failure = await failureOf(grpc.client.raw(path, new Uint8Array()));
+      assert.deepEqual([failure.code, failure.info?.reason], [status.UNIMPLEMENTED, "ERR_RPC_UNIMPLEMENTED"]);
+      assert.match(failure.traceId ?? "", /^[0-9a-f]{32}$/);
     }
-    assert.deepEqual(await counts(grpc), {});
+    assert.deepEqual(await counts(grpc), { '{method="unmatched",status="unimplemented"}': 3 });
+    assert.deepEqual(await grpc.reports(), []);
   });
 
   it("answers a message that is too large with RESOURCE_EXHAUSTED", async () => {
@@ -435,8 +437,9 @@ describe("the deadline of a gRPC call", () => {
         },
       },
     });
+    const idle = clock.pending;
     await grpc.client.say({});
-    await until(() => clock.pending === 0);
+    await until(() => clock.pending === idle);
     await clock.advance(100_000);
     assert.equal(signal?.aborted, false);
   });

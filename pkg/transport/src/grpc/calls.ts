@@ -4,15 +4,14 @@ import type {
   handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
-  Metadata,
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import {
   AppError,
   type Clock,
+  type Counter,
   type ErrorBus,
-  type Histogram,
   type Logger,
   type Metrics,
   parseTraceparent,
@@ -21,11 +20,15 @@ import {
   runInContext,
   type Tracing,
 } from "@plinth/kernel";
-import { type Budget, callerGone, Exchange, type ExchangeOptions, safeRequestIdOf } from "../exchange.ts";
+import { TransportError } from "../errors.ts";
+import { safeRequestIdOf, toUnexpected } from "../exchange.ts";
+import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
+import { type AnyCall, budgetOf, CallExchange, leftMsOf, textIn } from "./call-exchange.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
-import { toGrpcStatus } from "./errors.ts";
+import { type CallIds, toGrpcStatus } from "./errors.ts";
+import { CallObserver, type MessageCount } from "./observe.ts";
 import { pump } from "./pump.ts";
 import type { GrpcSettings } from "./settings.ts";
 
@@ -38,33 +41,32 @@ export interface CallOptions {
   readonly clock: Clock;
   /** Where what lives for one request comes from. Absent: nothing does. */
   readonly scopes?: RequestScopes | undefined;
-}
-
-/** What grpc-js gives for every kind of call. */
-interface AnyCall {
-  readonly metadata: Metadata;
-  getDeadline(): Date | number;
-  on(event: "cancelled", listener: () => void): unknown;
+  /** How late the event loop runs. Absent: no call is refused for that. */
+  readonly loopDelay?: LoopDelay | undefined;
 }
 
 export interface ImplementOptions {
-  /** Leaves its calls out of metrics, traces and access log: for probes. Default false. */
+  /** Leaves its calls out of metrics, traces and access log, and never refuses one for overload: for probes. Default false. */
   readonly isProbe?: boolean;
 }
 
 /** Puts recovery, trace, log context, metrics and deadline around the handlers of RPC services. */
 export class CallCore {
   readonly #options: CallOptions;
-  readonly #accessLog: Logger;
-  readonly #duration: Histogram<"method" | "status">;
+  readonly #observer: CallObserver;
+  readonly #shed: Counter;
 
   constructor(options: CallOptions) {
+    const { settings, log, metrics } = options;
     this.#options = options;
-    this.#accessLog = options.log.named("access");
-    this.#duration = options.metrics.histogram({
-      name: "grpc_server_call_duration_seconds",
-      help: "Time from the call's start to its status.",
-      labels: ["method", "status"],
+    this.#observer = new CallObserver({
+      metrics,
+      accessLog: settings.accessLog ? log.named("access") : undefined,
+      onFault: (thrown, exchange) => this.#report(thrown, exchange),
+    });
+    this.#shed = metrics.counter({
+      name: "grpc_server_shed_total",
+      help: "Calls refused because the event loop ran late.",
     });
   }
 
@@ -76,21 +78,51 @@ export class CallCore {
       descriptor.methods.map((method): [string, UntypedHandleCall] => {
         const handler = handlers[method.localName];
         if (!handler) throw new TypeError(`${descriptor.typeName} has no handler for ${method.localName}`);
-        return [method.localName, this.#handle({ method, handler, isProbe, name: methodName(method) })];
+        const name = methodName(method);
+        // probes are counted nowhere
+        const messages = isProbe ? { received: 0, sent: 0 } : this.#observer.messagesOf(name);
+        const isUnary = method.methodKind === "unary";
+        return [method.localName, this.#handle(method, handler, { name, isUnary, isProbe, messages })];
       }),
     );
   }
 
-  #handle(served: ServedMethod): UntypedHandleCall {
-    const { method, handler } = served;
+  /** For calls of methods that nobody serves. */
+  unmatched(): handleBidiStreamingCall<Buffer, Buffer> {
+    const name = "unmatched";
+    const served: Served = { name, isUnary: true, isProbe: false, messages: this.#observer.messagesOf(name) };
+    const refuse = async (): Promise<never> => {
+      throw new TransportError("ERR_RPC_UNIMPLEMENTED", "unimplemented", "this server has no such method");
+    };
+    return (call) =>
+      this.#serve(
+        served,
+        call,
+        refuse,
+        () => {},
+        (status) => call.emit("error", status),
+      );
+  }
+
+  #handle(method: DescMethod, handler: ErasedHandler, served: Served): UntypedHandleCall {
     const { input } = method;
+    const { messages } = served;
+    const read = (bytes: Buffer): unknown => {
+      messages.received++;
+      return decode(input, bytes);
+    };
+    const write = (reply: unknown): Buffer => {
+      const bytes = encode(method, reply);
+      messages.sent++;
+      return bytes;
+    };
     switch (method.methodKind) {
       case "unary": {
         const handle: handleUnaryCall<Buffer, Buffer> = (call, callback) =>
           this.#serve(
             served,
             call,
-            async (exchange) => encode(method, await handler(decode(input, call.request), exchange)),
+            async (exchange) => write(await handler(read(call.request), exchange)),
             (reply) => callback(null, reply),
             (status) => callback(status),
           );
@@ -101,7 +133,7 @@ export class CallCore {
           this.#serve(
             served,
             call,
-            async (exchange) => encode(method, await handler(decodeAll(input, call, exchange), exchange)),
+            async (exchange) => write(await handler(decodeAll(call, { read, exchange }), exchange)),
             (reply) => callback(null, reply),
             (status) => callback(status),
           );
@@ -112,7 +144,7 @@ export class CallCore {
           this.#serve(
             served,
             call,
-            (exchange) => pump(handler(decode(input, call.request), exchange), { call, method, exchange }),
+            (exchange) => pump(handler(read(call.request), exchange), { call, method, write, exchange }),
             () => call.end(),
             (status) => call.emit("error", status),
           );
@@ -123,7 +155,8 @@ export class CallCore {
           this.#serve(
             served,
             call,
-            (exchange) => pump(handler(decodeAll(input, call, exchange), exchange), { call, method, exchange }),
+            (exchange) =>
+              pump(handler(decodeAll(call, { read, exchange }), exchange), { call, method, write, exchange }),
             () => call.end(),
             (status) => call.emit("error", status),
           );
@@ -134,17 +167,27 @@ export class CallCore {
 
   /** Runs one call to its end. */
   #serve<Reply>(
-    served: ServedMethod,
+    served: Served,
     call: AnyCall,
     work: (exchange: CallExchange) => Promise<Reply>,
     succeed: (reply: Reply) => void,
     fail: (status: GrpcFailure) => void,
   ): void {
-    const exchange = this.#open(served, call);
-    const { errors } = this.#options;
+    let exchange: CallExchange;
+    try {
+      if (!served.isProbe && this.#isOverloaded()) {
+        this.#shed.inc({});
+        fail(toFailure(overloaded(), idsOf(call)));
+        return;
+      }
+      exchange = this.#open(served, call);
+    } catch (thrown) {
+      this.#recover(thrown, served, idsOf(call), fail);
+      return;
+    }
     runInContext(exchange, () => {
-      const outcome = Promise.race([settle(() => work(exchange)), exchange.givenUp]);
-      outcome
+      const working = settle(() => work(exchange));
+      Promise.race([working, exchange.givenUp])
         .then(
           (reply) => {
             this.#finish(exchange, served);
@@ -152,22 +195,28 @@ export class CallCore {
           },
           (thrown: unknown) => fail(this.#fail(exchange, served, thrown)),
         )
-        .catch((error: unknown) => errors.report(error, { origin: "rpc", attributes: { method: served.name } }));
+        .catch((thrown: unknown) => this.#recover(thrown, served, idsIn(exchange), fail));
+      working.catch((thrown: unknown) => this.#lateFailure(thrown, exchange));
     });
   }
 
-  #open({ name, method }: ServedMethod, call: AnyCall): CallExchange {
+  #isOverloaded(): boolean {
+    const { loopDelay, settings } = this.#options;
+    return settings.maxLoopDelayMs > 0 && loopDelay !== undefined && loopDelay.nowMs() > settings.maxLoopDelayMs;
+  }
+
+  #open({ name, isUnary, isProbe }: Served, call: AnyCall): CallExchange {
     const { tracing, clock, settings, scopes } = this.#options;
     const span = tracing.startSpan(name, {
       kind: "server",
-      parent: parseTraceparent(first(call.metadata, "traceparent")) ?? null,
+      parent: parseTraceparent(textIn(call.metadata, "traceparent")) ?? null,
     });
     const exchange = new CallExchange({
-      requestId: safeRequestIdOf(first(call.metadata, "x-request-id")) ?? randomHex(16),
+      requestId: safeRequestIdOf(textIn(call.metadata, "x-request-id")) ?? randomHex(16),
       span,
       clock,
       scopes,
-      budget: budgetOf(call, method, settings),
+      budget: budgetOf(call, isUnary, settings),
       metadata: call.metadata,
     });
     exchange.route = name;
@@ -176,89 +225,76 @@ export class CallCore {
       if (leftMsOf(call) <= 0) exchange.expire();
       else exchange.cancel();
     });
+    if (!isProbe) this.#observer.began();
     return exchange;
   }
 
-  #fail(exchange: CallExchange, served: ServedMethod, thrown: unknown): GrpcFailure {
-    const error = exchange.stopped ?? toAppError(thrown);
+  #fail(exchange: CallExchange, served: Served, thrown: unknown): GrpcFailure {
+    const isUnexpected = exchange.stopped === undefined && !AppError.is(thrown);
+    const error = exchange.stopped ?? (AppError.is(thrown) ? thrown : toError(thrown));
     exchange.error = error;
     // That a caller gave too little time is not the server's fault.
     const isCallers = error === exchange.stopped && exchange.budget.isCallers;
-    if (isIncident(error.status) && !isCallers) {
-      const report = exchange.stopped ?? thrown;
-      this.#options.errors.report(report, { origin: "rpc", attributes: { method: served.name } });
-    }
+    if (isUnexpected || (isIncident(error.status) && !isCallers))
+      this.#report(isUnexpected && error.status !== "internal" ? thrown : error, exchange);
     this.#finish(exchange, served);
-    return Object.assign(
-      new Error(error.code),
-      toGrpcStatus(error, { traceId: exchange.span.traceId, requestId: exchange.requestId }),
-    );
+    return toFailure(error, idsIn(exchange));
   }
 
-  #finish(exchange: CallExchange, { isProbe, name }: ServedMethod): void {
-    const { clock, settings, errors } = this.#options;
-    const { span, error } = exchange;
-    const tookMs = clock.monotonicMs() - exchange.startedAtMs;
-    const status = error?.status ?? "ok";
-    exchange.end((thrown) => errors.report(thrown, { origin: "rpc", attributes: { method: name } }));
-    if (isProbe) return;
-    this.#duration.observe({ method: name, status }, tookMs / 1e3);
-    if (span.sampled) {
-      span.setAttribute("rpc.system.name", "grpc");
-      span.setAttribute("rpc.method", name);
-      span.setAttribute("rpc.response.status_code", status);
-      if (error && isIncident(error.status)) span.fail(error);
+  #finish(exchange: CallExchange, { isProbe }: Served): void {
+    exchange.end((thrown) => this.#report(thrown, exchange));
+    if (!isProbe) this.#observer.finished(exchange, this.#options.clock.monotonicMs() - exchange.startedAtMs);
+  }
+
+  #lateFailure(thrown: unknown, exchange: CallExchange): void {
+    if (exchange.stopped === undefined || thrown === exchange.stopped) return;
+    this.#options.log.debug("a handler failed after it had been told to stop", { error: thrown });
+  }
+
+  #report(thrown: unknown, exchange: CallExchange): void {
+    const { errors } = this.#options;
+    runInContext(exchange, () => errors.report(thrown, { origin: "rpc", attributes: { method: exchange.route } }));
+  }
+
+  /** The outermost layer: what surrounds the handler has failed, or the status could not be sent. */
+  #recover(thrown: unknown, { name }: Served, ids: CallIds, fail: (status: GrpcFailure) => void): void {
+    const { errors } = this.#options;
+    const context = { requestId: ids.requestId, span: { traceId: ids.traceId, spanId: randomHex(8), sampled: false } };
+    const report = (fault: unknown): void =>
+      runInContext(context, () => void errors.report(fault, { origin: "rpc", attributes: { method: name } }));
+    report(thrown);
+    try {
+      fail(toFailure(new AppError("ERR_INTERNAL", "internal", "a layer around the handler failed"), ids));
+    } catch (second) {
+      report(second);
     }
-    span.end();
-    if (!settings.accessLog || !this.#accessLog.isEnabled("info")) return;
-    this.#accessLog.info("call", {
-      method: name,
-      status,
-      duration_ms: Math.round(tookMs * 1e3) / 1e3,
-      code: error?.code,
-    });
   }
 }
 
-interface ServedMethod extends Required<ImplementOptions> {
-  readonly method: DescMethod;
-  readonly handler: ErasedHandler;
+/** What is known of a method without its messages. */
+interface Served extends Required<ImplementOptions> {
   readonly name: string;
+  readonly isUnary: boolean;
+  readonly messages: MessageCount;
 }
 
 /** A status as grpc-js takes it for a failure. */
 type GrpcFailure = Error & ReturnType<typeof toGrpcStatus>;
 
-/** One RPC being served. */
-class CallExchange extends Exchange {
-  override readonly protocol = "grpc";
-  readonly #metadata: Metadata;
-  readonly #givenUp = Promise.withResolvers<never>();
+function toFailure(error: AppError, ids: CallIds): GrpcFailure {
+  return Object.assign(new Error(error.code), toGrpcStatus(error, ids));
+}
 
-  constructor(options: ExchangeOptions & { readonly metadata: Metadata }) {
-    super(options);
-    this.#metadata = options.metadata;
-  }
+function idsIn({ span, requestId }: CallExchange): CallIds {
+  return { traceId: span.traceId, requestId };
+}
 
-  override header(name: string): string | undefined {
-    const values = this.#metadata.get(name).filter((value) => typeof value === "string");
-    return values.length === 0 ? undefined : values.join(", ");
-  }
-
-  /** Rejects when the handler is no longer waited for. */
-  get givenUp(): Promise<never> {
-    return this.#givenUp.promise;
-  }
-
-  cancel(): void {
-    const gone = callerGone();
-    this.abort(gone);
-    this.#givenUp.reject(gone);
-  }
-
-  protected override expired(error: AppError): void {
-    this.#givenUp.reject(error);
-  }
+/** For a call without an exchange: the caller's own ids where they are well formed. */
+function idsOf({ metadata }: AnyCall): CallIds {
+  return {
+    traceId: parseTraceparent(textIn(metadata, "traceparent"))?.traceId ?? randomHex(16),
+    requestId: safeRequestIdOf(textIn(metadata, "x-request-id")) ?? randomHex(16),
+  };
 }
 
 /** What `work` returns or throws, as a promise. */
@@ -266,31 +302,11 @@ async function settle<T>(work: () => Promise<T>): Promise<T> {
   return work();
 }
 
-function toAppError(thrown: unknown): AppError {
+function toError(thrown: unknown): AppError {
   try {
-    return AppError.from(thrown);
+    return toUnexpected(thrown);
   } catch (error) {
     // a proxy or getter that throws when looked at
     return new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error });
   }
 }
-
-function first(metadata: Metadata, name: string): string | undefined {
-  const [value] = metadata.get(name);
-  return typeof value === "string" ? value : undefined;
-}
-
-function leftMsOf(call: AnyCall): number {
-  const deadline = call.getDeadline();
-  return (typeof deadline === "number" ? deadline : deadline.getTime()) - Date.now();
-}
-
-/** Streams live as long as their caller wants; unary calls as long as the caller's deadline, capped by the server's. */
-function budgetOf(call: AnyCall, { methodKind }: DescMethod, { deadlineMs }: GrpcSettings): Budget {
-  const leftMs = Math.max(1, leftMsOf(call));
-  const capMs = methodKind === "unary" ? deadlineMs : longestTimerMs;
-  return leftMs < capMs ? { ms: leftMs, isCallers: true } : { ms: capMs, isCallers: false };
-}
-
-/** setTimeout takes no more. */
-const longestTimerMs = 2 ** 31 - 1;

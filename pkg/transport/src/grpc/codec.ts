@@ -26,7 +26,8 @@ function toMethodDefinition(method: DescMethod): ServiceDefinition[string] {
   };
 }
 
-function asBytes(bytes: Buffer): Buffer {
+/** Messages as the library is given them. */
+export function asBytes(bytes: Buffer): Buffer {
   return bytes;
 }
 
@@ -44,13 +45,19 @@ export function decode(schema: DescMessage, bytes: Buffer): unknown {
   }
 }
 
+export interface DecodeOptions {
+  /** The message that the bytes are. */
+  readonly read: (bytes: Buffer) => unknown;
+  readonly exchange: Exchange;
+}
+
 /**
  * Messages as they come; a handler may stop reading and still write.
  * @throws why the exchange was stopped, when the caller cancels: what came until then must not pass for the whole.
  */
-export async function* decodeAll(schema: DescMessage, stream: Readable, exchange: Exchange): AsyncGenerator {
+export async function* decodeAll(stream: Readable, { read, exchange }: DecodeOptions): AsyncGenerator {
   const messages: AsyncIterable<Buffer> = stream.iterator({ destroyOnReturn: false });
-  for await (const bytes of messages) yield decode(schema, bytes);
+  for await (const bytes of messages) yield read(bytes);
   // node's HTTP/2 client ends its stream properly before it resets it; the reset comes in the same turn.
   await new Promise(setImmediate);
   if (exchange.stopped) throw exchange.stopped;

@@ -1,9 +1,9 @@
 import { Server as NetServer } from "node:net";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { type handleBidiStreamingCall, Server, ServerCredentials } from "@grpc/grpc-js";
 import { messageOf } from "@plinth/kernel";
 import { toListenError } from "../listen.ts";
 import { CallCore } from "./calls.ts";
-import { toServiceDefinition } from "./codec.ts";
+import { asBytes, toServiceDefinition } from "./codec.ts";
 import { healthService } from "./health.ts";
 import { watchListeners } from "../watch-listeners.ts";
 import type { GrpcServer, GrpcServerOptions } from "./server.ts";
@@ -21,6 +21,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   for (const service of services) server.addService(toServiceDefinition(service), core.implement(service));
   const probe = healthService({ health, services });
   server.addService(toServiceDefinition(probe), core.implement(probe, { isProbe: true }));
+  serveUnmatched(server, core.unmatched());
   let port = 0;
   let unwatch = (): void => {};
   let drained: PromiseWithResolvers<void> | undefined;
@@ -62,6 +63,15 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
 function listenersOf(server: Server): NetServer[] {
   const held: unknown = Reflect.get(server, "http2Servers");
   return held instanceof Map ? [...held.keys()].filter((listener) => listener instanceof NetServer) : [];
+}
+
+/** The library would answer calls of unknown methods itself, unseen by metrics and log. It calls its table of handlers private. */
+function serveUnmatched(server: Server, handle: handleBidiStreamingCall<Buffer, Buffer>): void {
+  const handlers: unknown = Reflect.get(server, "handlers");
+  if (!(handlers instanceof Map)) return;
+  const fallback = { func: handle, serialize: asBytes, deserialize: asBytes, type: "bidi", path: "unmatched" };
+  const known = new Map<unknown, unknown>(handlers);
+  handlers.get = (path: unknown): unknown => known.get(path) ?? fallback;
 }
 
 async function bind(server: Server, host: string, port: number): Promise<number> {

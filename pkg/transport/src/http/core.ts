@@ -210,15 +210,12 @@ export class RequestCore implements ExchangeOwner {
     this.#breakOff(thrown, exchange);
   }
 
-  /** What ran for a request failed when its reply was out. */
   failedAfterwards(thrown: unknown, request: FastifyRequest): void {
     this.#faults.report(thrown, exchangeOf(request.raw));
   }
 
-  failedAfterReply(thrown: unknown, request: FastifyRequest): void {
-    const exchange = exchangeOf(request.raw);
-    if (exchange) this.failedLate(thrown, exchange);
-    else this.#faults.report(thrown, undefined);
+  hookFailed(thrown: unknown, exchange: HttpExchange): void {
+    this.#faults.report(thrown, exchange);
   }
 
   failedLate(thrown: unknown, exchange: HttpExchange): void {

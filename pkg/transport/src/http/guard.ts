@@ -1,4 +1,5 @@
 import { messageOf, type RequestContext, runInContext } from "@plinth/kernel";
+import { exchangeOf, type HttpExchange } from "./exchange.ts";
 import type { FastifyInstance, FastifyRequest, onRouteHookHandler } from "fastify";
 
 /**
@@ -23,8 +24,8 @@ export function closeGaps(app: FastifyInstance, core: GuardedCore): void {
 export interface GuardedCore {
   /** The context of the request, should a hook have left it. */
   lostBy(request: FastifyRequest): RequestContext | undefined;
-  /** The handler threw when its reply was given. */
-  failedAfterReply(thrown: unknown, request: FastifyRequest): void;
+  /** A handler failed when its reply was given. */
+  failedLate(thrown: unknown, exchange: HttpExchange): void;
 }
 
 /** Scopes inherit from the app, so that what is put there holds for all of them. */
@@ -60,8 +61,9 @@ function guardRoute(route: Parameters<onRouteHookHandler>[0], core: GuardedCore)
         : handler.call(this, request, reply);
       return result === undefined || isThenable(result) ? result : Promise.resolve(result);
     } catch (thrown) {
-      if (!reply.sent) throw thrown;
-      core.failedAfterReply(thrown, request);
+      const exchange = exchangeOf(request.raw);
+      if (!reply.sent || !exchange) throw thrown;
+      core.failedLate(thrown, exchange);
       return undefined;
     }
   };

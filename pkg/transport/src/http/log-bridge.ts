@@ -10,7 +10,9 @@ export function bridgeLog(log: Logger, listener: FailureListener): FastifyBaseLo
     (first: unknown, ...rest: readonly unknown[]): void => {
       const { message, fields } = toLine(first, rest);
       const exchange = currentContext();
-      if (exchange instanceof HttpExchange && told.has(message)) listener.failedLate(fields.error, exchange);
+      if (exchange instanceof HttpExchange && message === handlerFailed) listener.failedLate(fields.error, exchange);
+      else if (exchange instanceof HttpExchange && message === abortHookFailed)
+        listener.hookFailed(fields.error, exchange);
       else if (isRepeated(fields.error) && exchange?.signal?.aborted) log.debug("a late reply was dropped", fields);
       else log[level](message, fields);
     };
@@ -28,11 +30,9 @@ export function bridgeLog(log: Logger, listener: FailureListener): FastifyBaseLo
   return bridge;
 }
 
-/** How fastify tells that a handler has rejected when its reply was out, or a hook when the caller has gone; it tells nobody else. */
-const told: ReadonlySet<string> = new Set([
-  "Promise errored, but reply.sent = true was set",
-  "onRequestAborted hook failed",
-]);
+/** How fastify tells that a handler has rejected when its reply was out, and a hook when the caller had gone; it tells nobody else. */
+const handlerFailed = "Promise errored, but reply.sent = true was set";
+const abortHookFailed = "onRequestAborted hook failed";
 
 function isRepeated(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "FST_ERR_REP_ALREADY_SENT";
@@ -58,6 +58,8 @@ export interface FailureListener {
   failedAfterwards(thrown: unknown, request: FastifyRequest): void;
   /** A handler failed when its reply was given. */
   failedLate(thrown: unknown, exchange: HttpExchange): void;
+  /** A hook that runs when the caller has gone failed. */
+  hookFailed(thrown: unknown, exchange: HttpExchange): void;
 }
 
 /** fastify's own lines are dropped, for we write ours. */

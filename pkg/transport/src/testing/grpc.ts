@@ -1,7 +1,16 @@
-import { type Clock, createHealth, createTracing, type Health, systemClock, type Tracing } from "@plinth/kernel";
+import {
+  type Clock,
+  createHealth,
+  createTracing,
+  type Health,
+  type RequestScopes,
+  systemClock,
+  type Tracing,
+} from "@plinth/kernel";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { type RpcHandlers, rpcService } from "../rpc/service.ts";
-import { observe, type Observed } from "./http.ts";
+import type { LoopDelay } from "../loop-delay.ts";
+import { type Layers, observe, type Observed } from "./http.ts";
 import { createGrpcServer, type GrpcServer } from "../grpc/server.ts";
 import type { GrpcSettings } from "../grpc/settings.ts";
 import { EchoClient } from "./grpc-client.ts";
@@ -12,6 +21,10 @@ export interface TestGrpcOptions {
   readonly settings?: Partial<GrpcSettings>;
   readonly clock?: Clock;
   readonly tracing?: Tracing;
+  readonly scopes?: RequestScopes;
+  readonly loopDelay?: LoopDelay;
+  /** What the server is given in place of its log or metrics, made of them. */
+  readonly replace?: (layers: Layers) => Partial<Layers>;
 }
 
 /** A listening gRPC server on a free port, with a client; both are closed at the end of its `await using` block. */
@@ -38,10 +51,10 @@ export const echoHandlers: RpcHandlers<typeof EchoService> = {
 };
 
 export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc> {
-  const { handlers = {}, settings = {}, clock = systemClock, tracing = createTracing() } = options;
+  const { handlers = {}, settings = {}, clock = systemClock, tracing = createTracing(), replace } = options;
   const observed = await observe(clock);
   const health = createHealth({ clock });
-  health.register({ name: "fine", run: () => {} });
+  health.register({ name: "fine", intervalMs: Infinity, run: () => {} });
   health.setPhase("ready");
   const { log, errors, metrics } = observed;
   const server = await createGrpcServer({
@@ -52,7 +65,10 @@ export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc
     tracing,
     clock,
     health,
+    scopes: options.scopes,
+    loopDelay: options.loopDelay,
     services: [rpcService(EchoService, { ...echoHandlers, ...handlers })],
+    ...replace?.({ log, metrics }),
   });
   await server.listen();
   const client = new EchoClient(server.port);

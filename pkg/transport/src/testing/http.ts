@@ -8,6 +8,7 @@ import {
   type ErrorBus,
   type ErrorReport,
   type Metrics,
+  type RequestScopes,
   type RootLogger,
   systemClock,
   type Tracing,
@@ -15,6 +16,7 @@ import {
 import { MemoryLog } from "@plinth/kernel/testing";
 import { createHttpServer, type HttpRoutes, type HttpServer, type HttpServerOptions } from "../http/server.ts";
 import type { HttpSettings } from "../http/settings.ts";
+import type { LoopDelay } from "../loop-delay.ts";
 
 export interface TestHttpOptions {
   readonly routes?: HttpRoutes;
@@ -22,6 +24,16 @@ export interface TestHttpOptions {
   readonly clock?: Clock;
   readonly tracing?: Tracing;
   readonly ops?: HttpServerOptions["ops"];
+  readonly scopes?: RequestScopes;
+  readonly loopDelay?: LoopDelay;
+  /** What the server is given in place of its log or metrics, made of them. */
+  readonly replace?: (layers: Layers) => Partial<Layers>;
+}
+
+/** What a test may put something broken in the place of. */
+export interface Layers {
+  readonly log: RootLogger;
+  readonly metrics: Metrics;
 }
 
 /** What a server under test writes and reports, kept in memory. */
@@ -59,17 +71,21 @@ export async function observe(clock: Clock = systemClock): Promise<Observed> {
 }
 
 export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp> {
-  const { routes = () => {}, settings = {}, clock = systemClock, tracing = createTracing(), ops } = options;
+  const { routes = () => {}, settings = {}, clock = systemClock, tracing = createTracing(), replace } = options;
   const observed = await observe(clock);
+  const { log, errors, metrics } = observed;
   const server = await createHttpServer({
     settings: { ...testSettings, ...settings },
-    log: observed.log,
-    errors: observed.errors,
-    metrics: observed.metrics,
+    log,
+    errors,
+    metrics,
     tracing,
     clock,
-    ops,
+    ops: options.ops,
+    scopes: options.scopes,
+    loopDelay: options.loopDelay,
     routes: [routes],
+    ...replace?.({ log, metrics }),
   });
   await server.listen();
   const origin = `http://127.0.0.1:${server.port}`;

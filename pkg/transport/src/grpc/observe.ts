@@ -1,0 +1,96 @@
+import type { Histogram, Logger, Metrics } from "@plinth/kernel";
+import { isIncident } from "../status.ts";
+import type { CallExchange } from "./call-exchange.ts";
+
+/** Messages of one method since the server began. Counted here and read at a scrape: a stream has many. */
+export interface MessageCount {
+  received: number;
+  sent: number;
+}
+
+export interface CallObserverOptions {
+  readonly metrics: Metrics;
+  readonly accessLog: Logger | undefined;
+  /** Told of what fails here: the call was served all the same. */
+  readonly onFault: (thrown: unknown, exchange: CallExchange) => void;
+}
+
+/** Metrics, access log and span of each call. */
+export class CallObserver {
+  readonly #log: Logger | undefined;
+  readonly #onFault: CallObserverOptions["onFault"];
+  readonly #duration: Histogram<"method" | "status">;
+  readonly #messages = new Map<string, MessageCount>();
+  #active = 0;
+
+  constructor({ metrics, accessLog, onFault }: CallObserverOptions) {
+    this.#log = accessLog;
+    this.#onFault = onFault;
+    this.#duration = metrics.histogram({
+      name: "grpc_server_call_duration_seconds",
+      help: "Time from the call's start to its status.",
+      labels: ["method", "status"],
+      exemplars: true,
+    });
+    metrics.gauge({
+      name: "grpc_server_active_calls",
+      help: "Calls being served.",
+      collect: (gauge) => gauge.set({}, this.#active),
+    });
+    metrics.counter({
+      name: "grpc_server_messages_total",
+      help: "Messages of calls, by direction: received or sent.",
+      labels: ["method", "direction"],
+      collect: (counter) => {
+        for (const [method, { received, sent }] of this.#messages) {
+          if (received > 0) counter.set({ method, direction: "received" }, received);
+          if (sent > 0) counter.set({ method, direction: "sent" }, sent);
+        }
+      },
+    });
+  }
+
+  /** Where the messages of a method are counted. */
+  messagesOf(method: string): MessageCount {
+    const known = this.#messages.get(method) ?? { received: 0, sent: 0 };
+    this.#messages.set(method, known);
+    return known;
+  }
+
+  began(): void {
+    this.#active++;
+  }
+
+  /**
+   * One of them that fails takes nothing from the others.
+   * @param tookMs - From the call's start to its status.
+   */
+  finished(exchange: CallExchange, tookMs: number): void {
+    this.#active--;
+    const { span, error, route: method } = exchange;
+    const status = error?.status ?? "ok";
+    try {
+      this.#duration.observe({ method, status }, tookMs / 1e3, span);
+    } catch (thrown) {
+      this.#onFault(thrown, exchange);
+    }
+    try {
+      if (span.sampled) {
+        span.setAttribute("rpc.system.name", "grpc");
+        span.setAttribute("rpc.method", method);
+        span.setAttribute("rpc.response.status_code", status);
+        if (error && isIncident(error.status)) span.fail(error);
+      }
+      span.end();
+    } catch (thrown) {
+      this.#onFault(thrown, exchange);
+    }
+    try {
+      if (this.#log?.isEnabled("info") !== true) return; // asked each time: its level may change
+      const duration_ms = Math.round(tookMs * 1e3) / 1e3;
+      this.#log.info("call", { method, status, duration_ms, code: error?.code });
+    } catch (thrown) {
+      this.#onFault(thrown, exchange);
+    }
+  }
+}
