@@ -1,7 +1,7 @@
 import {
-  type Counter,
   type ErrorReport,
   type ErrorReporter,
+  type Metrics,
   randomHex,
   systemClock,
   withDefaults,
@@ -55,7 +55,7 @@ class ClientReporter implements SentryReporter {
   readonly #options: SentryOptions & SentryLimits;
   readonly #client: InstanceType<SentrySdk["ServerRuntimeClient"]>;
   readonly #transport: SentryTransport;
-  readonly #events: Counter<"outcome"> | undefined;
+  readonly #count: (outcome: EventOutcome) => void;
   readonly #inFlight = new InFlight(this.name);
 
   constructor(sdk: SentrySdk, options: SentryOptions & SentryLimits) {
@@ -80,11 +80,7 @@ class ClientReporter implements SentryReporter {
     });
     if (transport === undefined) throw new ReporterError("ERR_REPORTER_URL", "invalid_argument", `dsn: ${dsnForm}`);
     this.#transport = transport;
-    this.#events = options.metrics?.counter({
-      name: "error_sentry_events_total",
-      help: "Error reports for Sentry, by what became of them.",
-      labels: ["outcome"],
-    });
+    this.#count = countEvents(options.metrics);
   }
 
   report(reports: readonly ErrorReport[], { signal }: { readonly signal: AbortSignal }): Promise<void> {
@@ -105,16 +101,16 @@ class ClientReporter implements SentryReporter {
   async #send(report: ErrorReport, signal: AbortSignal): Promise<void> {
     const { sampleRatio, random = Math.random } = this.#options;
     if (report.severity !== "fatal" && random() >= sampleRatio) {
-      this.#events?.inc({ outcome: "sampled_out" });
+      this.#count("sampled_out");
       return;
     }
     try {
       this.#inFlight.closing.throwIfAborted();
       await this.#capture(report, AbortSignal.any([signal, this.#inFlight.cutting]));
-      this.#events?.inc({ outcome: "sent" });
+      this.#count("sent");
     } catch (error) {
       const isPaused = error instanceof ReporterError && error.code === "ERR_REPORTER_PAUSED";
-      this.#events?.inc({ outcome: isPaused ? "paused" : "failed" });
+      this.#count(isPaused ? "paused" : "failed");
       throw error;
     }
   }
@@ -139,4 +135,16 @@ class ClientReporter implements SentryReporter {
       this.#client.captureEvent(event, { event_id: eventId }, scope);
     });
   }
+}
+
+type EventOutcome = "sent" | "sampled_out" | "paused" | "failed";
+
+function countEvents(metrics: Metrics | undefined): (outcome: EventOutcome) => void {
+  if (metrics === undefined) return () => {};
+  const events = metrics.counter({
+    name: "error_sentry_events_total",
+    help: "Error reports for Sentry, by what became of them.",
+    labels: ["outcome"],
+  });
+  return (outcome) => events.inc({ outcome });
 }
