@@ -1,6 +1,9 @@
 /** When a check runs, and what it takes to change its verdict. */
 export interface CheckSchedule {
-  /** How long after the end of one run the next begins, in milliseconds, 10 or more; a random part of up to a tenth is taken off each time. Default 5_000. */
+  /**
+   * How long after the end of one run the next begins, in milliseconds, 10 or more; a random part of up to a tenth is taken off
+   * each time. `Infinity` runs it once. Default 5_000.
+   */
   readonly intervalMs?: number | undefined;
   /** After this many milliseconds, 1 or more, a run counts as failed, and its signal aborts. Default 1_000. */
   readonly timeoutMs?: number | undefined;

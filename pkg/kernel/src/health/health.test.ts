@@ -346,6 +346,13 @@ describe("the schedule of checks", () => {
     assert.deepEqual([own.runs, common.runs], [11, 2]);
   });
 
+  it("is one run alone where the interval is infinite", async () => {
+    const check = counted(undefined, { intervalMs: Infinity });
+    const { health, clock } = benchOf([check]);
+    await clock.advance(3_600_000);
+    assert.deepEqual([(await health.readiness()).ready, check.runs, clock.pending], [true, 1, 0]);
+  });
+
   it("costs nothing for probes: they get the last verdict with its age, and it runs no faster", async () => {
     const clock = new StallingClock();
     const check = counted(() => sleep(clock, 10));

@@ -236,7 +236,9 @@ export class ScheduledCheck {
 
   #plan(): void {
     const { clock, random } = this.#options;
-    const delayMs = this.#schedule.intervalMs * (1 - maxJitterRatio * random());
+    const { intervalMs } = this.#schedule;
+    if (intervalMs === Infinity) return;
+    const delayMs = intervalMs * (1 - maxJitterRatio * random());
     this.#next = clock.schedule(delayMs, () => this.runNow(), { keepAlive: false });
   }
 }
