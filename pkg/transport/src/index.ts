@@ -13,6 +13,7 @@ export {
 export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
 export { incoming, type Incoming, incomingModule } from "./incoming.ts";
 export { listen, type ListenOptions, toListenError } from "./listen.ts";
+export { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions, opsPaths } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";

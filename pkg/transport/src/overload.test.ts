@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { status } from "@grpc/grpc-js";
+import type { Clock } from "@plinth/kernel";
+import { FakeClock, StallingClock } from "@plinth/kernel/testing";
+import { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";
+import { EchoService } from "./gen/plinth/transport/testing/v1/echo_pb.ts";
+import { startGrpc } from "./testing/grpc.ts";
+import { failureOf } from "./testing/grpc-client.ts";
+import { startHttp } from "./testing/http.ts";
+
+/** A loop that is as late as a test says. */
+const lateBy = (ms: number): LoopDelay & { ms: number } => ({
+  ms,
+  nowMs() {
+    return this.ms;
+  },
+  close: () => {},
+});
+
+describe("the delay of the event loop", () => {
+  it("is nothing while it keeps up", async () => {
+    const clock = new FakeClock();
+    const delay = watchLoopDelay({ clock });
+    for (let turn = 0; turn < 100; turn++) {
+      await clock.advance(17);
+      assert.equal(delay.nowMs(), 0);
+    }
+  });
+
+  it("is known while it is still blocked, to what was let in before the next sample", async () => {
+    const clock = new StallingClock();
+    const delay = watchLoopDelay({ clock });
+    await clock.advance(40);
+    clock.stall(2_000);
+    assert.equal(delay.nowMs(), 1_990);
+  });
+
+  it("is remembered for one sample, and forgotten at once when the loop keeps up again", async () => {
+    const clock = new StallingClock();
+    const delay = watchLoopDelay({ clock });
+    clock.stall(2_000);
+    await clock.advance(50);
+    assert.equal(delay.nowMs(), 2_000);
+    await clock.advance(49);
+    assert.equal(delay.nowMs(), 2_000);
+    await clock.advance(1);
+    assert.equal(delay.nowMs(), 0);
+  });
+
+  it("is watched by one timer that no process waits for, and by none after close, also twice", async () => {
+    const kept: unknown[] = [];
+    const clock = new FakeClock();
+    const seen: Clock = {
+      now: () => clock.now(),
+      monotonicMs: () => clock.monotonicMs(),
+      schedule: (delayMs, task, options?: { readonly keepAlive?: boolean }) => {
+        kept.push(options?.keepAlive);
+        return clock.schedule(delayMs, task);
+      },
+    };
+    const delay = watchLoopDelay({ clock: seen });
+    await clock.advance(500);
+    assert.equal(clock.pending, 1);
+    assert.deepEqual(new Set(kept), new Set([false]));
+    delay.close();
+    delay.close();
+    assert.equal(clock.pending, 0);
+  });
+});
+
+describe("an HTTP server whose event loop runs late", () => {
+  const headers = { "x-request-id": "request-1", traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` };
+
+  it("refuses requests with 503 and when to come again, counts them, and spends nothing else on them", async () => {
+    let served = 0;
+    await using http = await startHttp({
+      loopDelay: lateBy(1_001),
+      routes: (app) => void app.get("/", async () => served++),
+    });
+    const response = await http.fetch("/", { headers });
+    assert.deepEqual(
+      [response.status, response.headers.get("retry-after"), response.headers.get("x-request-id")],
+      [503, "1", "request-1"],
+    );
+    assert.deepEqual(await response.json(), {
+      type: "about:blank",
+      title: "Service Unavailable",
+      status: 503,
+      code: "ERR_OVERLOADED",
+      detail: "the server has too much to do; try again in a second",
+      traceId: "a".repeat(32),
+      retryable: true,
+    });
+    const { body } = await http.metrics.expose();
+    assert.match(body, /^http_server_shed_total 1$/m);
+    assert.doesNotMatch(body, /^http_server_request_duration_seconds_count/m);
+    assert.deepEqual([served, await http.reports(), http.lines.withMessage("request")], [0, [], []]);
+  });
+
+  it("keeps the connection, whatever body the refused request had", async () => {
+    const loopDelay = lateBy(5_000);
+    await using http = await startHttp({
+      loopDelay,
+      routes: (app) => {
+        app.addContentTypeParser("text/plain", { parseAs: "string" }, (_request, body, done) => done(null, body));
+        app.post("/", async ({ body }) => body);
+      },
+    });
+    const connection = http.connect();
+    const post = (body: string): string =>
+      `POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    connection.write(post("a".repeat(100_000)));
+    await connection.until("ERR_OVERLOADED");
+    loopDelay.ms = 0;
+    connection.write(post("second"));
+    await connection.until("\r\n\r\nsecond");
+    connection.destroy();
+  });
+
+  it("serves again with the first request after it keeps up", async () => {
+    const loopDelay = lateBy(5_000);
+    await using http = await startHttp({ loopDelay, routes: (app) => void app.get("/", async () => "x") });
+    assert.equal((await http.fetch("/")).status, 503);
+    loopDelay.ms = 1_000;
+    assert.equal((await http.fetch("/")).status, 200);
+  });
+
+  it("refuses none when the limit is 0", async () => {
+    await using http = await startHttp({ loopDelay: lateBy(1e9), settings: { maxLoopDelayMs: 0 } });
+    assert.equal((await http.fetch("/")).status, 404);
+  });
+
+  it("answers the ops endpoints all the same", async () => {
+    await using http = await startHttp({
+      loopDelay: lateBy(5_000),
+      ops: (request, response) => request.url === "/healthz" && response.end("fine") === response,
+    });
+    assert.equal(await (await http.fetch("/healthz")).text(), "fine");
+  });
+});
+
+describe("a gRPC server whose event loop runs late", () => {
+  it("refuses calls of every kind as UNAVAILABLE, to be tried again, counts them, and spends nothing else on them", async () => {
+    await using grpc = await startGrpc({ loopDelay: lateBy(1_001) });
+    const { call, reply } = grpc.client.collect();
+    call.end({ text: "a" });
+    const chat = grpc.client.chat();
+    chat.end({ text: "a" });
+    const metadata = { "x-request-id": "request-1" };
+    const outcomes = [grpc.client.say({}, { metadata }), grpc.client.count({ to: 1 }).toArray(), reply, chat.toArray()];
+    for (const failure of await Promise.all(outcomes.map(failureOf))) {
+      assert.deepEqual(
+        [failure.code, failure.info?.reason, failure.info?.metadata],
+        [status.UNAVAILABLE, "ERR_OVERLOADED", { "plinth.retryable": "true" }],
+      );
+    }
+    const { body } = await grpc.metrics.expose();
+    assert.match(body, /^grpc_server_shed_total 4$/m);
+    assert.match(body, /^grpc_server_active_calls 0$/m);
+    assert.doesNotMatch(body, /^grpc_server_call_duration_seconds_count/m);
+    assert.deepEqual([await grpc.reports(), grpc.lines.withMessage("call")], [[], []]);
+  });
+
+  it("serves again with the first call after it keeps up, and refuses none when the limit is 0", async () => {
+    const loopDelay = lateBy(5_000);
+    await using grpc = await startGrpc({ loopDelay });
+    await failureOf(grpc.client.say({}));
+    loopDelay.ms = 1_000;
+    assert.equal((await grpc.client.say({ text: "x" })).text, "x");
+    await using unlimited = await startGrpc({ loopDelay: lateBy(1e9), settings: { maxLoopDelayMs: 0 } });
+    assert.equal((await unlimited.client.say({ text: "x" })).text, "x");
+  });
+
+  it("answers health checks all the same", async () => {
+    const { Health } = await import("./gen/grpc/health/v1/health_pb.ts");
+    await using grpc = await startGrpc({ loopDelay: lateBy(5_000) });
+    const { reply } = grpc.client.unary(Health.method.check, { service: EchoService.typeName });
+    assert.equal((await reply).status, 1);
+  });
+});
