@@ -251,7 +251,7 @@ describe("coreModule", () => {
     const { body } = await app.get(metrics).expose();
     assert.match(body, /errors_total\{origin="request",code="ERR_NOTES_FULL"\} 1/);
     assert.match(body, /errors_total\{origin="job",code="ERR_INTERNAL"\} 1/);
-    assert.match(body, /errors_dropped_total 0/);
+    assert.match(body, /errors_dropped_total\{reporter="log"\} 0/);
   });
 
   it("gives errors to the reporters that modules add, the last ones before the app has stopped", async () => {

@@ -2,7 +2,7 @@ import { defineModule } from "./app/module.ts";
 import { provider } from "./app/provider.ts";
 import { token } from "./app/token.ts";
 import { appEvents } from "./app/tokens.ts";
-import { provideErrorBus } from "./errors/module.ts";
+import { provideErrorBus, provideProcessErrors } from "./errors/module.ts";
 import { healthProviders } from "./health/module.ts";
 import { logger, provideLogger, provideLogMetrics } from "./logger/module.ts";
 import { provideMetrics, provideProcessMetrics } from "./metrics/module.ts";
@@ -38,6 +38,7 @@ export const coreModule = defineModule("core", [
   provideMetricsExposition,
   provideTracing,
   provideErrorBus,
+  provideProcessErrors,
   ...healthProviders,
   provideLifecycleLog,
 ]);

@@ -131,7 +131,8 @@ export {
 export { randomHex } from "./tracing/ids.ts";
 
 export { coreModule } from "./core-module.ts";
-export { errorBus, errorReporters } from "./errors/module.ts";
+export { errorBus, errorReporters, errorSettings } from "./errors/module.ts";
+export { processSettings } from "./errors/process-errors.ts";
 export { health, healthChecks } from "./health/module.ts";
 export { healthSettings } from "./health/settings.ts";
 export { logger, logSettings } from "./logger/module.ts";

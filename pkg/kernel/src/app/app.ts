@@ -13,7 +13,14 @@ import type { RunOptions } from "./run.ts";
 import type { AnyToken, Token } from "./token.ts";
 
 /** Names of the tokens that every app provides itself. */
-export type BuiltIn = "app.info" | "app.events" | "app.control" | "app.clock" | "app.scopes" | "app.log";
+export type BuiltIn =
+  | "app.info"
+  | "app.events"
+  | "app.control"
+  | "app.clock"
+  | "app.scopes"
+  | "app.log"
+  | "app.process";
 type Missing<M extends readonly Module[]> = Exclude<NeededBy<M[number]>, ProvidedBy<M[number]> | BuiltIn>;
 
 /** Nothing when the modules provide all that they need; else an object that no list of modules is, naming what is missing. */

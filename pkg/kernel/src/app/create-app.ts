@@ -18,10 +18,11 @@ import { defineModule, type Module, type ProvidedBy } from "./module.ts";
 import { provider } from "./provider.ts";
 import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.ts";
 import { type RunOptions, runApps } from "./run.ts";
+import type { ProcessErrors } from "./runnable.ts";
 import { lifecycleSettings } from "./settings.ts";
 import type { Token } from "./token.ts";
 import { requireList, requireObject } from "./untyped-options.ts";
-import { appControl, appEvents, appInfo, appLog, clock as clockToken, requestScopes } from "./tokens.ts";
+import { appControl, appEvents, appInfo, appLog, appProcess, clock as clockToken, requestScopes } from "./tokens.ts";
 
 /**
  * Puts modules together into an app. Nothing runs yet.
@@ -66,6 +67,7 @@ class KernelApp implements App {
   #lifecycle: Lifecycle | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
+  #process: ProcessErrors | undefined;
 
   constructor(options: AppOptions<readonly Module[]>) {
     requireObject("options of createApp", options);
@@ -94,6 +96,10 @@ class KernelApp implements App {
 
   get state(): AppState {
     return this.#events.state;
+  }
+
+  get process(): ProcessErrors | undefined {
+    return this.#process;
   }
 
   get events(): AppEvents {
@@ -206,6 +212,11 @@ class KernelApp implements App {
     }
   }
 
+  #attach(errors: ProcessErrors): () => void {
+    this.#process = errors;
+    return () => (this.#process = undefined);
+  }
+
   #scopes(): RequestScopes {
     if (this.#lifecycle) return this.#lifecycle.scopes;
     const what = "there are no request scopes: the app has not started";
@@ -215,7 +226,7 @@ class KernelApp implements App {
   /** Read once: the description of an app is that of its start. */
   #analyze(): GraphAnalysis {
     const { modules, expose = [], overrides = [] } = this.#options;
-    const own = [appInfo, appEvents, appControl, clockToken, requestScopes, appLog];
+    const own = [appInfo, appEvents, appControl, clockToken, requestScopes, appLog, appProcess];
     return (this.#analysis ??= analyzeGraph([this.#builtIns(), ...modules], [...own, ...expose], overrides));
   }
 
@@ -229,6 +240,7 @@ class KernelApp implements App {
       provider({ provides: appControl, create: () => ({ fail: (error, origin) => this.fail(error, origin) }) }),
       provider({ provides: clockToken, create: () => this.#clock }),
       provider({ provides: appLog, create: () => this.log }),
+      provider({ provides: appProcess, create: () => ({ attach: (errors) => this.#attach(errors) }) }),
       provider({ provides: requestScopes, create: () => this.#scopes() }),
     ]);
   }

@@ -499,7 +499,7 @@ function tests(): void {
       const app = createApp({ name: "wrapping", modules: [], config: { environment: {} } });
       const onReady = (): void => host.emit("unhandledRejection", { reason: "no" });
       assert.equal(await runApps([app], { host, onReady }), 1);
-      assert.deepEqual(host.said, ["fatal error, stopping: an object that is no error, with 1 keys: reason\n"]);
+      assert.deepEqual(host.said, ["fatal error, stopping: an object that is no error, with 1 key: reason\n"]);
     });
 
     it("ends at once when one error causes the next without end", async () => {

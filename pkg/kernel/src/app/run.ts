@@ -35,7 +35,8 @@ const maxFatalErrors = 100;
  * Two seconds after the end, what still holds the process open is named and cut off.
  *
  * @returns The exit code: 0 after an orderly stop, also of a start that a signal cancelled; 1 when a start or a stop failed,
- *   or after a fatal error at any time (`app.fail`, an uncaught exception, an unhandled rejection); at once after a hundred.
+ *   or after a fatal error at any time (`app.fail`; an uncaught exception or an unhandled rejection that the section `process` of
+ *   the first app that is up does not keep); at once after a hundred.
  *   A second signal exits with 130 (SIGINT) or 143 (SIGTERM).
  *
  * Under the `plinth` command line, which sets `PLINTH_COMMAND`, it answers instead, and `onReady` is not called: 0, 1 when there
@@ -83,14 +84,18 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
   const tell = (text: string): void => {
     host.stderr.write(`${text}\n`);
   };
-  const exit = (code: number): void => {
-    for (const { log } of apps) {
+  const writeAll = (): void => {
+    for (const app of apps) {
       try {
-        log?.flushSync();
+        app.process?.flushSync();
+        app.log?.flushSync();
       } catch (error) {
         tell(`log lines are lost: ${messageOf(error)}`);
       }
     }
+  };
+  const exit = (code: number): void => {
+    writeAll();
     host.exit(code);
   };
   const end = (why: unknown): void => {
@@ -115,9 +120,12 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
   };
   life.over?.addEventListener("abort", () => end(life.over?.reason), { once: true });
   life.atOnce?.addEventListener("abort", () => exit(Number(life.atOnce?.reason)), { once: true });
-  const onCrash = (error: unknown): void => {
+  const firstUp = (): Runnable | undefined => apps.find((app) => app.process !== undefined);
+  const onCrash = (event: "uncaughtException" | "unhandledRejection") => (error: unknown) => {
+    const app = firstUp() ?? apps[0];
+    if (app?.process?.keeps(event, error) === true) return;
     onFatal(error, stackOf(error));
-    apps[0]?.fail(error, "process");
+    app?.fail(error, "process");
   };
   const onReload = (): void => {
     for (const { name, config } of apps) {
@@ -128,8 +136,10 @@ async function runToEnd(apps: readonly Runnable[], host: ProcessHost, life: Life
     SIGINT: onSignal("SIGINT"),
     SIGTERM: onSignal("SIGTERM"),
     SIGHUP: onReload,
-    uncaughtException: onCrash,
-    unhandledRejection: onCrash,
+    uncaughtException: onCrash("uncaughtException"),
+    unhandledRejection: onCrash("unhandledRejection"),
+    warning: (warning: unknown): void => firstUp()?.process?.warn(warning),
+    exit: writeAll, // also when somebody else calls `process.exit`
   };
   for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
   // Waiting for a signal does not by itself keep a process alive, and an app need not have anything open that does.

@@ -11,10 +11,22 @@ export interface Runnable {
   fail(error: unknown, origin: "process"): void;
   /** Absent: it keeps no lines of its own. */
   readonly log?: { flushSync(): void };
+  /** What becomes of the errors of the process while this app is up. Absent, or not there yet: they stop it. */
+  readonly process?: ProcessErrors | undefined;
   /** For `plinth graph`. Absent: its graph is not known in this process. */
   describe?(): AppDescription;
   /** For `plinth config`. Absent: its config is not known in this process. */
   readonly config?: RunnableConfig;
+}
+
+/** What nobody else in the process takes. */
+export interface ProcessErrors {
+  /** Whether the process goes on after it; then it has been reported. Never throws. */
+  keeps(event: "uncaughtException" | "unhandledRejection", error: unknown): boolean;
+  /** Reports a warning of the process, once however often it comes. Never throws. */
+  warn(warning: unknown): void;
+  /** Writes what waits to be reported, as far as that can be done at once. */
+  flushSync(): void;
 }
 
 export interface RunnableConfig {

@@ -5,6 +5,7 @@ import type { LogDestination } from "../logger/pino.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import type { AppEvents } from "./events.ts";
 import type { RequestScopes } from "./request-scope.ts";
+import type { ProcessErrors } from "./runnable.ts";
 import { token } from "./token.ts";
 
 /** Who this app is. */
@@ -23,6 +24,12 @@ export interface AppControl {
   fail(error: unknown, origin?: ErrorOrigin): void;
 }
 
+/** How the error bus of an app takes the errors of the process. */
+export interface AppProcess {
+  /** Returns how to end it. */
+  attach(errors: ProcessErrors): () => void;
+}
+
 /** Every app provides these itself. */
 export const appInfo = token("app.info").of<AppInfo>();
 export const appEvents = token("app.events").of<AppEvents>();
@@ -30,4 +37,5 @@ export const appControl = token("app.control").of<AppControl>();
 export const clock = token("app.clock").of<Clock>();
 /** The log before there is a logger, which takes it over. */
 export const appLog = token("app.log").of<EarlyLogger>();
+export const appProcess = token("app.process").of<AppProcess>();
 export const requestScopes = token("app.scopes").of<RequestScopes>();

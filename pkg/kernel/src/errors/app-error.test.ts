@@ -163,7 +163,7 @@ describe("AppError.from", () => {
     ["a number", 42, "42"],
     ["a bigint", 42n, "42"],
     ["a symbol", Symbol("s"), "Symbol(s)"],
-    ["a plain object, whose values may be secret", { pin: 1 }, "an object that is no error, with 1 keys: pin"],
+    ["a plain object, whose values may be secret", { pin: 1 }, "an object that is no error, with 1 key: pin"],
     ["a list", ["a", "b"], "a list that is no error, of 2"],
     ["an object with a message", { message: "from elsewhere" }, "from elsewhere"],
     ["a function", () => {}, "a function that is no error"],

@@ -27,8 +27,9 @@ function describe(thrown: object): string {
   if (typeof thrown === "function") return "a function that is no error";
   if (Array.isArray(thrown)) return `a list that is no error, of ${thrown.length}`;
   const keys = Object.keys(thrown);
+  const count = keys.length === 1 ? "1 key" : `${keys.length} keys`;
   const more = keys.length > maxKeys ? ", …" : "";
-  return `an object that is no error, with ${keys.length} keys: ${keys.slice(0, maxKeys).join(", ")}${more}`;
+  return `an object that is no error, with ${count}: ${keys.slice(0, maxKeys).join(", ")}${more}`;
 }
 
 /** For an error without a message, as a refused connection to a name with two addresses is: its errors, or code and name. */

@@ -6,7 +6,6 @@ const maxDepth = 6;
 /** Over the whole tree of causes and aggregates: each level could hold many. */
 const maxErrors = 30;
 const maxAggregated = 20;
-const maxKeys = 10;
 
 /** An error as plain data: texts, what led to it, and the errors of an aggregate. */
 export interface SerializedError {
@@ -35,7 +34,7 @@ export function serializeError(thrown: unknown): SerializedError {
 }
 
 function serialize(thrown: unknown, walk: Walk): SerializedError {
-  if (!isError(thrown)) return { type: typeof thrown, message: toText(describe(thrown)) };
+  if (!isError(thrown)) return { type: typeof thrown, message: toText(messageOf(thrown)) };
   if (walk.path.has(thrown)) return { type: "Error", message: "[circular]" };
   if (walk.left-- <= 0 || walk.path.size >= maxDepth) return leftOut("more errors");
   walk.path.add(thrown);
@@ -68,15 +67,6 @@ function serializeAll(errors: readonly unknown[], walk: Walk): SerializedError[]
 
 function leftOut(what: string): SerializedError {
   return { type: "Error", message: `[${what} left out]` };
-}
-
-/** What was thrown and is no error: of an object only the keys, for its values may be secret. */
-function describe(thrown: unknown): string {
-  if (typeof thrown !== "object" || thrown === null) return messageOf(thrown);
-  const keys = peek(() => ("message" in thrown ? undefined : Object.keys(thrown)));
-  if (keys === undefined) return messageOf(thrown);
-  const names = keys.slice(0, maxKeys).join(", ");
-  return `an object that is no error, with ${keys.length} keys: ${names}${keys.length > maxKeys ? ", …" : ""}`;
 }
 
 /** What `look` finds; undefined when a getter or a trap throws. */
