@@ -22,16 +22,24 @@ export interface ExposeOptions {
 export interface ExposedMetrics {
   readonly contentType: string;
   readonly body: string;
+  /** The same in UTF-8, where it was made so: then asking for `body` decodes it. */
+  readonly bytes?: Buffer;
 }
 
 /** @param read - Called for each scrape that does not share one; `signal` aborts when nobody waits any longer. */
 export function createExposition(read: (signal: AbortSignal) => Promise<MetricsSnapshot>): MetricsExposition {
   const snapshot = shareRuns(read);
   const inFormat = (format: ExpositionFormat): ((signal?: AbortSignal) => Promise<ExposedMetrics>) =>
-    shareRuns(async (signal) => ({
-      contentType: contentTypes[format],
-      body: await renderSnapshot(await snapshot(signal), format, { signal }),
-    }));
+    shareRuns(async (signal) => {
+      const bytes = await renderSnapshot(await snapshot(signal), format, { signal });
+      return {
+        contentType: contentTypes[format],
+        bytes,
+        get body() {
+          return bytes.toString();
+        },
+      };
+    });
   const texts = { prometheus: inFormat("prometheus"), openmetrics: inFormat("openmetrics") };
   return { expose: ({ accept, signal } = {}) => texts[chooseFormat(accept)](signal) };
 }

@@ -9,7 +9,7 @@ import { collectProcessMetrics } from "./process-metrics.ts";
 
 export const metrics = token("metrics").of<Metrics>();
 
-/** What `/metrics` shows instead of this app's own metrics, as where several processes share a port. Absent: its own. */
+/** What `/metrics` shows: this app's own metrics or, where several processes share a port, those of all together. */
 export const metricsExposition = token("metrics.exposition").of<MetricsExposition>();
 
 export const provideMetrics = provider({

@@ -6,7 +6,8 @@ import { unitOf } from "./unit.ts";
 export type ExpositionFormat = "prometheus" | "openmetrics";
 
 /**
- * The snapshot as text, made in slices that let everything else have its turn.
+ * The snapshot as text in UTF-8, made in slices that let everything else have its turn. Bytes, since a long string made of many takes its time all at once
+ * where it is first read.
  *
  * @throws the signal's reason soon after it aborts.
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -16,18 +17,24 @@ export async function renderSnapshot(
   { families }: MetricsSnapshot,
   format: ExpositionFormat,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
-): Promise<string> {
+): Promise<Buffer> {
   const slices = new Slices(signal);
+  const pieces: Buffer[] = [];
   let text = "";
   for (const family of families) {
     const syntax = syntaxes[format](family);
     text += syntax.head;
     for (const lines of family.type === "histogram" ? histogramLines(family, syntax) : valueLines(family, syntax)) {
       text += lines;
-      if (slices.due()) await slices.pause();
+      if (slices.due()) {
+        pieces.push(Buffer.from(text));
+        text = "";
+        await slices.pause();
+      }
     }
   }
-  return format === "openmetrics" ? `${text}# EOF\n` : text;
+  pieces.push(Buffer.from(format === "openmetrics" ? `${text}# EOF\n` : text));
+  return Buffer.concat(pieces);
 }
 
 /** How one family is written. */

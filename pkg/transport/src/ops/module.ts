@@ -6,9 +6,7 @@ import {
   errorBus,
   health,
   logger,
-  metrics,
   metricsExposition,
-  optional,
   provider,
   secretString,
   token,
@@ -47,15 +45,13 @@ const provideOpsHandler = provider({
   provides: opsHandler,
   needs: {
     health,
-    metrics,
-    exposition: optional(metricsExposition),
+    metrics: metricsExposition,
     errors: errorBus,
     info: appInfo,
     settings: opsSettings,
   },
   ground: true,
-  create: ({ metrics, exposition, info, settings, ...rest }) =>
-    createOpsHandler({ ...rest, metrics: exposition ?? metrics, version: info.version, token: settings.token }),
+  create: ({ info, settings, ...rest }) => createOpsHandler({ ...rest, version: info.version, token: settings.token }),
 });
 
 /** Opens first and closes last: it answers while everything else starts and drains. */

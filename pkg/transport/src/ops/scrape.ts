@@ -15,8 +15,8 @@ export function createScrape(
   exposition: MetricsExposition,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<OpsReply> {
   const compressed = new WeakMap<ExposedMetrics, Promise<Buffer>>();
-  const compress = (exposed: ExposedMetrics): Promise<Buffer> => {
-    const known = compressed.get(exposed) ?? gzipAsync(exposed.body, { level: constants.Z_BEST_SPEED });
+  const compress = (exposed: ExposedMetrics, bytes: Buffer): Promise<Buffer> => {
+    const known = compressed.get(exposed) ?? gzipAsync(bytes, { level: constants.Z_BEST_SPEED });
     compressed.set(exposed, known);
     return known;
   };
@@ -25,10 +25,10 @@ export function createScrape(
     response.once("close", () => gone.abort());
     const { accept, "accept-encoding": encodings } = request.headers;
     const exposed = await exposition.expose({ accept, signal: gone.signal });
-    const headers = { "content-type": exposed.contentType, vary: "accept, accept-encoding" };
-    if (exposed.body.length < leastToCompress || !takesGzip(encodings))
-      return { status: 200, headers, body: exposed.body };
-    return { status: 200, headers: { ...headers, "content-encoding": "gzip" }, body: await compress(exposed) };
+    const { contentType, bytes = Buffer.from(exposed.body) } = exposed;
+    const headers = { "content-type": contentType, vary: "accept, accept-encoding" };
+    if (bytes.length < leastToCompress || !takesGzip(encodings)) return { status: 200, headers, body: bytes };
+    return { status: 200, headers: { ...headers, "content-encoding": "gzip" }, body: await compress(exposed, bytes) };
   };
 }
 
