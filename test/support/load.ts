@@ -1,5 +1,6 @@
-// Closed-loop load on keep-alive connections: each connection has one request under way at any time.
+// Load on keep-alive connections, each with one request under way at a time: as fast as replies come, or at a rate of its own.
 import { Agent, type IncomingMessage, request } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import { asRecord } from "./json.ts";
 import { until } from "./until.ts";
 
@@ -13,6 +14,8 @@ export interface LoadOptions {
   readonly url: string;
   /** Default 4. */
   readonly connections?: number;
+  /** Requests begun each second by all connections together, while there is one free. Default: as many as get replies. */
+  readonly perSecond?: number;
   /** What the next request is. Default: GET without a body. */
   readonly next?: () => LoadRequest;
 }
@@ -36,6 +39,8 @@ export interface Load {
   untilMore(replies: number): Promise<void>;
   /** What came so far. */
   report(): LoadReport;
+  /** What replies took so far, in milliseconds; 0 while there are none. */
+  durations(): { readonly medianMs: number; readonly slowestMs: number };
   /** Each loop ends after its next reply. */
   stop(): Promise<LoadReport>;
   /** Resolves when every loop has ended by itself, because the server takes no more connections. */
@@ -46,18 +51,28 @@ export interface Load {
 const replyLimitMs = 10_000;
 const moreLimitMs = 20_000;
 
-export function startLoad({ url, connections = 4, next = () => ({}) }: LoadOptions): Load {
+export function startLoad({ url, connections = 4, perSecond, next = () => ({}) }: LoadOptions): Load {
   const statuses: Record<string, number> = {};
   const broken: string[] = [];
   let refused = 0;
   let unaccepted = 0;
   let replies = 0;
+  const tookMs: number[] = [];
+  const startedAtMs = performance.now();
+  let begun = 0;
+  const turn = async (): Promise<void> => {
+    if (perSecond === undefined) return;
+    const dueAtMs = startedAtMs + (begun++ * 1_000) / perSecond;
+    await delay(Math.max(0, dueAtMs - performance.now()));
+  };
   const stopping = new AbortController();
 
   const loop = async (): Promise<void> => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     try {
       while (!stopping.signal.aborted) {
+        await turn();
+        const askedAtMs = performance.now();
         const outcome = await ask(url, agent, next());
         if (outcome.kind === "refused") {
           refused++;
@@ -67,6 +82,7 @@ export function startLoad({ url, connections = 4, next = () => ({}) }: LoadOptio
         else if (outcome.kind === "broken") broken.push(outcome.why);
         else {
           statuses[outcome.status] = (statuses[outcome.status] ?? 0) + 1;
+          tookMs.push(performance.now() - askedAtMs);
           replies++;
         }
       }
@@ -86,6 +102,10 @@ export function startLoad({ url, connections = 4, next = () => ({}) }: LoadOptio
       );
     },
     report,
+    durations() {
+      const sorted = tookMs.toSorted((a, b) => a - b);
+      return { medianMs: sorted[Math.floor(sorted.length / 2)] ?? 0, slowestMs: sorted.at(-1) ?? 0 };
+    },
     ended,
     async stop() {
       stopping.abort();

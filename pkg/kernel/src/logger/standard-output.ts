@@ -19,7 +19,9 @@ function openStandardOutput(): LogDestination {
     write: (bytes) => writeSync(descriptor, bytes),
     complain,
   });
-  // A process that exits runs no timer any more. One listener for the life of the process, as there is one standard output.
+  // Whoever writes to a standard error that is full, or that nobody reads any more, must not end the process by that.
+  process.stderr.on("error", () => {});
+  // A process that exits runs no timer any more. One listener of each for the life of the process, as there is one standard output.
   process.on("exit", () => writer.close());
   return writer;
 }

@@ -1,0 +1,65 @@
+// One service of `test/programs` as a process of its own, on ports that nothing else uses.
+import { join } from "node:path";
+import { findFreePorts } from "../../scripts/servers/index.ts";
+import { ask, seriesOf } from "./http.ts";
+import { type Program, startProgram, userEnvironment } from "./program.ts";
+import { until } from "./until.ts";
+
+const root = join(import.meta.dirname, "../..");
+const readyLimitMs = 60_000;
+
+export interface ServiceOptions {
+  readonly environment?: Readonly<Record<string, string>>;
+  /** A shell's command that starts `"$0" "$@"`, with its outputs where the test wants them. Default: they are read. */
+  readonly shell?: string;
+}
+
+export interface Service extends AsyncDisposable {
+  readonly program: Program;
+  readonly url: string;
+  /** The sum of the series of a metric that have these labels. */
+  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
+}
+
+/** Starts `test/programs/NAME.ts`; it is ready when this resolves. */
+export async function startService(name: string, { environment = {}, shell }: ServiceOptions = {}): Promise<Service> {
+  const [http = 0, grpc = 0] = await findFreePorts(2);
+  const args = ["--conditions=plinth-source", join(root, "test/programs", `${name}.ts`)];
+  const [command, ...rest] =
+    shell === undefined ? [process.execPath, ...args] : ["/bin/sh", "-c", shell, process.execPath, ...args];
+  const program = await startProgram(command, rest, {
+    folder: root,
+    environment: {
+      ...userEnvironment(),
+      PLINTH_HTTP_PORT: String(http),
+      PLINTH_GRPC_PORT: String(grpc),
+      PLINTH_LIFECYCLE_ANNOUNCE_DELAY_MS: "0",
+      ...environment,
+    },
+  });
+  const url = `http://127.0.0.1:${http}`;
+  let ended = false;
+  void program.exit.then(() => (ended = true));
+  const isReady = (): Promise<boolean> =>
+    ask(`${url}/ready`).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  try {
+    await until(
+      async () => ended || (await isReady()),
+      () => `${name} is not ready; it wrote:\n${program.stdout().slice(-4_000)}\n${program.stderr().slice(-4_000)}`,
+      readyLimitMs,
+    );
+    if (ended) throw new Error(`${name} has ended; it wrote:\n${program.stdout()}\n${program.stderr()}`);
+  } catch (error) {
+    await program[Symbol.asyncDispose]();
+    throw error;
+  }
+  return {
+    program,
+    url,
+    metric: async (series, labels) => seriesOf((await ask(`${url}/metrics`)).text, series, labels),
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
