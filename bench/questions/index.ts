@@ -3,7 +3,8 @@ import { bareForwarding } from "./bare-forwarding.ts";
 import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
 import { emptyApp } from "./empty-app.ts";
+import { errorBus } from "./error-bus.ts";
 import { httpService } from "./http-service.ts";
 
 /** Every question, in the order `--list` names them. */
-export const questions: readonly Question[] = [bareForwarding, httpService, coldStart, container, emptyApp];
+export const questions: readonly Question[] = [bareForwarding, httpService, coldStart, container, emptyApp, errorBus];
