@@ -29,6 +29,12 @@ async function work({ url }: Service): Promise<{ readonly medianMs: number; read
   return load.durations();
 }
 
+function makePipe(name: string): string {
+  const pipe = join(folder, name);
+  execFileSync("/bin/sh", ["-c", 'mkfifo "$0"', pipe]);
+  return pipe;
+}
+
 const complaints = ({ program }: Service): string[] => program.stderr().split("\n").filter(Boolean);
 const cannot = /^log lines cannot be written to standard output: /;
 
@@ -75,7 +81,7 @@ describe("a service whose standard output is a full disk", { timeout: 120_000 },
     assert.equal((await stat(file)).size, 64 * 512);
     const lost = await service.metric("log_lines_dropped_total");
     assert.ok(lost > 0);
-    assert.deepEqual(complaints(service).length, 1);
+    assert.equal(complaints(service).length, 1);
     assert.match(complaints(service)[0] ?? "", cannot);
 
     const tail = (await readFile(file, "utf8")).split("\n").at(-1);
@@ -85,8 +91,9 @@ describe("a service whose standard output is a full disk", { timeout: 120_000 },
     const told = /^log lines can be written to standard output again; log lines lost: (\d+)$/.exec(
       complaints(service)[1] ?? "",
     );
-    assert.ok(Number(told?.[1]) >= lost, complaints(service)[1]);
-    assert.equal(await service.metric("log_lines_dropped_total"), Number(told?.[1]));
+    const toldLost = Number(told?.[1]);
+    assert.ok(toldLost >= lost, `${toldLost} of ${lost}`);
+    assert.equal(await service.metric("log_lines_dropped_total"), toldLost);
     service.program.signal("SIGTERM");
     assert.deepEqual(await service.program.exit, { code: 0, signal: null });
     assert.equal(complaints(service).length, 2);
@@ -98,8 +105,7 @@ describe("a service whose standard output is a full disk", { timeout: 120_000 },
 
 describe("a service whose log nobody reads", { timeout: 120_000 }, () => {
   it("serves as ever within bounds of memory, counts what is lost, and tells it when somebody reads", async (t) => {
-    const pipe = join(folder, "pipe");
-    execFileSync("mkfifo", [pipe]);
+    const pipe = makePipe("pipe");
     // The service holds the other end of its own output open, and never reads it.
     await using service = await startService("logging-service", {
       shell: `exec 3<> ${pipe}; exec "$0" "$@" > ${pipe}`,
@@ -131,8 +137,7 @@ describe("a service whose log nobody reads", { timeout: 120_000 }, () => {
   });
 
   it("stops in bounded time with exit code 0", async () => {
-    const pipe = join(folder, "stuck");
-    execFileSync("mkfifo", [pipe]);
+    const pipe = makePipe("stuck");
     await using service = await startService("logging-service", {
       shell: `exec 3<> ${pipe}; exec "$0" "$@" > ${pipe}`,
     });
