@@ -1,7 +1,16 @@
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
+export { createGrpcClientMetrics, type GrpcClientMetricsOptions } from "./grpc/client-metrics.ts";
 export { grpcModule, grpcServer } from "./grpc/module.ts";
 export { createGrpcServer, type GrpcServer, type GrpcServerOptions } from "./grpc/server.ts";
 export { grpcSettings, type GrpcSettings } from "./grpc/settings.ts";
+export {
+  type Fetch,
+  type HttpClientMetricsOptions,
+  type HttpClientOutcome,
+  instrumentFetch,
+  observeHttpClient,
+  type ObservedRequest,
+} from "./http/client-metrics.ts";
 export { httpModule, httpModuleIn, httpRoutes, httpServer } from "./http/module.ts";
 export {
   createHttpServer,
@@ -20,4 +29,4 @@ export { type Problem, problemContentType, type ProblemOptions, toProblem } from
 export { connectRoutes } from "./rpc/connect.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
 export { watchListeners, type WatchListenersOptions } from "./watch-listeners.ts";
-export { fromHttpStatus, isServerFault, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";
+export { fromGrpcCode, fromHttpStatus, isServerFault, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";

@@ -1,4 +1,4 @@
-import type { Status } from "@plinth/kernel";
+import { type Status, statuses } from "@plinth/kernel";
 
 interface Row {
   /** HTTP status code of a reply with this status. */
@@ -39,6 +39,13 @@ export function toHttpStatus(status: Status): number {
 
 export function toGrpcCode(status: Status): number {
   return table[status].grpc;
+}
+
+const byGrpc: ReadonlyMap<number, Status> = new Map(statuses.map((status) => [table[status].grpc, status]));
+
+/** The name of a status code of gRPC; what is none is `unknown`. */
+export function fromGrpcCode(code: number): Status | "ok" {
+  return code === 0 ? "ok" : (byGrpc.get(code) ?? "unknown");
 }
 
 export function toConnectCode(status: Status): string {

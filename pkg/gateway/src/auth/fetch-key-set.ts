@@ -1,3 +1,5 @@
+import type { Fetch } from "@plinth/transport";
+
 export const maxKeySetBytes = 512 * 1024;
 
 /**
@@ -6,10 +8,11 @@ export const maxKeySetBytes = 512 * 1024;
  */
 export async function fetchKeySet(
   url: string,
-  options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  options: { readonly timeoutMs: number; readonly signal?: AbortSignal; readonly fetch?: Fetch },
 ): Promise<string> {
   const limit = AbortSignal.timeout(options.timeoutMs);
-  const response = await fetch(url, {
+  const send = options.fetch ?? fetch;
+  const response = await send(url, {
     redirect: "error",
     headers: { accept: "application/jwk-set+json, application/json" },
     signal: options.signal ? AbortSignal.any([options.signal, limit]) : limit,

@@ -1,4 +1,5 @@
 import type { Clock, Logger, Metrics } from "@plinth/kernel";
+import { instrumentFetch } from "@plinth/transport";
 import { keySetUrlProblem } from "../config/document.ts";
 import type { ParsedDocument } from "../config/schema.ts";
 import { GatewayConfigError } from "../errors.ts";
@@ -44,8 +45,9 @@ export function createIssuers(jwt: ParsedDocument["jwt"], options: IssuersOption
       isFailing = failure !== undefined;
     };
     const { issuer, audiences, algorithms, clockSkewMs, refreshMs, keepMs } = provider;
+    const send = instrumentFetch({ metrics, peer: `jwks:${name}`, clock });
     const keys = new KeyKeeper({
-      fetchText: ({ signal }) => fetchKeySet(url, { timeoutMs: fetchTimeoutMs, signal }),
+      fetchText: ({ signal }) => fetchKeySet(url, { timeoutMs: fetchTimeoutMs, signal, fetch: send }),
       clock,
       refreshMs,
       keepMs,

@@ -13,6 +13,7 @@ import {
   type ClientWritableStream,
   Client,
   credentials,
+  type Interceptor,
   Metadata,
   type requestCallback,
   type ServiceError,
@@ -37,8 +38,9 @@ type Out<M extends DescMethod> = MessageShape<M["output"]>;
 export class EchoClient {
   readonly #client: Client;
 
-  constructor(port: number) {
+  constructor(port: number, interceptors: Interceptor[] = []) {
     this.#client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+      interceptors,
       "grpc.use_local_subchannel_pool": 1,
       "grpc.initial_reconnect_backoff_ms": 20,
     });
