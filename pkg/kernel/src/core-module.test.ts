@@ -354,7 +354,10 @@ describe("coreModule", () => {
       modules: [coreModule, defineModule("slow", [slow])],
     });
     const { body } = await app.get(metrics).expose();
-    assert.match(body, /app_info\{service="notes",version="1\.2\.3",revision="",node="[\d.]+",plinth="\d+\.\d+\.\d+"\} 1/);
+    assert.match(
+      body,
+      /app_info\{service="notes",version="1\.2\.3",revision="",node="[\d.]+",plinth="\d+\.\d+\.\d+"\} 1/,
+    );
     assert.match(body, /app_hook_duration_seconds\{provider="slow",hook="start"\} 0\.25/);
     assert.match(body, /process_resident_memory_bytes \d+/);
   });

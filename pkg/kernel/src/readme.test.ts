@@ -41,11 +41,25 @@ describe("the README", () => {
   });
 
   it("has an example of request scopes that prints what it says", async () => {
-    const [, example = "", ...more] = await readExamples();
-    assert.deepEqual(more, [], "each example has a test");
+    const [, example = ""] = await readExamples();
     const [, promised] = /\/\/ prints: (.*)$/m.exec(example) ?? [];
     const { stdout } = await promisify(execFile)(process.execPath, [...flags, example], { cwd: folder });
     assert.equal(stdout, `${promised}\n`);
+  });
+
+  it("has an example of health checks that tell of themselves", async () => {
+    const [, , example = "", ...more] = await readExamples();
+    assert.deepEqual(more, [], "each example has a test");
+    const asked = `
+      import { coreModule, health } from "@plinth/kernel";
+      import { testApp } from "@plinth/kernel/testing";
+      await using app = await testApp({ name: "notes", modules: [coreModule, checksModule] });
+      const own = app.get(health);
+      while (own.state === "ready") await new Promise((resolve) => own.onState(resolve));
+      const { ready, checks } = await own.readiness();
+      console.log(JSON.stringify([ready, checks.map(({ name }) => name)]));`;
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, example + asked], { cwd: folder });
+    assert.deepEqual(JSON.parse(stdout), [true, ["event-loop", "heap", "disk-space", "mail"]]);
   });
 
   it("has examples that compile", async () => {

@@ -143,7 +143,7 @@ export function createHealth({ clock, stalls, ...options }: HealthOptions): Heal
       const added = new ScheduledCheck(check, { clock, random, defaults, onChange, onRun: update });
       if (checks.some(({ name }) => name === added.name)) {
         const text = `name of a health check must be its own, and ${added.name} is registered already; give one of the two another`;
-        throw new OptionError("ERR_OPTION_RANGE", "already_exists", text);
+        throw new OptionError("ERR_OPTION_RANGE", "invalid_argument", text);
       }
       checks.push(added);
       if (phase === "ready") added.start();

@@ -63,7 +63,7 @@ const loopCheck = token("health.event-loop").of<ReturnType<typeof eventLoopCheck
 const provideLoopCheck = provider({
   provides: loopCheck,
   needs: { settings: healthSettings },
-  create: ({ settings }) => eventLoopCheck({ maxDelayMs: settings.maxEventLoopDelayMs }),
+  create: ({ settings }) => eventLoopCheck({ maxDelayMs: settings.maxLoopDelayMs }),
   stop: (check) => check.close(),
 });
 

@@ -27,7 +27,7 @@ export const healthSettings = defineSettings(
       description:
         "How long after such a stall /healthz still answers 503, in ms: long enough for the next probe to see it, too short for one stall alone to fail several.",
     }),
-    maxEventLoopDelayMs: z.number().min(1).max(600_000).default(1_000).meta({
+    maxLoopDelayMs: z.number().min(1).max(600_000).default(1_000).meta({
       description:
         "Delay of the event loop, at p99 between two runs of the check `event-loop`, above which it fails, in ms.",
     }),
