@@ -1,4 +1,5 @@
 // A service that runs in several processes on one port, for the test of that. WORKERS says how many; TROUBLE what goes wrong.
+import { once } from "node:events";
 import { coreModule, createApp, defineModule, provider, token, type WorkersOptions } from "@plinth/kernel";
 import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
 
@@ -20,8 +21,13 @@ const workModule = defineModule("work", [
   provider({
     provides: token("trouble").of<string>(),
     create: () => TROUBLE,
-    start: (trouble) => {
+    start: async (trouble, { signal }) => {
       if (trouble === "start") throw new Error("no such bucket");
+      if (trouble === "slow start") {
+        say({ event: "starting" });
+        await once(signal, "abort");
+        signal.throwIfAborted();
+      }
       if (trouble === "garbage") sendGarbage();
     },
     stop: () => say({ event: "stopped" }),

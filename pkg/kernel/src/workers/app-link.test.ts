@@ -76,6 +76,19 @@ describe("an app in a worker", () => {
     assert.deepEqual(readSnapshot(told?.text ?? ""), await own.snapshot());
   });
 
+  it("answers also when its metrics cannot be told", async (t) => {
+    const warned = t.mock.method(process, "emitWarning", () => {});
+    const { port, clock, own } = setUp();
+    t.mock.method(own, "snapshot", () => Promise.reject(new Error("broken")));
+    port.tell({ type: "collect", app: "notes", round: 2 });
+    await clock.advance(0);
+    assert.deepEqual(port.ofType("snapshot"), [{ type: "snapshot", app: "notes", round: 2 }]);
+    assert.match(
+      String(warned.mock.calls[0]?.arguments[0]),
+      /the metrics of notes cannot be told to the primary: broken/,
+    );
+  });
+
   it("shows what the primary says, one question for simultaneous scrapes of one format", async () => {
     await using _ = checkLeaks();
     const { link, port, clock, answer } = setUp();

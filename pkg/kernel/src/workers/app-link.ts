@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import { messageOf } from "../errors/app-error.ts";
 import { createMetrics } from "../metrics/create-metrics.ts";
 import {
   createExposition,
@@ -100,9 +101,15 @@ export class AppLink implements MetricsExposition {
     this.#waiting.get(id)?.(contentType === undefined || body === undefined ? undefined : { contentType, body });
   }
 
+  /** Answers in any case: who is asked and says nothing counts as hanging. */
   async #tell(of: { readonly app: string; readonly round?: number }): Promise<void> {
     const { own, port } = this.#options;
-    const text = await writeSnapshot(await own.snapshot());
+    let text: string | undefined;
+    try {
+      text = await writeSnapshot(await own.snapshot());
+    } catch (error) {
+      process.emitWarning(`the metrics of ${of.app} cannot be told to the primary: ${messageOf(error)}`);
+    }
     await port.send({ type: "snapshot", ...of, ...(text === undefined ? {} : { text }) });
   }
 

@@ -1,5 +1,6 @@
 import cluster from "node:cluster";
 import { enveloped } from "./messages.ts";
+import { handOnUntaken } from "./untaken.ts";
 import type { Fork, WorkerEnd } from "./worker-process.ts";
 import { type WorkerIdentity, workerVariable } from "./identity.ts";
 
@@ -15,18 +16,23 @@ export function forkOnCluster(facts: Omit<WorkerIdentity, "worker">): Fork {
     const identity: WorkerIdentity = { worker: number, ...facts };
     const worker = cluster.fork({ [workerVariable]: JSON.stringify(identity) });
     const { process: child } = worker;
+    handOnUntaken(child, () =>
+      Object.values(cluster.workers ?? {}).some((other) => other !== worker && other?.isConnected()),
+    );
     let isOver = false;
     const over = (end: WorkerEnd): void => {
       if (isOver) return;
       isOver = true;
       onEnd(end);
     };
+    let isDisconnected = false;
+    child.once("disconnect", () => (isDisconnected = true));
     worker.on("message", onMessage);
-    worker.on("exit", (code, signal) => {
-      const end = { code, signal };
-      // what it sent may still be on its way
-      if (child.connected) child.once("disconnect", () => over(end));
-      else over(end);
+    // the process has ended, and all that it sent has been read
+    child.once("close", (code, signal) => {
+      // Node forgets to say so of one that was being handed a connection; without it the cluster goes on counting on the worker
+      if (!isDisconnected) child.emit("disconnect");
+      over({ code, signal });
     });
     worker.on("error", (error) => {
       // else the channel has failed because it ends, which is told by itself

@@ -131,16 +131,25 @@ describe("the metrics of all workers", () => {
     assert.deepEqual(missingSeen.at(-1), []);
   });
 
-  it("are not held up by a late answer to an earlier round, nor taken for the answer to this one", async () => {
+  it("do not wait for a worker again that still owes an answer, until it gives it or half a minute has passed", async () => {
     const { clock, join, missingSeen } = setUp();
     const [first, second] = [join(1), join(2, { answers: false })];
     first.scrape();
     await clock.advance(scrapeMs);
     first.scrape();
+    await clock.advance(0);
+    assert.deepEqual([first.answered.length, second.asked.length, missingSeen], [2, 1, [[2], [2]]]);
     await second.tell(second.asked[0]);
-    await clock.advance(scrapeMs);
-    assert.deepEqual(missingSeen, [[2], [2]]);
+    first.scrape();
+    await clock.advance(scrapeMs - 1);
     assert.equal(first.answered.length, 2);
+    await clock.advance(1);
+    assert.deepEqual([second.asked.length, missingSeen.at(-1)], [2, [2]]);
+    await clock.advance(30_000 - scrapeMs);
+    second.answers = true;
+    first.scrape();
+    await clock.advance(0);
+    assert.deepEqual([second.asked.length, missingSeen.at(-1), clock.pending], [3, [], 0]);
   });
 
   it("never fall when a worker dies: what it had told last stays, its gauges do not", async () => {

@@ -22,10 +22,14 @@ export interface MetricsHubOptions {
 interface Source {
   readonly worker: RunningWorker;
   last: MetricsSnapshot | undefined;
-  /** While it is waited for: called when it has answered `round`, with its metrics or without, or has ended. */
+  /** The question that it has not answered. */
+  owes: { readonly round: number; readonly askedAtMs: number } | undefined;
+  /** While it is waited for: called when it has answered, with its metrics or without, or has ended. */
   onAnswer: ((hasTold: boolean) => void) | undefined;
-  round: number;
 }
+
+/** A worker that owes an answer is not asked another time, nor waited for, until this has passed. */
+const askAgainMs = 30_000;
 
 /** One app, in all workers. */
 interface Shared {
@@ -77,7 +81,8 @@ export class MetricsHub {
       app = { sources: new Map(), dead: new Totals((what) => this.#complain(what)), exposition };
       this.#apps.set(name, app);
     }
-    if (!app.sources.has(worker)) app.sources.set(worker, { worker, last: undefined, onAnswer: undefined, round: 0 });
+    if (!app.sources.has(worker))
+      app.sources.set(worker, { worker, last: undefined, owes: undefined, onAnswer: undefined });
   }
 
   #learn(worker: RunningWorker, { app, text, round }: Extract<WorkerMessage, { type: "snapshot" }>): void {
@@ -86,7 +91,9 @@ export class MetricsHub {
     const told = text === undefined ? undefined : this.#read(text, worker, app);
     if (text === undefined) this.#complain(`worker ${worker.index} has more metrics of ${app} than can be sent`);
     source.last = told ?? source.last;
-    if (round === source.round) source.onAnswer?.(told !== undefined);
+    if (round === undefined || round !== source.owes?.round) return;
+    source.owes = undefined;
+    source.onAnswer?.(told !== undefined);
   }
 
   #read(text: string, worker: RunningWorker, app: string): MetricsSnapshot | undefined {
@@ -128,10 +135,12 @@ export class MetricsHub {
   async #ask(app: string, sources: readonly Source[]): Promise<ReadonlySet<Source>> {
     const { clock, scrapeMs } = this.#options;
     const round = ++this.#round;
+    const askedAtMs = clock.monotonicMs();
     const missing = new Set(sources);
-    const answers = sources.map((source) => {
+    const asked = sources.filter(({ owes }) => owes === undefined || askedAtMs - owes.askedAtMs >= askAgainMs);
+    const answers = asked.map((source) => {
       const { promise, resolve } = Promise.withResolvers<void>();
-      source.round = round;
+      source.owes = { round, askedAtMs };
       source.onAnswer = (hasTold) => {
         if (hasTold) missing.delete(source);
         resolve();
