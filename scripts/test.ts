@@ -30,14 +30,17 @@ const stages: readonly Stage[] = [
 
 /** Before the tests, so that what a server lacks is said once and not by every test that needs it. */
 async function findServers(): Promise<string | undefined> {
-  try {
-    const { bin } = await findServer("consul");
-    console.log(`consul is ${bin}`);
-    return undefined;
-  } catch (error) {
-    if (error instanceof ServerError) return error.message;
-    throw error;
+  const faults: string[] = [];
+  for (const name of ["consul", "prometheus", "promtool"] as const) {
+    try {
+      const { bin } = await findServer(name);
+      console.log(`${name} is ${bin}`);
+    } catch (error) {
+      if (!(error instanceof ServerError)) throw error;
+      faults.push(error.message);
+    }
   }
+  return faults.length > 0 ? faults.join("; ") : undefined;
 }
 
 /** The packages promise Node 24; everything else here runs on the Node of the repository. */

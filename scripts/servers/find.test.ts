@@ -49,6 +49,17 @@ describe("findServer", () => {
     assert.deepEqual(found, { bin, env: { LD_LIBRARY_PATH: libraries } });
   });
 
+  it("takes programs of one package from the same folder", async () => {
+    const cache = join(folder, "shared");
+    const options = { env: { PATH: "", PLINTH_SERVERS_DIR: cache } };
+    const bins = [];
+    for (const name of ["prometheus", "promtool"] as const) {
+      bins.push(await makeProgram(join(cache, "prometheus/usr/bin", name)));
+    }
+    assert.equal((await findServer("prometheus", options)).bin, bins[0]);
+    assert.equal((await findServer("promtool", options)).bin, bins[1]);
+  });
+
   it("says what to install and which variable to set where the program cannot be had, and leaves nothing behind", async () => {
     const cache = join(folder, "empty");
     const looking = promisify(execFile)(process.execPath, [main, "consul"], {

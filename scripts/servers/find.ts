@@ -7,7 +7,7 @@ import { withLock } from "../lock.mjs";
 import { type DebianPackage, findLibraryFolders, unpackDebianPackage } from "./debian.ts";
 import { ServerError } from "./errors.ts";
 
-export type ServerName = "consul" | "nginx" | "haproxy";
+export type ServerName = "consul" | "nginx" | "haproxy" | "prometheus" | "promtool";
 
 /** A program and the variables it must be started with, to be laid over `process.env`. */
 export interface Server {
@@ -18,7 +18,7 @@ export interface Server {
 interface ServerSource {
   readonly variable: string;
   readonly package: DebianPackage;
-  /** Where the package keeps the program. */
+  /** Where the package keeps the program. Programs of one package are fetched together, into the folder of its name. */
   readonly bin: string;
   /** What makes it print its version and end: whether a fetched program runs here at all. */
   readonly versionArgument: string;
@@ -34,6 +34,18 @@ const sources: Readonly<Record<ServerName, ServerSource>> = {
   },
   nginx: { variable: "NGINX_BIN", package: { name: "nginx" }, bin: "usr/sbin/nginx", versionArgument: "-v" },
   haproxy: { variable: "HAPROXY_BIN", package: { name: "haproxy" }, bin: "usr/sbin/haproxy", versionArgument: "-v" },
+  prometheus: {
+    variable: "PROMETHEUS_BIN",
+    package: { name: "prometheus" },
+    bin: "usr/bin/prometheus",
+    versionArgument: "--version",
+  },
+  promtool: {
+    variable: "PROMTOOL_BIN",
+    package: { name: "prometheus" },
+    bin: "usr/bin/promtool",
+    versionArgument: "--version",
+  },
 };
 
 export const serverNames = Object.keys(sources).filter((name): name is ServerName => name in sources);
@@ -87,7 +99,7 @@ async function find(
   const folders = [...(env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin"];
   const installed = folders.map((folder) => join(folder, name)).find(isProgram);
   if (installed !== undefined) return { bin: installed, env: {} };
-  const folder = join(cacheFolder, name);
+  const folder = join(cacheFolder, source.package.name);
   if (!existsSync(folder)) await fetchOnce(name, folder, onProgress);
   return unpackedServer(name, folder);
 }
