@@ -36,7 +36,8 @@ describe("webhookReporterModule", () => {
     runInContext({ requestId: "r-1", span }, () =>
       errors.report(new TypeError("of a request"), { origin: "request", attributes: { route: "/notes/:id" } }),
     );
-    errors.report(new AppError("ERR_JOB", "internal", "of a job"), { origin: "job", handled: false });
+    const sweep = errors.guard("sweep", () => Promise.reject(new AppError("ERR_JOB", "internal", "of a job")));
+    await sweep();
     await app.get(errorBus).flush();
     const [request, job] = reportsIn(receiver).toSorted((a, b) => (a.origin > b.origin ? -1 : 1));
     assert.deepEqual(
@@ -44,10 +45,8 @@ describe("webhookReporterModule", () => {
       ["notes", "request", "TypeError", "r-1", span.traceId],
     );
     assert.equal(request?.attributes.route, "/notes/:id");
-    assert.deepEqual(
-      [job?.origin, job?.error.code, job?.handled, job?.requestId],
-      ["job", "ERR_JOB", false, undefined],
-    );
+    assert.deepEqual([job?.origin, job?.error.code, job?.attributes.task], ["job", "ERR_JOB", "sweep"]);
+    assert.match(job?.traceId ?? "", /^[0-9a-f]{32}$/);
     const { source } = receiver.bodies[0] as WebhookPayload;
     assert.deepEqual([source.version, typeof source.instanceId], ["1.2.3", "string"]);
     assert.equal(receiver.requests[0]?.headers.authorization, "Bearer t0ken");
