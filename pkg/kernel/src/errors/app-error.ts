@@ -14,6 +14,7 @@ export interface AppErrorOptions {
   readonly retryable?: boolean;
 }
 
+const noMetadata: Readonly<Record<string, string>> = Object.freeze({});
 const retryableStatuses: ReadonlySet<Status> = new Set<Status>(["unavailable", "aborted"]);
 
 /**
@@ -55,7 +56,7 @@ export class AppError<Code extends string = string> extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.status = status;
-    this.metadata = Object.freeze({ ...options.metadata });
+    this.metadata = options.metadata === undefined ? noMetadata : Object.freeze({ ...options.metadata });
     this.retryable = options.retryable ?? retryableStatuses.has(status);
   }
 

@@ -33,5 +33,10 @@ export function markWrapper(prototype: object): void {
 
 /** What was thrown in the first place: an error that merely wraps it stands for it. */
 export function rootOf(thrown: unknown): unknown {
-  return isBranded(thrown) && wrapper in thrown && thrown.cause !== undefined ? thrown.cause : thrown;
+  return isBranded(thrown) ? unwrapped(thrown) : thrown;
+}
+
+/** The same of what is known to be an `AppError`. */
+export function unwrapped(error: Branded): unknown {
+  return wrapper in error && error.cause !== undefined ? error.cause : error;
 }

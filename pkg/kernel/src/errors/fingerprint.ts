@@ -1,4 +1,3 @@
-import { rootOf } from "./brand.ts";
 import type { ErrorReport } from "./error-bus.ts";
 import { fieldOf, messageOf } from "./thrown.ts";
 
@@ -10,8 +9,8 @@ const maxStacksPerSecond = 100;
 const maxKindsKept = 1_000;
 
 /** All that tells one fault from another, but for the place. */
-export function kindOf({ error, origin }: ErrorReport): string {
-  return `${origin} ${error.code} ${withoutNumbers(messageOf(rootOf(error)))}`;
+export function kindOf({ error, origin }: ErrorReport, root: unknown): string {
+  return `${origin} ${error.code} ${withoutNumbers(messageOf(root))}`;
 }
 
 /** Where errors of foreign types came from; those of ours have codes that say it. */
@@ -22,15 +21,14 @@ export class Places {
   #sinceMs = -Infinity;
 
   /** The innermost line of its stack that is neither Node's nor a package's; in a flood, that of the last error of the kind. */
-  placeOf({ error }: ErrorReport, kind: string, nowMs: number): string {
-    if (error.code !== "ERR_INTERNAL") return "";
+  placeOf(root: unknown, kind: string, nowMs: number): string {
     if (nowMs - this.#sinceMs >= 1_000) {
       this.#sinceMs = nowMs;
       this.#left = maxStacksPerSecond;
     }
     if (this.#left <= 0) return this.#last.get(kind) ?? "";
     this.#left--;
-    const place = ownFrameOf(fieldOf(rootOf(error), "stack"));
+    const place = ownFrameOf(fieldOf(root, "stack"));
     if (this.#last.size >= maxKindsKept) this.#last.clear();
     this.#last.set(kind, place);
     return place;

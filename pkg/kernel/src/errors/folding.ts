@@ -10,13 +10,16 @@ export interface FoldingOptions {
   readonly give: (report: ErrorReport) => void;
 }
 
+/** A report that nobody has yet. */
+export type Draft = { -readonly [K in keyof ErrorReport]: ErrorReport[K] };
+
 /** A fault from its last report on. */
 interface Fold {
   readonly fingerprint: string;
   sinceMs: number;
   /** Errors since then, and the newest of them. */
   count: number;
-  newest: ErrorReport | undefined;
+  newest: Draft | undefined;
 }
 
 /** Counts the same fault seen again: it is told at once, then with a count once in an interval. */
@@ -39,15 +42,19 @@ export class Folding {
     return this.#folded;
   }
 
-  /** The report to be given now, with its fingerprint; undefined when it is counted for later. Fatal ones are all given. */
-  take(report: ErrorReport): ErrorReport | undefined {
+  /**
+   * The report to be given now, with its fingerprint; undefined when it is counted for later. Fatal ones are all given.
+   * @param root - What was thrown in the first place.
+   */
+  take(report: Draft, root: unknown): ErrorReport | undefined {
     const { clock, foldIntervalMs, maxFingerprints } = this.#options;
     const nowMs = clock.monotonicMs();
-    const kind = kindOf(report);
-    const place = this.#places.placeOf(report, kind, nowMs);
+    const kind = kindOf(report, root);
+    const place = report.error.code === "ERR_INTERNAL" ? this.#places.placeOf(root, kind, nowMs) : "";
     const fault = place === "" ? kind : `${kind} ${place}`;
     if (foldIntervalMs === 0 || this.#isClosed || report.severity === "fatal") {
-      return { ...report, fingerprint: fingerprintOf(fault) };
+      report.fingerprint = fingerprintOf(fault);
+      return report;
     }
     const key = `${report.severity} ${report.handled} ${fault}`; // one that is worse than the last is told at once
     const known = this.#folds.get(key);
@@ -58,10 +65,11 @@ export class Folding {
       return undefined;
     }
     const fold = known ?? { fingerprint: fingerprintOf(fault), sinceMs: nowMs, count: 0, newest: undefined };
-    const { fingerprint, count } = fold;
+    report.fingerprint = fold.fingerprint;
+    report.count = fold.count + 1;
     this.#restart(key, fold, nowMs);
     if (this.#folds.size > maxFingerprints) this.#forgetOldest();
-    return { ...report, fingerprint, count: count + 1 };
+    return report;
   }
 
   /** Gives what has been counted so far. */
@@ -82,7 +90,7 @@ export class Folding {
     const { newest, count, fingerprint } = fold;
     fold.count = 0;
     fold.newest = undefined;
-    if (newest) this.#options.give({ ...newest, count, fingerprint });
+    if (newest) this.#options.give(Object.assign(newest, { count, fingerprint }));
   }
 
   #restart(key: string, fold: Fold, nowMs: number): void {

@@ -3,7 +3,7 @@ import { currentContext, runOutsideContext } from "../context.ts";
 import { FieldRules } from "../logger/field-rules.ts";
 import { createTracing, recordException, type Tracing } from "../tracing/tracing.ts";
 import { AppError } from "./app-error.ts";
-import { rootOf } from "./brand.ts";
+import { unwrapped } from "./brand.ts";
 import type {
   ErrorBus,
   ErrorBusOptions,
@@ -13,7 +13,7 @@ import type {
   ErrorReport,
   ErrorReporter,
 } from "./error-bus.ts";
-import { Folding } from "./folding.ts";
+import { type Draft, Folding } from "./folding.ts";
 import { guarded, type Guarded, type GuardOptions } from "./guard.ts";
 import { requireNumber, requireWhole, withDefaults } from "./option-error.ts";
 import { cleanAttributes, cleanError } from "./report-fields.ts";
@@ -85,7 +85,7 @@ export class InProcessErrorBus implements ErrorBus {
   #report(thrown: unknown, { origin, handled = true, severity = "error", attributes }: ErrorContext): AppError {
     const error = AppError.from(thrown);
     // a layer may have wrapped it on the way, and another may report what was inside
-    const root = rootOf(error);
+    const root = unwrapped(error);
     const identity = isObject(root) ? root : error;
     if (this.#seen.has(identity)) return error;
     this.#seen.add(identity);
@@ -94,7 +94,7 @@ export class InProcessErrorBus implements ErrorBus {
     const context = currentContext();
     const span = context?.span;
     recordException(span, error);
-    const report: ErrorReport = {
+    const report: Draft = {
       error,
       service: this.#service,
       fingerprint: "",
@@ -108,7 +108,8 @@ export class InProcessErrorBus implements ErrorBus {
       requestId: context?.requestId,
       attributes: cleanAttributes(attributes, this.#rules),
     };
-    const due = this.#folding.take(report);
+    if (severity === "fatal") this.#folding.flush(); // what came before it is told before it
+    const due = this.#folding.take(report, root);
     if (due) this.#publish(due);
     if (severity === "fatal") this.flushSync();
     return error;
