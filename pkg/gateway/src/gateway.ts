@@ -247,8 +247,9 @@ class HttpGateway implements Gateway, GatewayCore {
 
   /** Instances that have gone are let go also when no request comes for their service. */
   #sweepLater(): void {
+    const refresh = this.errors.guard("gateway.sweep", (pool: ServicePool) => pool.refresh(), { origin: "timer" });
     const sweep = (): void => {
-      for (const pool of this.#routes.pools) pool.refresh();
+      this.#routes.pools.forEach((pool) => refresh(pool));
       this.#sweepLater();
     };
     this.#sweep = this.clock.schedule(sweepMs, sweep, { keepAlive: false });

@@ -11,6 +11,7 @@ export {
   observeHttpClient,
   type ObservedRequest,
 } from "./http/client-metrics.ts";
+export { guardEvents } from "./http/guard-events.ts";
 export { httpModule, httpModuleIn, httpRoutes, httpServer } from "./http/module.ts";
 export {
   createHttpServer,

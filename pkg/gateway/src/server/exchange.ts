@@ -66,6 +66,7 @@ export class Exchange implements RequestContext, Expiring {
     core.counted(1);
     response.exchange = this;
     response.on("close", onClose);
+    response.on("error", onError);
     // A pipelined reply has no socket yet, and would not hear that its client has left.
     if (response.socket === null) request.socket.once("close", () => this.finish());
   }
@@ -120,13 +121,11 @@ export class Exchange implements RequestContext, Expiring {
 
   /** A fault of our own: the caller gets a 500 without its text, and the error bus has it. */
   fault(error: unknown): void {
-    const { errors } = this.core;
-    const attributes = { route: this.route?.name ?? "unmatched" };
-    runInContext(this, () => errors.report(error, { origin: "request", attributes }));
+    this.#report(error);
     try {
       this.refuse("gateway_error");
     } catch (second) {
-      runInContext(this, () => errors.report(second, { origin: "request", attributes }));
+      this.#report(second);
       this.response.destroy();
     }
   }
@@ -145,11 +144,25 @@ export class Exchange implements RequestContext, Expiring {
       if (!request.socket.destroyed) awaitUpload(this);
     }
     const status = isWhole || this.reason === undefined ? response.statusCode : reasonOf(this.reason).status;
-    core.observer.finished(this, status, core.clock.monotonicMs() - this.startedAtMs);
+    try {
+      core.observer.finished(this, status, core.clock.monotonicMs() - this.startedAtMs);
+    } catch (error) {
+      this.#report(error);
+    }
     core.counted(-1);
+  }
+
+  #report(error: unknown): void {
+    const attributes = { route: this.route?.name ?? "unmatched" };
+    runInContext(this, () => this.core.errors.report(error, { origin: "request", attributes }));
   }
 }
 
 function onClose(this: GatewayResponse): void {
   this.exchange?.finish();
+}
+
+/** Such as a write after the end; unheard, it would end the process. */
+function onError(this: GatewayResponse, error: Error): void {
+  this.exchange?.fault(error);
 }

@@ -104,7 +104,7 @@ export class Forwarding implements UpstreamHandlers {
     const exchange = this.#exchange;
     try {
       const { response, core } = exchange;
-      core.observer.replied(this.#route.pool.service, core.clock.monotonicMs() - this.#sentAtMs);
+      core.observer.replied(this.#route.pool.service, core.clock.monotonicMs() - this.#sentAtMs, this.#span);
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
       const flat = toClientHeaders(status, headers);
       flat.push("x-request-id", exchange.requestId);

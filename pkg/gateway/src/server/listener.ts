@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
+import { guardEvents } from "@plinth/transport";
 import type { Connections } from "./connections.ts";
 import type { GatewayCore } from "./core.ts";
 import { Exchange, GatewayResponse } from "./exchange.ts";
 import { answerSocket, reasonOfParserError } from "./malformed.ts";
+import { recover } from "./recover.ts";
 
 export interface ListenerOptions {
   readonly headersTimeoutMs: number;
@@ -48,6 +50,7 @@ export function createListener(
     },
     (request, response) => begin(request, response, "nothing"),
   );
+  guardEvents(server, (thrown, args) => recover(core, thrown, args));
   // Node drops lines past this without a word: one more than allowed, so that too many can be told.
   server.maxHeadersCount = options.maxHeaderLines + 1;
   server.timeout = options.idleTimeoutMs;

@@ -23,13 +23,13 @@ export function reasonOfParserError(code: unknown): Reason | undefined {
 }
 
 /** Answers on a bare socket, where there is no request that a reply could belong to, and ends it. */
-export function answerSocket(socket: Duplex, reason: Reason, headers: readonly string[] = []): void {
+export function answerSocket(socket: Duplex, reason: Reason, headers: readonly string[] = [], traceId?: string): void {
   if (!socket.writable) {
     socket.destroy();
     return;
   }
   const { status } = reasonOf(reason);
-  const body = problemBody(reason, undefined);
+  const body = problemBody(reason, traceId);
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
     `content-type: ${problemContentType}`,

@@ -1,4 +1,4 @@
-import { type Counter, type Histogram, type Logger, type Metrics, runInContext } from "@plinth/kernel";
+import { type Counter, type Histogram, type Logger, type Metrics, runInContext, type Span } from "@plinth/kernel";
 import type { Reason } from "../reasons.ts";
 import type { FailureKind } from "../upstream/upstream.ts";
 import type { Exchange } from "./exchange.ts";
@@ -48,6 +48,7 @@ export class Observer {
       name: "gateway_request_duration_seconds",
       help: "Time from the request's head to the end of the reply.",
       labels: ["route"],
+      exemplars: true,
     });
     this.#malformed = metrics.counter({
       name: "gateway_malformed_requests_total",
@@ -63,6 +64,7 @@ export class Observer {
       name: "gateway_upstream_head_duration_seconds",
       help: "Time from sending a request to an instance to the head of its reply.",
       labels: ["service"],
+      exemplars: true,
     });
     this.#retries = metrics.counter({
       name: "gateway_upstream_retries_total",
@@ -83,33 +85,30 @@ export class Observer {
     this.#attempts.inc({ service, outcome });
   }
 
-  replied(service: string, tookMs: number): void {
-    this.#headTime.observe({ service }, tookMs / 1e3);
+  replied(service: string, tookMs: number, span: Span | undefined): void {
+    this.#headTime.observe({ service }, tookMs / 1e3, span);
   }
 
-  /** @param status - Of the reply, or of the reason when none was given. */
+  /**
+   * One of them that fails takes nothing from the others.
+   * @param status - Of the reply, or of the reason when none was given.
+   */
   finished(exchange: Exchange, status: number, tookMs: number): void {
-    const { span, reason } = exchange;
-    const route = exchange.route?.name ?? "unmatched";
-    const method = methodLabel(exchange.method);
-    this.#requests.inc(route, method, statusClasses[Math.floor(status / 100)] ?? "other", reason ?? "none");
-    this.#duration.observe({ route }, tookMs / 1e3);
-    if (span.sampled) {
-      span.rename(exchange.template === undefined ? method : `${method} ${exchange.template}`);
-      if (exchange.template !== undefined) span.setAttribute("http.route", exchange.template);
-      span.setAttribute("http.request.method", method);
-      span.setAttribute("http.response.status_code", status);
-      span.setAttribute("url.scheme", "http");
-      span.setAttribute("url.path", pathOf(exchange));
-      span.setAttribute("client.address", exchange.clientAddress);
-      span.setAttribute("plinth.route", route);
-      if (reason !== undefined) {
-        span.setAttribute("plinth.reason", reason);
-        if (status >= 500) span.setAttribute("error.type", reason);
+    try {
+      this.#count(exchange, status, tookMs);
+    } finally {
+      try {
+        endSpan(exchange, status);
+      } finally {
+        if (this.#accessLog?.isEnabled("info") === true) this.#log(this.#accessLog, exchange, status, tookMs);
       }
     }
-    span.end();
-    if (this.#accessLog?.isEnabled("info") === true) this.#log(this.#accessLog, exchange, status, tookMs);
+  }
+
+  #count({ span, route, method, reason }: Exchange, status: number, tookMs: number): void {
+    const name = route?.name ?? "unmatched";
+    this.#requests.inc(name, methodLabel(method), statusClasses[Math.floor(status / 100)] ?? "other", reason ?? "none");
+    this.#duration.observe({ route: name }, tookMs / 1e3, span);
   }
 
   #log(log: Logger, exchange: Exchange, status: number, tookMs: number): void {
@@ -130,6 +129,26 @@ export class Observer {
     };
     runInContext(exchange, () => log.info("request", fields));
   }
+}
+
+function endSpan(exchange: Exchange, status: number): void {
+  const { span, reason, template } = exchange;
+  if (span.sampled) {
+    const method = methodLabel(exchange.method);
+    span.rename(template === undefined ? method : `${method} ${template}`);
+    if (template !== undefined) span.setAttribute("http.route", template);
+    span.setAttribute("http.request.method", method);
+    span.setAttribute("http.response.status_code", status);
+    span.setAttribute("url.scheme", "http");
+    span.setAttribute("url.path", pathOf(exchange));
+    span.setAttribute("client.address", exchange.clientAddress);
+    span.setAttribute("plinth.route", exchange.route?.name ?? "unmatched");
+    if (reason !== undefined) {
+      span.setAttribute("plinth.reason", reason);
+      if (status >= 500) span.setAttribute("error.type", reason);
+    }
+  }
+  span.end();
 }
 
 /** Without the query, which may hold secrets, and of bounded length. */

@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { type ErrorBus, runInContext } from "@plinth/kernel";
 import { createServer } from "../node-http.ts";
 import { ServedRequest, ServedResponse } from "./exchange.ts";
+import { guardEvents } from "./guard-events.ts";
 import { idsOf } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 
@@ -12,17 +13,6 @@ export interface NodeServerOptions {
   readonly onThrown: (thrown: unknown, request: ServedRequest, response: ServedResponse) => void;
   readonly errors: ErrorBus;
 }
-
-/** Events of connections and requests: what their listeners throw must not end the process. */
-const guarded: ReadonlySet<string | symbol> = new Set([
-  "request",
-  "checkContinue",
-  "checkExpectation",
-  "upgrade",
-  "connect",
-  "clientError",
-  "connection",
-]);
 
 /** The server of `node:http` below fastify, with a recovery around all that listens to it. */
 export function openNodeServer(
@@ -42,18 +32,6 @@ export function openNodeServer(
     },
     onRequest,
   );
-  const emit = server.emit.bind(server);
-  const emitGuarded = (event: string | symbol, ...args: unknown[]): boolean => {
-    if (!guarded.has(event)) return emit(event, ...args);
-    try {
-      return emit(event, ...args);
-    } catch (thrown) {
-      const [subject, response] = args;
-      if (subject instanceof ServedRequest && response instanceof ServedResponse) onThrown(thrown, subject, response);
-      else onConnectionThrown(thrown, args);
-      return true;
-    }
-  };
   /** An upgrade, a broken request: there is only a connection, and it is not gone on with. */
   const onConnectionThrown = (thrown: unknown, args: readonly unknown[]): void => {
     const report = (): void => void errors.report(thrown, { origin: "request", attributes: { route: "unmatched" } });
@@ -62,7 +40,11 @@ export function openNodeServer(
     else report();
     args.find(isSocket)?.destroy();
   };
-  Reflect.set(server, "emit", emitGuarded);
+  guardEvents(server, (thrown, args) => {
+    const [request, response] = args;
+    if (request instanceof ServedRequest && response instanceof ServedResponse) onThrown(thrown, request, response);
+    else onConnectionThrown(thrown, args);
+  });
   server.on("connection", (socket) => {
     // Whoever takes a connection over and does not listen would let its failure end the process.
     socket.on("error", (error: Error & { readonly code?: string }) => {
