@@ -209,6 +209,8 @@ describe("the ops endpoints of a service", () => {
     const text = await response.text();
     assert.deepEqual([response.status, JSON.parse(text).code], [500, "ERR_INTERNAL"]);
     assert.doesNotMatch(text, /secret/);
+    const refused = await http.fetch("/ready?verbose", { headers: { via: "1.1 proxy" } });
+    assert.deepEqual([refused.status, JSON.parse(await refused.text()).status], [403, 403]);
     assert.deepEqual(
       (await reports()).map(({ error, attributes }) => [error.message, attributes]),
       [["secret", { route: "/metrics" }]],
