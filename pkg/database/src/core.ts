@@ -120,10 +120,12 @@ export class DatabaseCore {
 
   #report(cause: Error): void {
     const { schema, errors, log } = this.options;
-    const error = new DatabaseError("ERR_DATABASE_CONNECTION_LOST", "unavailable", "an idle connection was lost", {
-      cause,
-    });
+    // one that could not be opened, for a query that has given up meanwhile, says so itself
+    const error =
+      cause instanceof DatabaseError
+        ? cause
+        : new DatabaseError("ERR_DATABASE_CONNECTION_LOST", "unavailable", "an idle connection was lost", { cause });
     if (errors) errors.report(error, { origin: "process", severity: "warning", attributes: { schema } });
-    else log?.warn("database connection lost", { schema, error });
+    else log?.warn(error.message, { schema, error });
   }
 }

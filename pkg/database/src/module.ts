@@ -88,7 +88,7 @@ const provideDatabase = provider({
   limits: { startMs: 60_000 }, // migrations, and waiting for another instance that runs them
 });
 
-/** Turns after two failures, and back after two successes: a server that recovers may come and go for a while. */
+/** Turns back after two successes: a server that recovers may come and go for a while. */
 const provideHealthCheck = provider({
   provides: healthChecks,
   needs: { db: database, settings: databaseSettings },
@@ -97,7 +97,6 @@ const provideHealthCheck = provider({
     critical: true,
     intervalMs: checkIntervalMs,
     timeoutMs: checkTimeoutMs,
-    failuresToFlip: 2,
     successesToFlip: 2,
     run: ({ signal }) => db.ping({ signal }),
   }),

@@ -60,8 +60,14 @@ export const databaseSettings = defineSettings(
         .min(0)
         .default(databaseDefaults.slowQueryMs)
         .meta({ description: "A statement that takes as long is logged, without values, in ms." }),
-      checkIntervalMs: timer(10, "How often the health check asks the server, in ms.").default(5_000),
-      checkTimeoutMs: timer(1, "How long the server may take to answer the health check, in ms.").default(1_000),
+      checkIntervalMs: timer(
+        10,
+        "How often the health check asks the server, in ms. Default: health.intervalMs.",
+      ).optional(),
+      checkTimeoutMs: timer(
+        1,
+        "How long the server may take to answer the health check, in ms. Default: health.timeoutMs.",
+      ).optional(),
     })
     .refine(({ url, embedded }) => url !== undefined || embedded, {
       path: ["url"],

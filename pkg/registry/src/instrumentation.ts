@@ -1,6 +1,13 @@
-import type { AppError, ErrorBus, HealthCheck, Logger, Metrics } from "@plinth/kernel";
+import {
+  type AppError,
+  durationBucketsSeconds,
+  type ErrorBus,
+  type HealthCheck,
+  type Logger,
+  type Metrics,
+} from "@plinth/kernel";
 import { RegistryError } from "./errors.ts";
-import type { Registry, RegistryEvent, RegistryListener } from "./registry.ts";
+import type { Registry, RegistryEvent, RegistryListener, RegistryOperation } from "./registry.ts";
 
 export interface InstrumentationOptions {
   readonly log: Logger;
@@ -11,6 +18,8 @@ export interface InstrumentationOptions {
 /** A failure that goes on this long in tries is worth a report; one try more or less is everyday life. */
 const reportedAtFailure = 3;
 const maxLoggedEntries = 3;
+/** Beyond the ten seconds of others: a watch is held for a minute unless told otherwise. */
+const watchBucketsSeconds = [30, 60, 120, 300, 600];
 
 /** Turns what happens in a registry into log lines, metrics and, for failures that last, one error report each. */
 export function instrumentRegistry({ log, metrics, errors }: InstrumentationOptions): RegistryListener {
@@ -38,6 +47,21 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
     name: "registry_registration_errors_total",
     help: "Registrations and heartbeats that failed.",
   });
+  const requests = metrics.histogram({
+    name: "registry_request_duration_seconds",
+    help: "How long requests to the registry's server took; it holds a watch while nothing changes.",
+    labels: ["operation", "outcome"],
+    buckets: [...durationBucketsSeconds, ...watchBucketsSeconds],
+  });
+  const inFlight = new Map<RegistryOperation, number>();
+  metrics.gauge({
+    name: "registry_requests_in_flight",
+    help: "Requests to the registry's server that have not ended.",
+    labels: ["operation"],
+    collect: (gauge) => inFlight.forEach((count, operation) => gauge.set({ operation }, count)),
+  });
+  const addInFlight = (operation: RegistryOperation, change: 1 | -1): void =>
+    void inFlight.set(operation, (inFlight.get(operation) ?? 0) + change);
   const report = (error: AppError, attributes: Record<string, string | number>): void =>
     void errors.report(error, { origin: "timer", severity: "warning", attributes });
 
@@ -92,6 +116,13 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
       }
       case "deregistration_failed":
         report(event.error, { instance: event.registration.instance.id });
+        return;
+      case "request_begun":
+        addInFlight(event.operation, 1);
+        return;
+      case "request_ended":
+        addInFlight(event.operation, -1);
+        requests.observe({ operation: event.operation, outcome: event.outcome }, event.tookMs / 1e3);
     }
   };
 }

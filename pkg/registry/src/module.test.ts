@@ -266,6 +266,14 @@ describe("registryModule", limits, () => {
     assert.match(body, /^registry_set_age_seconds\{service="peer"\} \d/m);
     assert.match(body, /^registry_watch_errors_total\{service="peer"\} [3-9]$/m);
     assert.match(body, /^registry_entries_skipped_total\{service="peer"\} 1$/m);
+    const requests = (operation: string, outcome: string): RegExp =>
+      new RegExp(
+        `^registry_request_duration_seconds_count\\{operation="${operation}",outcome="${outcome}"\\} [1-9]\\d*$`,
+        "m",
+      );
+    assert.match(body, requests("instances", "ok"));
+    assert.match(body, requests("watch", "unavailable"));
+    assert.match(body, /^registry_requests_in_flight\{operation="watch"\} [01]$/m);
     await untilState(app.get(health), "degraded");
     agent.play(() => ({ index: 6, body: [] }));
     await waitForSet(app.get(registry), "peer", ({ stale }) => !stale);

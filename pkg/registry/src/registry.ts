@@ -150,12 +150,37 @@ export type RegistryEvent =
   | { readonly type: "watch_recovered"; readonly service: string; readonly failedForMs: number }
   | { readonly type: "watch_reset"; readonly service: string; readonly index: number; readonly previous: number }
   /** Entries that made no sense, each told once as long as it stays. */
-  | { readonly type: "entries_skipped"; readonly service: string; readonly skipped: readonly SkippedEntry[] };
+  | { readonly type: "entries_skipped"; readonly service: string; readonly skipped: readonly SkippedEntry[] }
+  | { readonly type: "request_begun"; readonly operation: RegistryOperation }
+  | {
+      readonly type: "request_ended";
+      readonly operation: RegistryOperation;
+      readonly outcome: RequestOutcome;
+      readonly tookMs: number;
+    };
+
+/** What a registry asks its server for. `watch` is held by the server while nothing changes. */
+export type RegistryOperation = "register" | "deregister" | "heartbeat" | "instances" | "watch";
+
+/**
+ * How a request ended. The server said no: `denied`, `not_found`, `rejected`; or that it cannot: `unavailable`. There was no answer:
+ * `unreachable`, `timeout`, `cancelled`; or none that can be read: `unreadable`.
+ */
+export type RequestOutcome =
+  | "ok"
+  | "denied"
+  | "not_found"
+  | "rejected"
+  | "unavailable"
+  | "unreachable"
+  | "timeout"
+  | "cancelled"
+  | "unreadable";
 
 export interface SkippedEntry {
   readonly id: string;
   readonly problem: string;
 }
 
-/** Told of each event, synchronously; it must not throw. */
+/** Told of each event, synchronously. One that throws ends nothing: it is a warning of the process. */
 export type RegistryListener = (event: RegistryEvent) => void;

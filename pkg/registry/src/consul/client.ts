@@ -1,5 +1,6 @@
-import { messageOf } from "@plinth/kernel";
+import { type Clock, messageOf } from "@plinth/kernel";
 import { RegistryError } from "../errors.ts";
+import type { RegistryListener, RegistryOperation, RequestOutcome } from "../registry.ts";
 import {
   type BlockingAnswer,
   blockingParameters,
@@ -7,7 +8,13 @@ import {
   blockingTimeoutMs,
   parseIndex,
 } from "./blocking.ts";
-import { ConsulHttp, type ConsulHttpOptions } from "./http.ts";
+import {
+  AnsweredUnavailable,
+  type ConsulAnswer,
+  ConsulHttp,
+  type ConsulHttpOptions,
+  type ConsulRequest,
+} from "./http.ts";
 
 export type ConsulStatus = "passing" | "warning" | "critical";
 
@@ -43,6 +50,8 @@ export interface HealthAnswer extends BlockingAnswer {
 export interface ConsulClientOptions extends ConsulHttpOptions {
   /** Limit of a request that does not block, and of what a blocking one takes beyond its wait, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** Told when a request begins and ends. */
+  readonly onEvent: RegistryListener;
 }
 
 interface CallOptions {
@@ -55,16 +64,20 @@ interface CallOptions {
  */
 export class ConsulClient {
   readonly #http: ConsulHttp;
+  readonly #clock: Clock;
   readonly #requestTimeoutMs: number;
+  readonly #onEvent: RegistryListener;
 
   constructor(options: ConsulClientOptions) {
     this.#http = new ConsulHttp(options);
+    this.#clock = options.clock;
     this.#requestTimeoutMs = options.requestTimeoutMs;
+    this.#onEvent = options.onEvent;
   }
 
   /** Puts a service and its checks into the agent, in place of what has the same id. Checks that exist keep their status. */
   async registerService(service: ServiceDefinition, { signal }: CallOptions = {}): Promise<void> {
-    await this.#http.send({
+    await this.#send("register", {
       method: "PUT",
       path: "/v1/agent/service/register",
       query: { "replace-existing-checks": "true" },
@@ -77,7 +90,7 @@ export class ConsulClient {
   /** Takes a service out of the agent; one that is not there is fine. */
   async deregisterService(id: string, { signal }: CallOptions = {}): Promise<void> {
     try {
-      await this.#http.send({
+      await this.#send("deregister", {
         method: "PUT",
         path: `/v1/agent/service/deregister/${encodeURIComponent(id)}`,
         timeoutMs: this.#requestTimeoutMs,
@@ -91,7 +104,7 @@ export class ConsulClient {
 
   /** Sets a TTL check and starts its time anew. A check that the agent does not know is a 404, before Consul 1.11 a 500. */
   async updateCheck(id: string, status: ConsulStatus, output: string, { signal }: CallOptions = {}): Promise<void> {
-    await this.#http.send({
+    await this.#send("heartbeat", {
       method: "PUT",
       path: `/v1/agent/check/update/${encodeURIComponent(id)}`,
       body: { Status: status, Output: output },
@@ -102,7 +115,7 @@ export class ConsulClient {
 
   /** Passing instances of a service, from any server; blocks while the index is the newest. */
   async passingInstances(service: string, query: BlockingQuery): Promise<HealthAnswer> {
-    const { headers, text } = await this.#http.send({
+    const { headers, text } = await this.#send(query.index > 0 ? "watch" : "instances", {
       method: "GET",
       path: `/v1/health/service/${encodeURIComponent(service)}`,
       query: {
@@ -119,6 +132,34 @@ export class ConsulClient {
   async close(): Promise<void> {
     await this.#http.close();
   }
+
+  async #send(operation: RegistryOperation, request: ConsulRequest): Promise<ConsulAnswer> {
+    const startedAtMs = this.#clock.monotonicMs();
+    let outcome: RequestOutcome = "ok";
+    this.#onEvent({ type: "request_begun", operation });
+    try {
+      return await this.#http.send(request);
+    } catch (error) {
+      outcome = outcomeOf(error);
+      throw error;
+    } finally {
+      this.#onEvent({ type: "request_ended", operation, outcome, tookMs: this.#clock.monotonicMs() - startedAtMs });
+    }
+  }
+}
+
+const outcomes: ReadonlyMap<string, RequestOutcome> = new Map([
+  ["ERR_REGISTRY_DENIED", "denied"],
+  ["ERR_REGISTRY_NOT_FOUND", "not_found"],
+  ["ERR_REGISTRY_REJECTED", "rejected"],
+  ["ERR_REGISTRY_RESPONSE_SIZE", "unreadable"],
+  ["ERR_REGISTRY_TIMEOUT", "timeout"],
+  ["ERR_REGISTRY_UNAVAILABLE", "unreachable"],
+]);
+
+function outcomeOf(error: unknown): RequestOutcome {
+  if (error instanceof AnsweredUnavailable) return "unavailable";
+  return (error instanceof RegistryError && outcomes.get(error.code)) || "cancelled"; // by its caller, or the end of the client
 }
 
 /** @throws {@link RegistryError} `ERR_REGISTRY_RESPONSE`, naming `what` was asked for. */

@@ -2,6 +2,7 @@ import { type Clock, requireNumber, Secret, systemClock, withDefaults } from "@p
 import { abortable } from "../abortable.ts";
 import { closedError, duplicateError } from "../errors.ts";
 import { singleSet } from "../feed.ts";
+import { guardListener } from "../guard-listener.ts";
 import { requireServiceName, toInstance } from "../instance.ts";
 import type {
   InstanceSet,
@@ -29,7 +30,7 @@ export interface ConsulRegistryOptions {
   readonly address?: string | undefined;
   /** ACL token: `service:write` for what is registered, `service:read` and `node:read` for what is looked up. Default none. */
   readonly token?: Secret | string | undefined;
-  /** An instance turns critical when no heartbeat came for so long, in milliseconds, 100 or more; they are sent three times as often. Default 15_000. */
+  /** An instance turns critical when no heartbeat came for so long, in milliseconds, 100 or more; they are sent four times as often. Default 15_000. */
   readonly ttlMs?: number | undefined;
   /** `http` or `tcp`: the agent also looks at the instance itself, and a killed process is gone after one interval. Default `ttl`: heartbeats alone. */
   readonly check?: CheckKind | undefined;
@@ -98,8 +99,9 @@ class ConsulRegistry implements Registry {
   #closing: Promise<void> | undefined;
 
   constructor({ token, ...given }: ConsulRegistryOptions) {
-    const options = withDefaults(consulDefaults, given);
-    requireRanges(options);
+    const defaulted = withDefaults(consulDefaults, given);
+    requireRanges(defaulted);
+    const options = { ...defaulted, onEvent: guardListener(defaulted.onEvent) };
     this.#options = options;
     const { clock, random, onEvent, waitMs, emptyConfirmMs, maxRequestsPerSecond, maxBackoffMs } = options;
     this.#client = new ConsulClient({
@@ -108,6 +110,7 @@ class ConsulRegistry implements Registry {
       maxResponseBytes: options.maxResponseBytes,
       requestTimeoutMs: options.requestTimeoutMs,
       clock,
+      onEvent,
     });
     this.#subscriptions = new Subscriptions(clock, (feed) =>
       watchService(feed, {

@@ -62,7 +62,55 @@ function failing(isRight: (request: ScriptedRequest) => boolean, answer: Scripte
   return (request) => (isRight(request) && left-- > 0 ? answer : {});
 }
 
+/** What the process is warned of until the returned function is called. */
+function warnings(): () => string[] {
+  const told: string[] = [];
+  const onWarning = ({ message }: Error): void => void told.push(message);
+  process.on("warning", onWarning);
+  return () => {
+    process.off("warning", onWarning);
+    return told;
+  };
+}
+
 describe("a registration in Consul", limits, () => {
+  it("is kept also when whoever listens to it throws, which is a warning", async () => {
+    const told = warnings();
+    await using test = await kept(fine, {
+      onEvent: ({ type }) => {
+        throw new TypeError(`no ${type}`);
+      },
+    });
+    const registration = await test.own.register(instance);
+    assert.equal(registration.state, "registered");
+    await test.agent.received(isAlive, 3);
+    await test.own.close();
+    assert.equal(registration.state, "left");
+    const [first, ...others] = told();
+    assert.equal(first, "onEvent of the registry threw at request_begun: no request_begun");
+    assert.ok(others.some((text) => text === "onEvent of the registry threw at registration: no registration"));
+  });
+
+  for (const [what, answer, outcome] of [
+    ["refuses the token", { status: 403 }, "denied"],
+    ["refuses the entry", { status: 400 }, "rejected"],
+    ["has no leader", { status: 500 }, "unavailable"],
+    ["does not answer", "hang", "timeout"],
+    ["cuts the connection", "cut", "unreachable"],
+  ] as const) {
+    it(`tells that a request ended as "${outcome}" when the agent ${what}`, async () => {
+      await using test = await kept(failing(isRegister, answer, 1));
+      await test.own.register(instance).catch(() => "rejected");
+      const requests = test.events.flatMap((event) =>
+        event.type === "request_begun" || event.type === "request_ended" ? [event] : [],
+      );
+      assert.partialDeepStrictEqual(requests.slice(0, 2), [
+        { type: "request_begun", operation: "register" },
+        { type: "request_ended", operation: "register", outcome },
+      ]);
+    });
+  }
+
   it("is one service with its ports, and checks for life and readiness", async () => {
     await using test = await kept(fine, { ttlMs: 15_000 });
     await test.own.register({
@@ -142,8 +190,8 @@ describe("a registration in Consul", limits, () => {
     assert.deepEqual([test.agent.requests, test.own.stats().registrations], [[], []]);
   });
 
-  it("sends heartbeats three times in the life of its check, and readiness with each", async () => {
-    await using test = await kept(fine, { ttlMs: 300, random: () => 0.5 });
+  it("sends heartbeats four times in the life of its check, and readiness with each", async () => {
+    await using test = await kept(fine, { ttlMs: 400, random: () => 0.5 });
     let isReady = true;
     await test.own.register(instance, { isReady: () => isReady });
     const [second, fifth] = [await test.agent.received(isAlive, 2), await test.agent.received(isAlive, 5)];
@@ -190,7 +238,7 @@ describe("a registration in Consul", limits, () => {
   }
 
   it("does not hammer an agent that keeps refusing", async () => {
-    await using test = await kept(fine, { ttlMs: 300, random: () => 0.999 });
+    await using test = await kept(fine, { ttlMs: 400, random: () => 0.999 });
     await test.own.register(instance);
     test.agent.play((request) => (isRegister(request) || isAlive(request) ? { status: 500, body: "no" } : {}));
     const [third, sixth] = [await test.agent.received(isRegister, 3), await test.agent.received(isRegister, 6)];

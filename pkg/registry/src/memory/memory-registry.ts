@@ -2,6 +2,7 @@ import { type Clock, requireNumber, systemClock, withDefaults } from "@plinth/ke
 import { abortable } from "../abortable.ts";
 import { closedError, duplicateError } from "../errors.ts";
 import { type Feed, singleSet } from "../feed.ts";
+import { guardListener } from "../guard-listener.ts";
 import { requireServiceName, toInstance } from "../instance.ts";
 import { askReadiness } from "../readiness.ts";
 import type {
@@ -58,7 +59,7 @@ class MemoryRegistry implements Registry {
     this.#store = store;
     this.#readinessMs = readinessMs;
     this.#clock = clock;
-    this.#onEvent = onEvent;
+    this.#onEvent = guardListener(onEvent);
     this.#subscriptions = new Subscriptions(clock, (feed) => this.#keepCurrent(feed));
   }
 
