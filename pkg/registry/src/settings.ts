@@ -27,7 +27,7 @@ export const registrySettings = defineSettings(
     ttlMs: ms(
       1_000,
       3_600_000,
-      "An instance without a heartbeat for so long is taken for dead, in ms; they are sent three times as often.",
+      "An instance without a heartbeat for so long is taken for dead, in ms; they are sent four times as often.",
     ).default(consulDefaults.ttlMs),
     check: z.enum(["ttl", "http", "tcp"]).default(consulDefaults.check).meta({
       description:

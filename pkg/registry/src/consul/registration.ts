@@ -20,7 +20,8 @@ export interface KeptRegistrationOptions {
   readonly isReady: NonNullable<RegisterOptions["isReady"]>;
 }
 
-const beatsPerTtl = 3;
+/** So many that a stall of the event loop as long as liveness allows, ten seconds, and a beat before it fit into the default TTL. */
+const beatsPerTtl = 4;
 const firstRetryMs = 100;
 
 /**
