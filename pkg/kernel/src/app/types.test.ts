@@ -69,7 +69,7 @@ describe("the types of a provider", () => {
     const text = provider({ provides: greeting, create: () => "hello" });
     const app = await testApp({ name: "types", modules: [coreModule, defineModule("notes", [part, text])] });
     await app.stop();
-    assert.deepEqual(values, [5, 0, 5, "closed"]);
+    assert.deepEqual(values, [5, 2, 5, "closed"]); // the core has two checks of its own
   });
 
   it("take whatever a hook returns, and tell a stop hook whether there is something to save", () => {
@@ -236,7 +236,7 @@ describe("the types of an app", () => {
     // @ts-expect-error -- no module provides "cache"
     assert.throws(() => app.get(cache), { code: "ERR_APP_TOKEN" });
     // @ts-expect-error -- a list is no one value
-    assert.throws(() => app.get(healthChecks), { code: "ERR_APP_TOKEN" });
+    assert.throws(() => app.get(errorReporters), { code: "ERR_APP_TOKEN" });
   });
 
   it("see private providers in their own module only", () => {
