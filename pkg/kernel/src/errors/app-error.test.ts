@@ -166,6 +166,7 @@ describe("AppError.from", () => {
     ["a plain object, whose values may be secret", { pin: 1 }, "an object that is no error, with 1 key: pin"],
     ["a list", ["a", "b"], "a list that is no error, of 2"],
     ["an object with a message", { message: "from elsewhere" }, "from elsewhere"],
+    ["bytes", new Uint8Array(5), "5 bytes that are no error"],
     ["a function", () => {}, "a function that is no error"],
     ["an error of another realm", vm.runInNewContext("new Error('elsewhere')"), "elsewhere"],
   ];

@@ -3,6 +3,7 @@ import { fieldOf, messageOf } from "./thrown.ts";
 
 /** Of a message so much tells faults apart. */
 const maxMessageLength = 200;
+const maxCodeLength = 100;
 const maxPlaceLength = 300;
 /** To read a stack for the first time takes longer than all the rest of a report: no more than so many in a second. */
 const maxStacksPerSecond = 100;
@@ -10,7 +11,7 @@ const maxKindsKept = 1_000;
 
 /** All that tells one fault from another, but for the place. */
 export function kindOf({ error, origin }: ErrorReport, root: unknown): string {
-  return `${origin} ${error.code} ${withoutNumbers(messageOf(root))}`;
+  return `${origin} ${error.code.slice(0, maxCodeLength)} ${withoutNumbers(messageOf(root))}`;
 }
 
 /** Where errors of foreign types came from; those of ours have codes that say it. */

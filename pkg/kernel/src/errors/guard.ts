@@ -26,7 +26,8 @@ export function guarded<A extends readonly unknown[], R>(
   const failed = (thrown: unknown, span: Span | undefined): void => {
     // one that heeds a signal has done what it was told
     const severity = isCancelled(AppError.from(thrown)) ? "warning" : "error";
-    span?.fail(errors.report(thrown, { origin, severity, attributes: { task: name } }));
+    const error = errors.report(thrown, { origin, severity, attributes: { task: name } });
+    span?.fail(error);
     span?.end();
   };
   const attempt = (self: unknown, args: A, span: Span | undefined): unknown => {

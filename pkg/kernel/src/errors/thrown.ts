@@ -26,6 +26,7 @@ function cut(text: string): string {
 function describe(thrown: object): string {
   if (typeof thrown === "function") return "a function that is no error";
   if (Array.isArray(thrown)) return `a list that is no error, of ${thrown.length}`;
+  if (ArrayBuffer.isView(thrown)) return `${thrown.byteLength} bytes that are no error`;
   const keys = Object.keys(thrown);
   const count = keys.length === 1 ? "1 key" : `${keys.length} keys`;
   const more = keys.length > maxKeys ? ", …" : "";
