@@ -1,27 +1,47 @@
 // docs/metrics.md, from every `.counter({…})`, `.gauge({…})` and `.histogram({…})` that is written in a package.
+import { unitOf } from "../../pkg/kernel/src/metrics/unit.ts";
 import type { Token } from "../layers/tokens.ts";
+import { LabelValues } from "./label-values.ts";
 import { type Expression, type Source, endOfExpression, itemsAt, standsAt } from "./sources.ts";
 import { code, toTable } from "./tables.ts";
 
 const kinds: ReadonlySet<string> = new Set(["counter", "gauge", "histogram"]);
 
+/** @throws Error when a label has no words on its values, or words are of no label. */
 export function metricsPage(sources: readonly Source[]): string {
+  const labelValues = new LabelValues();
   const byOwner = Map.groupBy(sources.flatMap(findMetrics), ({ owner }) => owner);
-  const sections = [...byOwner].map(([owner, metrics]) => {
-    const rows = metrics
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map(({ name, kind, labels, help }) => [code(name), kind, labels.map(code).join(", "), help]);
-    return `## ${owner}\n\n${toTable(["name", "type", "labels", "help"], rows)}`;
-  });
+  const sections = [...byOwner].map(([owner, metrics]) => ownerSection(owner, metrics, labelValues));
+  labelValues.requireAllUsed();
   return `# Metrics
 
-What \`/metrics\` shows, by the package that declares it; an app has those of its modules. Units are base units. Labels hold route templates, method
-names and other words of small fixed sets, never raw paths: what fits nowhere is \`unmatched\`, an unusual HTTP method is \`_OTHER\`.
+What \`/metrics\` shows, by the package that declares it; an app has those of its modules. Units are base units, and the last word of a name. Labels
+hold route templates, method names and other words of small fixed sets, never raw paths: what fits nowhere is \`unmatched\`, an unusual HTTP method is
+\`_OTHER\`. A metric has at most 1 000 series; what comes later shares one whose labels are \`_overflow\`.
 
-Made from the declarations in \`pkg/*/src\` by \`npm run docs\`; change them there.
+Scrapers that prefer OpenMetrics get it, with units and exemplars: the trace of a recent value beside its bucket, for the histograms marked so. Buckets
+reach from half a millisecond to ten seconds where no others are named. Of several worker processes the values add up, or are what is said behind \`gauge\`.
+
+Made from the declarations in \`pkg/*/src\` by \`npm run docs\`; change them there, and what is said of labels in \`scripts/docs/label-values.ts\`.
 
 ${sections.join("\n\n")}
 `;
+}
+
+function ownerSection(owner: string, metrics: readonly Metric[], labelValues: LabelValues): string {
+  const rows = metrics
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, kind, aggregate, labels, help, buckets, exemplars }) => [
+      code(name),
+      [aggregate === undefined ? kind : `${kind} (${aggregate})`, ...(exemplars ? ["exemplars"] : [])].join(", "),
+      unitOf(name.replace(/_total$/, "")) ?? "",
+      labels.map(code).join(", "),
+      [help, ...(buckets === undefined ? [] : [`Buckets: ${buckets}.`])].join(" "),
+    ]);
+  const table = toTable(["name", "type", "unit", "labels", "what it shows"], rows);
+  const labels = labelValues.rowsOf(metrics);
+  const labelTable = labels.length > 0 ? `\n\n${toTable(["label", "of", "values"], labels)}` : "";
+  return `## ${owner}\n\n${table}${labelTable}`;
 }
 
 export interface Metric {
@@ -30,6 +50,11 @@ export interface Metric {
   readonly kind: string;
   readonly labels: readonly string[];
   readonly help: string;
+  /** How a gauge's values of several workers become one, where not their sum. */
+  readonly aggregate: string | undefined;
+  /** Upper bounds, where they are not the usual ones. */
+  readonly buckets: string | undefined;
+  readonly exemplars: boolean;
 }
 
 /** @throws Error with the place of a declaration that cannot be read. */
@@ -40,15 +65,34 @@ export function findMetrics({ owner, tokens, placeOf }: Source): Metric[] {
     const fields = propertiesAt(tokens, index + 2);
     const isLiteral = fields.get("name")?.[0]?.kind === "text";
     const rows: readonly Row[] = isLiteral ? [new Map()] : loopAround(tokens, index);
+    const [aggregate] = textsOf(fields.get("aggregate"), new Map());
+    const exemplars = fields.get("exemplars")?.[0]?.value === "true";
     const metrics = rows.flatMap((row): Metric[] => {
       const [name] = textsOf(fields.get("name"), row);
       const [help] = textsOf(fields.get("help"), row);
-      return name && help ? [{ owner, name, kind, labels: textsOf(fields.get("labels"), row), help }] : [];
+      const labels = textsOf(fields.get("labels"), row);
+      const buckets = bucketsOf(fields.get("buckets"), tokens);
+      return name && help ? [{ owner, name, kind, labels, help, aggregate, buckets, exemplars }] : [];
     });
     if (metrics.length > 0 && metrics.length === rows.length) return metrics;
     const what = "name and help as plain strings, or as variables of a for-of loop over a literal table";
     throw new Error(`${placeOf(index)}: docs/metrics.md cannot be made from this ${kind}; write ${what}`);
   });
+}
+
+/** A list of numbers as it is written, with those that are spread into it from lists of the same file. */
+function bucketsOf(expression: Expression | undefined, tokens: readonly Token[]): string | undefined {
+  if (expression === undefined) return undefined;
+  const [first] = expression;
+  const items = first?.value === "[" ? itemsAt(expression, 0) : [expression];
+  const texts = items.map((item) => {
+    const named = item.find(({ kind }) => kind === "name")?.value;
+    if (named === undefined) return item.map(({ value }) => value.replaceAll("_", "")).join("");
+    if (named === "durationBucketsSeconds") return "the usual ones";
+    const declared = tokens.findIndex((_, at) => standsAt(tokens, at, "const", named, "=", "["));
+    return declared < 0 ? code(named) : bucketsOf(tokens.slice(declared + 3), tokens);
+  });
+  return texts.join(", ");
 }
 
 /** The variables of a loop, in one of its rounds. */

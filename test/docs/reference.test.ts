@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { defineSettings } from "@plinth/kernel";
 import { settingRows } from "../../scripts/docs/config.ts";
+import { LabelValues } from "../../scripts/docs/label-values.ts";
 import { findMetrics } from "../../scripts/docs/metrics.ts";
 import { makePages } from "../../scripts/docs/pages.ts";
 import { toSource } from "../../scripts/docs/sources.ts";
@@ -70,9 +71,52 @@ describe("findMetrics", () => {
     assert.deepEqual(metricsOf(text), ["gauge a {x} A.", "gauge b {x} B."]);
   });
 
+  it("reads how workers' values become one, exemplars, and buckets, also those of lists in the same file", () => {
+    const text = `const sizes = [1_024, 4_096];
+      own.gauge({ name: "open", help: "Open.", aggregate: "max" });
+      own.histogram({ name: "took", help: "Took.", exemplars: true });
+      own.histogram({ name: "size", help: "Size.", buckets: sizes });
+      own.histogram({ name: "long", help: "Long.", buckets: [...durationBucketsSeconds, 30, 60] });`;
+    const found = findMetrics(toSource("pkg/shop/src/file.ts", text));
+    assert.deepEqual(
+      found.map(({ aggregate, exemplars, buckets }) => [aggregate, exemplars, buckets]),
+      [
+        ["max", false, undefined],
+        [undefined, true, undefined],
+        [undefined, false, "1024, 4096"],
+        [undefined, false, "the usual ones, 30, 60"],
+      ],
+    );
+  });
+
   it("refuses one whose name is computed, and says where", () => {
     assert.throws(() => metricsOf('metrics.counter({ name: `${prefix}_total`, help: "Sold." })'), {
       message: /^pkg\/shop\/src\/file\.ts:1: .* this counter/,
     });
+  });
+});
+
+describe("LabelValues", () => {
+  it("puts labels with the same values in one row, and those with others in another", () => {
+    const rows = new LabelValues().rowsOf([
+      { name: "http_server_request_duration_seconds", labels: ["method"] },
+      { name: "grpc_server_messages_total", labels: ["method"] },
+      { name: "grpc_server_call_duration_seconds", labels: ["method"] },
+    ]);
+    assert.deepEqual(
+      rows.map(([label, of]) => [label, of]),
+      [
+        ["`method`", "`http_server_request_duration_seconds`"],
+        ["`method`", "`grpc_server_call_duration_seconds`, `grpc_server_messages_total`"],
+      ],
+    );
+  });
+
+  it("refuses a label that nothing is said of, and words that are of no label", () => {
+    const labelValues = new LabelValues();
+    assert.throws(() => labelValues.rowsOf([{ name: "http_server_shed_total", labels: ["mood"] }]), {
+      message: /label-values\.ts: say what values mood of http_server_shed_total has/,
+    });
+    assert.throws(() => labelValues.requireAllUsed(), { message: /no metric has .*app_state: state.*; remove it/ });
   });
 });

@@ -58,13 +58,14 @@ export function createMetrics({ clock = systemClock }: MetricsOptions = {}): Met
   const histogram: Metrics["histogram"] = (options) =>
     declare("histogram", options, histogram, () => new HistogramMetric(options, host));
 
-  const overflows = counter({
+  const declared = { counter, gauge, histogram };
+  const overflows = declared.counter({
     name: "metrics_series_overflow_total",
     help: "Times that label values came after their metric had all the series it may have, and were counted in its series _overflow.",
     labels: ["metric"],
     maxSeries: Number.MAX_SAFE_INTEGER,
   });
-  const failures = counter({
+  const failures = declared.counter({
     name: "metrics_collect_failures_total",
     help: "Times that the values of a metric could not be read for a scrape.",
     labels: ["metric"],
@@ -73,7 +74,7 @@ export function createMetrics({ clock = systemClock }: MetricsOptions = {}): Met
 
   const snapshot = shareRuns((signal) => takeSnapshot(members, signal));
   const exposition = createExposition(snapshot);
-  return { ...exposition, counter, gauge, histogram, snapshot: ({ signal } = {}) => snapshot(signal) };
+  return { ...exposition, ...declared, snapshot: ({ signal } = {}) => snapshot(signal) };
 }
 
 interface Member {

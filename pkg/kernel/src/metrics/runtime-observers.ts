@@ -18,7 +18,7 @@ export function collectLoopDelay(metrics: Metrics): Observing {
   let windowFromMs = performance.now();
   metrics.gauge({
     name: "process_event_loop_delay_seconds",
-    help: "How late the event loop was since the last scrape, or the one before where that is less than 5 s ago: mean, p50, p99, max.",
+    help: "How late the event loop was since the last scrape that is 5 s or more ago: mean, p50, p99, max.",
     labels: ["stat"],
     aggregate: "max",
     collect: (gauge) => {

@@ -1,0 +1,133 @@
+// What values the labels of metrics have: small sets, in words. Each label of each metric has its own here, or those of all metrics that begin alike.
+import { code } from "./tables.ts";
+
+const yesNo = "`ok`, `failed`";
+const canonical = "canonical status: `ok`, `not_found`, `unavailable` …";
+const httpMethod = "HTTP method, else `_OTHER`";
+const httpStatus = "HTTP status; `499` when the client left; else `_OTHER`";
+const rpcMethod = "`package.Service/Method`, else `unmatched`";
+
+/** By the beginning of the metric's name, the label, and its values. The longest beginning counts. */
+const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  app_config_reloads: { outcome: "`changed`, `unchanged`, `refused`" },
+  app_hook: { provider: "provider's name", hook: "`create`, `start`, `join`, `leave`, `drain`, `stop`" },
+  app_info: {
+    service: "app's name",
+    version: "app's version",
+    revision: "`PLINTH_REVISION`, empty when not set",
+    node: "Node's version",
+    plinth: "Plinth's version",
+  },
+  app_state: { state: "`starting`, `ready`, `draining`, `stopping`, `stopped`, `failed`" },
+  database_connect: { outcome: "`ok`, `error`, `cancelled`, `timeout`, `unavailable`" },
+  database_connections_closed: { reason: "`idle`, `unclean`, `lost`, `shutdown`" },
+  database_errors: { code: "[error code](errors.md#database)" },
+  database_pool: { state: "`in_use`, `idle`, `opening`" },
+  database_query: {
+    operation: "first word of the statement, `SELECT` …, else `OTHER`",
+    outcome: "`ok`, `error`, `cancelled`, `timeout`, `unavailable`",
+  },
+  database_transaction: { outcome: "`committed`, `rolled_back`, `failed`" },
+  errors: {
+    reporter: "reporter's name",
+    origin: "`request`, `rpc`, `job`, `timer`, `process`, `lifecycle`, `stream`",
+    code: "[error code](errors.md)",
+  },
+  gateway_jwks: { provider: "name of the token provider in the gateway's config", outcome: yesNo },
+  gateway_malformed: { reason: "[reason](reasons.md)" },
+  gateway_rate_limit: { policy: "name of the rate limit in the gateway's config" },
+  gateway_request: {
+    route: "name of the route in the gateway's config, else `unmatched`",
+    method: httpMethod,
+    status_class: "`1xx` to `5xx`, else `other`",
+    reason: "[reason](reasons.md), `none` for replies of services",
+  },
+  gateway_upstream: {
+    service: "name of the service in the gateway's config",
+    state: "`in_use`, `ejected`",
+    outcome:
+      "`reply`, `aborted`, `unreachable`, `connect_timeout`, `busy`, `timeout`, `reset`, `stalled`, `invalid`, `unsendable`",
+  },
+  grpc_client: { peer: "name that the caller gives to the other side", method: rpcMethod, status: canonical },
+  grpc_server: { method: rpcMethod, status: canonical, direction: "`received`, `sent`" },
+  health_check: { check: "check's name" },
+  http_client: {
+    peer: "name that the caller gives to the other side",
+    method: httpMethod,
+    status: "HTTP status, else `_OTHER`; `cancelled`, `timeout`, `unreachable`, `reset`, `failed` where none came",
+  },
+  http_server: {
+    method: httpMethod,
+    route: "template of the route, path of the RPC, else `unmatched`",
+    status: httpStatus,
+  },
+  metrics: { metric: "metric's name" },
+  process_active: { type: "kind of resource, `TCPSocketWrap`, `Timeout` …" },
+  process_event_loop: { stat: "`mean`, `p50`, `p99`, `max`", state: "`active`, `idle`" },
+  process_gc: { kind: "`minor`, `major`, `incremental`, `weak_callbacks`" },
+  process_heap: { space: "V8's name of the space, `new_space`, `old_space` …" },
+  registry: {
+    service: "name of a followed service",
+    state: "`pending`, `registered`, `lost`",
+    operation: "`register`, `deregister`, `heartbeat`, `instances`, `watch`",
+    outcome:
+      "`ok`, `denied`, `not_found`, `rejected`, `unavailable`, `unreachable`, `timeout`, `cancelled`, `unreadable`",
+  },
+  error_sentry: { outcome: "`sent`, `sampled_out`, `paused`, `failed`" },
+  error_webhook: {
+    outcome: "`sent`, `refused`, `failed`, `paused`, `aborted`",
+    status: "`1xx` to `5xx`, `none` where no answer came",
+  },
+  telemetry_export: { outcome: "`exported`, `failed`" },
+  telemetry_spans: { outcome: "`exported`, `failed`, `dropped`" },
+  workers: { reason: "`signal`, `failed`, `ended`", worker: "number of the worker, from 1" },
+};
+
+interface Labelled {
+  readonly name: string;
+  readonly labels: readonly string[];
+}
+
+/** The table above, and what of it was asked for. */
+export class LabelValues {
+  readonly #used = new Set<string>();
+
+  /** A row for each label and set of values: the label, the metrics that have it, the values. */
+  rowsOf(metrics: readonly Labelled[]): string[][] {
+    const uses = metrics.flatMap(({ name, labels }) =>
+      labels.map((label) => ({ name, label, text: this.#find(name, label) })),
+    );
+    const byLabel = [...Map.groupBy(uses, ({ label, text }) => `${label} ${text}`).values()];
+    return byLabel
+      .map((same) => [code(same[0]?.label ?? ""), namesOf(same), same[0]?.text ?? ""])
+      .toSorted(([a = ""], [b = ""]) => a.localeCompare(b));
+  }
+
+  /** @throws Error with what nothing has asked for: its metric is gone, or has another name. */
+  requireAllUsed(): void {
+    const all = Object.entries(values).flatMap(([start, labels]) =>
+      Object.keys(labels).map((label) => `${start}: ${label}`),
+    );
+    const unused = all.filter((key) => !this.#used.has(key));
+    if (unused.length > 0)
+      throw new Error(`scripts/docs/label-values.ts: no metric has ${unused.join(", ")}; remove it`);
+  }
+
+  #find(metric: string, label: string): string {
+    const starts = Object.keys(values).filter(
+      (start) => metric.startsWith(start) && Object.hasOwn(values[start] ?? {}, label),
+    );
+    const start = starts.toSorted((a, b) => b.length - a.length)[0] ?? "";
+    const text = values[start]?.[label];
+    if (text === undefined) throw new Error(`scripts/docs/label-values.ts: say what values ${label} of ${metric} has`);
+    this.#used.add(`${start}: ${label}`);
+    return text;
+  }
+}
+
+function namesOf(uses: readonly { readonly name: string }[]): string {
+  return uses
+    .map(({ name }) => code(name))
+    .toSorted()
+    .join(", ");
+}
