@@ -5,7 +5,8 @@ import { Agent, get, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, it } from "node:test";
-import { findFreePorts } from "../../scripts/servers/index.ts";
+import { findFreePorts, startConsul } from "../../scripts/servers/index.ts";
+import { instancesIn } from "../support/consul.ts";
 import { seriesOf } from "../support/http.ts";
 import { asRecord } from "../support/json.ts";
 import { startLoad } from "../support/load.ts";
@@ -138,13 +139,15 @@ describe("several workers on one port", { concurrency: 1 }, () => {
     const connections = 6;
     const load = startLoad({ url: `${service.url}/work`, connections });
     await load.untilMore(300);
-    let [last, falls, scrapes] = [await service.total(), 0, 0];
+    let [last, falls, scrapes, longestMs] = [await service.total(), 0, 0, 0];
     const isOver = new AbortController();
     const watching = (async () => {
       while (!isOver.signal.aborted) {
+        const startedAtMs = performance.now();
         const total = await service.total().catch(() => last); // one that the killed worker was answering
         if (total < last) falls++;
         last = Math.max(last, total);
+        longestMs = Math.max(longestMs, performance.now() - startedAtMs);
         scrapes++;
       }
     })();
@@ -159,7 +162,9 @@ describe("several workers on one port", { concurrency: 1 }, () => {
     assert.deepEqual(Object.keys(statuses), ["200"]);
     assert.equal(refused, 0);
     assert.ok(broken.length + unaccepted <= connections, `${broken.join(", ")}; ${unaccepted} unaccepted`);
-    assert.deepEqual([falls, scrapes > 10], [0, true]);
+    assert.deepEqual([falls, scrapes >= 3], [0, true]);
+    // 1 s for the workers, 1 s for the primary: no scrape waits for the one that is gone
+    assert.ok(longestMs < 20_000, `a scrape took ${longestMs} ms`);
     const workers = service.workers();
     assert.deepEqual([workers.length, workers.includes(victim)], [count, false]);
     const metrics = await service.get("/metrics");
@@ -249,6 +254,38 @@ describe("several workers on one port", { concurrency: 1 }, () => {
     assert.equal(seriesOf(await service.get("/metrics"), "workers_up"), count);
     service.program.signal("SIGTERM");
     assert.equal((await service.program.exit).code, 0, service.program.stderr());
+  });
+});
+
+describe("several workers in a registry", () => {
+  it("are an instance each, on the same port; one that is killed takes no other with it, and a stop takes all out", async () => {
+    await using consul = await startConsul();
+    await using service = await startService({
+      WORKERS: "2",
+      PLINTH_CONSUL_ADDR: consul.address,
+      PLINTH_REGISTRY_TTL_MS: "1000",
+    });
+    const passing = async () => (await instancesIn(consul.address)).filter(({ isPassing }) => isPassing);
+    const untilPassing = (howMany: number): Promise<void> =>
+      until(async () => (await passing()).length === howMany, `${howMany} pass`, limitMs);
+    await untilPassing(2);
+    const first = await passing();
+    assert.equal(new Set(first.map(({ id }) => id)).size, 2);
+    assert.ok(first.every(({ service: name, port }) => name === "working" && port === service.port));
+    const [victim = 0] = service.workers();
+    killNow(victim);
+    await service.untilReady(3);
+    const isOld = ({ id }: { readonly id: string }): boolean => first.some((instance) => instance.id === id);
+    await until(
+      async () => (await passing()).filter(isOld).length === 1 && (await passing()).length === 2,
+      "the one in its place passes, while the entry of the dead has no heartbeats any more",
+      limitMs,
+    );
+    const then = await passing();
+    service.program.signal("SIGTERM");
+    assert.equal((await service.program.exit).code, 0, service.program.stderr());
+    const left = await instancesIn(consul.address);
+    assert.ok(left.every(({ id }) => !then.some((instance) => instance.id === id)));
   });
 });
 

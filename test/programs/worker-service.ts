@@ -1,6 +1,7 @@
 // A service that runs in several processes on one port, for the test of that. WORKERS says how many; TROUBLE what goes wrong.
 import { once } from "node:events";
 import { coreModule, createApp, defineModule, provider, token, type WorkersOptions } from "@plinth/kernel";
+import { registryModule } from "@plinth/registry";
 import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
 
 const { WORKERS = "3", SCRAPE_MS = "1000", TROUBLE = "" } = process.env;
@@ -52,6 +53,6 @@ function sendGarbage(): void {
   for (const message of messages) process.send?.(message);
 }
 
-const app = createApp({ name: "working", modules: [coreModule, httpModule, workModule], version: "1.0.0" });
+const app = createApp({ name: "working", modules: [coreModule, registryModule, httpModule, workModule] });
 const workers: WorkersOptions = { count: Number(WORKERS), maxFailedStarts: 3, scrapeMs: Number(SCRAPE_MS) };
 process.exitCode = await app.run({ workers, onReady: () => say({ event: "ready", port: app.get(httpServer).port }) });

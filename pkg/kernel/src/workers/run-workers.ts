@@ -15,15 +15,15 @@ import { WorkersMetrics } from "./workers-metrics.ts";
 /** Runs `apps` to their end in this process, and resolves with the exit code. */
 export type RunToEnd = (apps: readonly Runnable[], host: ProcessHost, life: Life) => Promise<number>;
 
-/** The cluster is one for the whole process. */
-let isSupervising = false;
+/** A worker runs the main from its beginning: were there a second set of workers, each would run the apps of the first. */
+let hasRun = false;
 
 /**
  * In the first process, the primary, starts workers, each of which runs this main again, and keeps them running until it is told to stop.
  * In a worker runs the apps themselves.
  *
  * @returns The exit code of this process.
- * @throws {@link WorkersError} `ERR_WORKERS_STATE` in a worker of somebody else's, or when workers are kept running already.
+ * @throws {@link WorkersError} `ERR_WORKERS_STATE` in a worker of somebody else's, and the second time.
  */
 export async function runWorkers(
   options: Required<WorkersOptions>,
@@ -31,23 +31,18 @@ export async function runWorkers(
   host: ProcessHost,
   { onReady, runToEnd }: Pick<Life, "onReady"> & { readonly runToEnd: RunToEnd },
 ): Promise<number> {
-  if (workerIdentity(process.env)) {
-    return runInWorker(host, { onReady }, (own, life) => runToEnd(apps, own, life));
-  }
-  if (cluster.isWorker) {
+  const isOurs = workerIdentity(process.env) !== undefined;
+  if (cluster.isWorker && !isOurs) {
     const what = "this process is a worker of another program's cluster already; let one of the two start workers";
     throw new WorkersError("ERR_WORKERS_STATE", "failed_precondition", what);
   }
-  if (isSupervising) {
-    const what = "workers are running already; one process has one set of them: give all apps to one runApps";
+  if (hasRun) {
+    const what = "a main runs workers once; give all apps to one runApps, which runs them in each worker";
     throw new WorkersError("ERR_WORKERS_STATE", "failed_precondition", what);
   }
-  isSupervising = true;
-  try {
-    return await supervise(options, apps, host, runToEnd);
-  } finally {
-    isSupervising = false;
-  }
+  hasRun = true;
+  if (isOurs) return runInWorker(host, { onReady }, (own, life) => runToEnd(apps, own, life));
+  return supervise(options, apps, host, runToEnd);
 }
 
 async function supervise(
