@@ -48,8 +48,7 @@ describe("the README", () => {
   });
 
   it("has an example of health checks that tell of themselves", async () => {
-    const [, , example = "", ...more] = await readExamples();
-    assert.deepEqual(more, [], "each example has a test");
+    const [, , example = ""] = await readExamples();
     const asked = `
       import { coreModule, health } from "@plinth/kernel";
       import { testApp } from "@plinth/kernel/testing";
@@ -62,6 +61,14 @@ describe("the README", () => {
     assert.deepEqual(JSON.parse(stdout), [true, ["event-loop", "heap", "disk-space", "mail"]]);
   });
 
+  it("has an example of metrics that prints what it says", async () => {
+    const [, , , example = "", ...more] = await readExamples();
+    assert.deepEqual(more, [], "each example has a test");
+    const [, promised] = /\/\/ prints: (.*)$/m.exec(example) ?? [];
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, example], { cwd: folder });
+    assert.equal(stdout, `${promised}\n`);
+  });
+
   it("has examples that compile", async () => {
     const examples = await readExamples();
     const root = join(folder, "../..");
@@ -72,7 +79,7 @@ describe("the README", () => {
       for (const [index, example] of examples.entries()) await writeFile(join(own, `${index}.ts`), example);
       const config = {
         extends: join(root, "tsconfig.json"),
-        include: ["*.ts", join(folder, "src/metrics/*.d.ts")],
+        include: ["*.ts"],
         exclude: [],
       };
       await writeFile(join(own, "tsconfig.json"), JSON.stringify(config));
