@@ -90,6 +90,27 @@ describe("a handler that throws", () => {
     });
   }
 
+  it("in a stream that was begun breaks the reply off, reported and logged once under its trace", async () => {
+    const { traceId, headers } = newTrace();
+    await assert.rejects(ask(`${http}/streams`, { headers }), "part of it must not look like the whole");
+    const { report } = await untilReported(traceId);
+    assert.match(String(report["reported"]), /stream password=hunter2/);
+    assert.deepEqual([report["origin"], report["handled"]], ["stream", true]);
+  });
+
+  it("in a listener for its request is a 500 without internals, reported and logged once under its trace", async () => {
+    const { traceId, headers } = newTrace();
+    const answer = await ask(`${http}/listens`, {
+      method: "POST",
+      body: "x",
+      headers: { ...headers, "content-type": "text/plain" },
+    });
+    assert.equal(answer.status, 500);
+    assert.doesNotMatch(answer.text, /hunter2|TypeError/);
+    const { report } = await untilReported(traceId);
+    assert.match(String(report["reported"]), /listener password=hunter2/);
+  });
+
   it("of gRPC is INTERNAL without internals, reported and logged once under its trace", async () => {
     const { traceId, headers } = newTrace();
     const answer = await callGrpc(grpc, greet, messageWithText("grpc"), headers);

@@ -1,4 +1,5 @@
 // A service whose handlers throw, run as a program by the test of that. It prints where it is, and what its error bus reports.
+import { Readable } from "node:stream";
 import { AppError, coreModule, createApp, defineModule, errorReporters, provider } from "@plinth/kernel";
 import { grpcModule, grpcServer, httpModule, httpRoutes, httpServer, rpcService, rpcServices } from "@plinth/transport";
 import { GreeterService } from "../../examples/platform/gen/plinth/examples/greeter/v1/greeter_pb.ts";
@@ -8,7 +9,29 @@ const secret = "password=hunter2 at /srv/secret.ts";
 
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
+/** Words that no two errors share, so that each of them is a report of its own. */
+const words = function* (): Generator<string, never> {
+  for (let number = 0; ; number++)
+    yield number.toString().replace(/\d/g, (digit) => "abcdefghij".charAt(Number(digit)));
+};
+const word = words();
+
+/** What the reporter `failing` does with its reports: nothing is heard of it, or it throws. */
+const failures: Readonly<Record<string, () => Promise<void>>> = {
+  hang: () => new Promise(() => {}),
+  throw: () => {
+    throw new Error("the reporter failed");
+  },
+};
+
 const panickingModule = defineModule("panicking", [
+  provider({
+    provides: errorReporters,
+    create: () => {
+      const report = failures[process.env["FAILING_REPORTER"] ?? ""];
+      return report && { name: "failing", report };
+    },
+  }),
   provider({
     provides: errorReporters,
     create: () => ({
@@ -36,6 +59,24 @@ const panickingModule = defineModule("panicking", [
       app.get("/fails", () => {
         throw new AppError("ERR_SAMPLE_INTERNAL", "internal", `typed ${secret}`, { metadata: { secret } });
       });
+      app.get("/panics", async () => {
+        await new Promise(setImmediate);
+        throw new TypeError(`${word.next().value} ${secret}`);
+      });
+      app.get("/streams", (_request, reply) => {
+        async function* chunks(): AsyncGenerator<string> {
+          yield "part";
+          await new Promise(setImmediate);
+          throw new TypeError(`stream ${secret}`);
+        }
+        return reply.type("text/plain").send(Readable.from(chunks(), { objectMode: false }));
+      });
+      app.post("/listens", (request) => {
+        request.raw.on("data", () => {
+          throw new TypeError(`listener ${secret}`);
+        });
+      });
+      app.addContentTypeParser("text/plain", (_request, _payload, done) => done(null));
       app.get("/works", () => ({ ok: true }));
     },
   }),
