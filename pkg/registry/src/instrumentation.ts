@@ -157,6 +157,7 @@ export function measureRegistry(registry: Registry, metrics: Metrics): void {
       name,
       help,
       labels: ["service"],
+      aggregate: "max",
       collect: (gauge) => {
         const services = now();
         // a service that is followed no longer falls back to 0

@@ -59,6 +59,7 @@ export function createIssuers(jwt: ParsedDocument["jwt"], options: IssuersOption
     name: "gateway_jwks_age_seconds",
     help: "Age of the key set in use. Absent before the first one.",
     labels: ["provider"],
+    aggregate: "max",
     collect: (gauge) => {
       for (const { name, keys } of issuers)
         if (Number.isFinite(keys.ageMs)) gauge.set({ provider: name }, keys.ageMs / 1e3);

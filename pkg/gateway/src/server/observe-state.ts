@@ -12,6 +12,7 @@ export function observeState(metrics: Metrics, { pools, limits }: BuiltRoutes, i
     name: "gateway_upstream_instances",
     help: "Instances of each service, by whether requests are sent to them.",
     labels: ["service", "state"],
+    aggregate: "max",
     collect: (gauge) => {
       for (const { service, seats } of pools) {
         const ejected = seats.filter((seat) => seat.ejected).length;
