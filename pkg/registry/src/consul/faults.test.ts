@@ -2,7 +2,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, beforeEach, describe, it } from "node:test";
+import { type AppHealth, coreModule, defineModule, health, provider } from "@plinth/kernel";
+import { testApp } from "@plinth/kernel/testing";
 import { type ConsulAgent, startConsul } from "../../../../scripts/servers/index.ts";
+import { type Endpoint, endpoints } from "../endpoints.ts";
+import { registry, registryModule } from "../module.ts";
 import type { InstanceSet, Registry, RegistryEvent } from "../registry.ts";
 import { waitForSet } from "../testing/index.ts";
 import { type ConsulRegistryOptions, createConsulRegistry } from "./consul-registry.ts";
@@ -216,6 +220,55 @@ describe("with a real agent", { timeout: 50_000 }, () => {
     await agent.restart();
     await server.told(isRegistered);
     assert.deepEqual(await agentServices(), ["a-1"]);
+  });
+
+  it("stays ready, only degraded, in an app whose agent goes away, hangs and comes back with nothing", async () => {
+    const states: string[] = [];
+    const endpoint: Endpoint = { protocol: "http", host: "127.0.0.1", port: () => 3_000 };
+    const listening = defineModule("listening", [provider({ provides: endpoints, create: () => endpoint })]);
+    await using app = await testApp({
+      name: service,
+      modules: [coreModule, registryModule, listening],
+      expose: [registry, health],
+      config: {
+        environment: { PLINTH_CONSUL_ADDR: agent.address },
+        defaults: { health: { intervalMs: 10 }, registry: { ttlMs: 1_000 }, consul: { requestTimeoutMs: 300 } },
+      },
+    });
+    const own = app.get(health);
+    const became = async (state: AppHealth): Promise<void> => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const leave = own.onState((next) => next === state && resolve());
+      if (own.state !== state) await promise;
+      leave();
+    };
+    const view = app.get(registry).follow(service);
+    await waitForSet(app.get(registry), service, ({ instances }) => instances.length === 1);
+    await became("ready");
+    own.onState((state) => void states.push(state));
+    const outage = async (begin: () => Promise<unknown>, end: () => Promise<unknown>): Promise<void> => {
+      await begin();
+      try {
+        await became("degraded");
+        const { ready, status } = await own.readiness();
+        assert.deepEqual([ready, status], [true, "warn"]);
+        assert.equal(view.current?.instances.length, 1, "what was known is used on");
+      } finally {
+        await end();
+      }
+      await became("ready");
+    };
+    await outage(
+      () => agent.kill("SIGSTOP"),
+      () => agent.kill("SIGCONT"),
+    );
+    await outage(
+      () => agent.kill("SIGKILL"),
+      () => agent.restart({ wipe: true }),
+    );
+    view.close();
+    assert.deepEqual(new Set(states), new Set(["degraded", "ready"]), "and never anything else");
+    assert.equal((await agentServices()).length, 1);
   });
 
   it("leaves nothing in the agent when closed", async () => {
