@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { describe, it } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { AppError } from "@plinth/kernel";
+import { AppError, currentContext } from "@plinth/kernel";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { failureOf } from "../testing/grpc-client.ts";
 import { startGrpc, type TestGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
@@ -211,6 +211,27 @@ describe("what is thrown by", () => {
       reported.push((await grpc.reports()).length === 1);
     }
     assert.deepEqual(reported, [true, true, true, false, false]);
+  });
+});
+
+describe("a listener for the abort of a call", () => {
+  it("runs inside of the call, so that what it throws is known to be of it", async () => {
+    const reached = Promise.withResolvers<void>();
+    const aborted = Promise.withResolvers<string | undefined>();
+    await using grpc = await startGrpc({
+      handlers: {
+        say: (_request, { signal }) => {
+          signal.addEventListener("abort", () => aborted.resolve(currentContext()?.requestId));
+          reached.resolve();
+          return new Promise(() => {});
+        },
+      },
+    });
+    const { call, reply } = grpc.client.unary(EchoService.method.say, {}, { metadata });
+    await reached.promise;
+    call.cancel();
+    await failureOf(reply);
+    assert.equal(await aborted.promise, "request-1");
   });
 });
 

@@ -3,7 +3,7 @@ import { createWriteStream } from "node:fs";
 import { type Duplex, PassThrough, Readable, Transform } from "node:stream";
 import { after, before, describe, it } from "node:test";
 import { createGunzip } from "node:zlib";
-import type { ErrorOrigin } from "@plinth/kernel";
+import { currentContext, type ErrorOrigin } from "@plinth/kernel";
 import { startHttp, type TestHttp } from "../testing/http.ts";
 import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
@@ -352,6 +352,26 @@ describe("what is thrown when the caller has gone", () => {
     connection.destroy();
     await until(() => http.lines.withMessage("a handler failed after it had been told to stop").length === 1);
     assert.deepEqual(await http.reports(), []);
+  });
+});
+
+describe("a listener for the abort of a request", () => {
+  it("runs inside of the request, so that what it throws is known to be of it", async () => {
+    const reached = Promise.withResolvers<void>();
+    const aborted = Promise.withResolvers<string | undefined>();
+    await using http = await startHttp({
+      routes: (app) =>
+        void app.get("/", ({ signal }) => {
+          signal.addEventListener("abort", () => aborted.resolve(currentContext()?.requestId));
+          reached.resolve();
+          return new Promise(() => {});
+        }),
+    });
+    const connection = http.connect();
+    connection.write(get);
+    await reached.promise;
+    connection.destroy();
+    assert.equal(await aborted.promise, "request-1");
   });
 });
 
