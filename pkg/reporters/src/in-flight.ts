@@ -36,7 +36,7 @@ export class InFlight {
    * Begins nothing more, and waits for what is under way; cuts it when `signal` aborts. Safe to call twice.
    */
   async end(signal: AbortSignal | undefined): Promise<void> {
-    if (!this.#closing.signal.aborted) this.#closing.abort(closedError(this.#name));
+    this.#closing.abort(closedError(this.#name));
     const cut = (): void => this.#cutting.abort(closedError(this.#name));
     if (signal?.aborted) cut();
     else signal?.addEventListener("abort", cut, { once: true });

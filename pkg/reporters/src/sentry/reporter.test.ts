@@ -187,6 +187,17 @@ for (const [version, load] of Object.entries(sdks)) {
       core.getCurrentScope().setTag("whose", undefined);
     });
 
+    it("keeps the trace of the report, whatever trace others have in the process", async () => {
+      await using server = await Receiver.start();
+      const core = await (version === "11.x" ? import("@sentry/core") : import(tenth));
+      core.registerExternalPropagationContext(() => ({ traceId: "e".repeat(32), spanId: "e".repeat(16) }));
+      const reporter = await open(server);
+      await reporter.report([aReport()], limit());
+      core.registerExternalPropagationContext(() => undefined);
+      assert.deepEqual(eventsIn(server)[0].contexts.trace, { trace_id: "1".repeat(32), span_id: "2".repeat(16) });
+      await reporter.close();
+    });
+
     it("does not take the same error twice for one that it has seen", async () => {
       await using server = await Receiver.start();
       const reporter = await open(server);
@@ -328,6 +339,9 @@ for (const [version, load] of Object.entries(sdks)) {
         code: "ERR_REPORTER_CLOSED",
         message: /"sentry" is closed/,
       });
+      const idle = await open(server);
+      await idle.close();
+      await assert.rejects(idle.report([aReport()], limit()), { code: "ERR_REPORTER_CLOSED" });
       assert.equal(server.requests.length, 1);
     });
 

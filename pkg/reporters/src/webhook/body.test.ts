@@ -31,7 +31,7 @@ describe("toBody", () => {
     assert.ok(Buffer.byteLength(body) <= 12_000);
     const [first, second, third] = read(body).reports;
     assert.deepEqual([first?.truncated, second?.truncated, third?.truncated], [undefined, true, undefined]);
-    assert.match(second?.error.message ?? "", /^x{1000}/);
+    assert.match(second?.error.message ?? "", /^x{4096}$/);
     assert.deepEqual([second?.error.code, second?.traceId], ["ERR_BIG", "1".repeat(32)]);
   });
 

@@ -420,7 +420,7 @@ describe("a caller's limit", () => {
   it("cuts a request at once, and nothing is tried again", async () => {
     await using receiver = await Receiver.start([null]);
     const metrics = createMetrics();
-    const reporter = open(receiver, { metrics });
+    const reporter = open(receiver, { metrics, clock: new FakeClock() });
     const controller = new AbortController();
     const reported = reporter.report([aReport()], { signal: controller.signal });
     const { response } = await receiver.received(1);
@@ -440,9 +440,8 @@ describe("a caller's limit", () => {
     const reporter = open(receiver, { clock, random: () => 0.5 });
     const controller = new AbortController();
     const reported = reporter.report([aReport()], { signal: controller.signal });
-    await receiver.received(1);
-    while (clock.pending !== 1 || receiver.requests[0]?.response.writableFinished !== true)
-      await new Promise(setImmediate);
+    await clock.hasBegunToWait();
+    assert.equal(clock.delaysMs[1], 100, "half of the first ceiling");
     controller.abort(new Error("late"));
     await assert.rejects(reported, { message: "late" });
     assert.equal(receiver.requests.length, 1);
@@ -485,7 +484,7 @@ describe("closing a webhook's reporter", () => {
   for (const when of ["later", "already"] as const) {
     it(`cuts it when its signal aborts, ${when}`, async () => {
       await using receiver = await Receiver.start([null]);
-      const reporter = open(receiver);
+      const reporter = open(receiver, { clock: new FakeClock() });
       const reported = assert.rejects(reporter.report([aReport()], limit()), { code: "ERR_REPORTER_CLOSED" });
       const { response } = await receiver.received(1);
       const cut = once(response, "close");
