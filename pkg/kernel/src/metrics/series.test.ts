@@ -116,4 +116,11 @@ describe("the values of labels", () => {
       assert.deepEqual(await linesOf(metrics, "calls_total"), [`calls_total{value="${shown}"} 2`]);
     });
   }
+
+  it("make one series of what looks the same when it is written", async () => {
+    const metrics = createMetrics();
+    const counter = metrics.counter({ name: "calls_total", help: "Calls.", labels: ["value"] });
+    for (const value of ["a\ud800", "a\udfff", "a\u0000", "a\n", "a\ufffd"]) counter.inc({ value });
+    assert.deepEqual(await linesOf(metrics, "calls_total"), ['calls_total{value="a\ufffd"} 5']);
+  });
 });
