@@ -2,12 +2,17 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { describe, it } from "node:test";
+import { setTimeout as setTimer } from "node:timers/promises";
+import { runInContext, runOutsideContext } from "../context.ts";
 import { coreModule } from "../core-module.ts";
+import { messageOf } from "../errors/app-error.ts";
+import { errorBus, errorReporters } from "../errors/module.ts";
 import { logger } from "../logger/module.ts";
 import { createApp } from "./create-app.ts";
 import { defineModule, type Module } from "./module.ts";
 import { type HookContext, provider } from "./provider.ts";
 import { type ProcessHost, type Runnable, runApps } from "./run.ts";
+import type { ProcessErrors } from "./runnable.ts";
 import { token } from "./token.ts";
 import { appControl } from "./tokens.ts";
 
@@ -33,6 +38,33 @@ function partsOf(service: { start?: (context: HookContext) => unknown; stop?: ()
     }),
   ]);
 }
+
+/** Errors that nobody deals with, one after the other, from inside of three requests and from outside of any. */
+function throwInTurn(): void {
+  const fail = (text: string, next: () => void) => (): never => {
+    runOutsideContext(next);
+    throw new Error(text);
+  };
+  const inRequest = (digit: string, work: () => unknown): void => {
+    const span = { traceId: digit.repeat(32), spanId: digit.repeat(16), sampled: false };
+    runInContext({ requestId: `r${digit}`, span }, work);
+  };
+  const steps: readonly ((next: () => void) => unknown)[] = [
+    (next) => inRequest("1", () => setTimeout(fail("in a timer", next), 1)),
+    (next) => inRequest("2", () => void setTimer(1).then(fail("rejected later", next))),
+    (next) => inRequest("3", () => setTimeout(() => setImmediate(fail("in an immediate", next)), 1)),
+    (next) => setTimeout(fail("in no request", next), 1),
+    () => setTimeout(() => say("ready"), 10),
+  ];
+  const take = (index: number): unknown => steps[index]?.(() => take(index + 1));
+  take(0);
+}
+
+/** A reporter that causes a warning of the process each time it is told of anything. */
+const warnsOfEach = provider({
+  provides: errorReporters,
+  create: () => ({ name: "warns", report: () => process.emitWarning("reporting is old", "DeprecationWarning") }),
+});
 
 /** The argument names the program. */
 const config = { environment: {}, arguments: [] };
@@ -105,6 +137,30 @@ const programs: Readonly<Record<string, () => Promise<number>>> = {
           }),
       }),
     ),
+  "kept errors": () => run(partsOf(), throwInTurn, { uncaughtException: "keep", unhandledRejection: "keep" }),
+  "too many kept errors": () =>
+    run(partsOf(), throwInTurn, { uncaughtException: "keep", unhandledRejection: "keep", maxKept: 2 }),
+  "process warnings": () =>
+    run(defineModule("all", [partsOf(), warnsOfEach]), () => {
+      for (let count = 0; count < 3; count++) process.emitWarning("this is old", "DeprecationWarning", "DEP_TEST");
+      setTimeout(() => say("ready"), 50);
+    }),
+  "exit with reports waiting": () => {
+    const exits = provider({
+      provides: token("exits").of<string>(),
+      needs: { errors: errorBus },
+      create({ errors }) {
+        setTimeout(() => {
+          for (let id = 0; id < 5; id++) errors.report(new Error(`no note ${id}`), { origin: "job" });
+          errors.report(new Error("no disk"), { origin: "job" });
+          process.exit(3);
+        }, 10);
+        return "exits";
+      },
+      start: () => {},
+    });
+    return run(defineModule("all", [partsOf(), exits]));
+  },
   "leftover handle": () => {
     setInterval(() => {}, 60_000);
     return run(partsOf());
@@ -132,11 +188,15 @@ const programs: Readonly<Record<string, () => Promise<number>>> = {
   },
 };
 
-async function run(parts: Module, onReady: () => unknown = () => say("ready")): Promise<number> {
+async function run(
+  parts: Module,
+  onReady: () => unknown = () => say("ready"),
+  policy: Record<string, unknown> = {},
+): Promise<number> {
   const app = createApp({
     name: "program",
     modules: [coreModule, parts],
-    config: { ...config, overrides: { lifecycle: { announceDelayMs: 0 } } },
+    config: { ...config, overrides: { lifecycle: { announceDelayMs: 0 }, process: policy } },
   });
   return app.run({ onReady: async () => void (await onReady()) });
 }
@@ -284,6 +344,74 @@ function tests(): void {
         );
       });
     }
+
+    it("goes on after errors of the process that it keeps, each in the log with the ids of where it came from", async () => {
+      const ended = await runProgram("kept errors", { ready: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      assert.equal(ended.stderr, "");
+      assert.deepEqual(
+        linesOf(ended)
+          .filter(({ level }) => level === "error")
+          .map(({ message, handled, event, trace_id, request_id }) => [
+            message,
+            handled,
+            event,
+            String(trace_id).slice(0, 2),
+            request_id,
+          ]),
+        [
+          ["in a timer", false, "uncaughtException", "11", "r1"],
+          ["rejected later", false, "unhandledRejection", "22", "r2"],
+          ["in an immediate", false, "uncaughtException", "33", "r3"],
+          ["in no request", false, "uncaughtException", "un", undefined],
+        ],
+      );
+    });
+
+    it("stops after more errors of the process than it keeps, and says why", async () => {
+      const ended = await runProgram("too many kept errors");
+      assert.equal(ended.code, 1);
+      const lines = linesOf(ended).filter(({ level }) => level === "error" || level === "fatal");
+      assert.deepEqual(
+        lines.slice(0, 4).map(({ level, message, request_id }) => [level, message, request_id]),
+        [
+          ["error", "in a timer", "r1"],
+          ["error", "rejected later", "r2"],
+          ["error", "stopping, though errors of the process are kept: there are too many in a minute", "r3"],
+          ["fatal", "in an immediate", "r3"],
+        ],
+      );
+      assert.match(ended.stderr, /^fatal error, stopping: Error: in an immediate/);
+    });
+
+    it("reports a warning of the process once, also when a reporter causes one by each report", async () => {
+      const ended = await runProgram("process warnings", { ready: "SIGTERM" });
+      assert.equal(ended.code, 0);
+      assert.deepEqual(
+        linesOf(ended)
+          .filter(({ level }) => level === "warn")
+          .map(({ message, origin }) => [message, origin]),
+        [
+          ["DeprecationWarning: this is old", "process"],
+          ["DeprecationWarning: reporting is old", "process"],
+        ],
+      );
+    });
+
+    it("loses no report that waits for the log when somebody exits the process", async () => {
+      const ended = await runProgram("exit with reports waiting");
+      assert.equal(ended.code, 3);
+      assert.deepEqual(
+        linesOf(ended)
+          .filter(({ level }) => level === "error")
+          .map(({ message, count }) => [message, count]),
+        [
+          ["no note 0", undefined],
+          ["no disk", undefined],
+          ["no note 4", 4],
+        ],
+      );
+    });
 
     it("exits with 1 for an exception that nobody caught while it stops, and goes on stopping", async () => {
       const ended = await runProgram("crash while stopping", { ready: "SIGTERM" });
@@ -475,6 +603,57 @@ function tests(): void {
       assert.equal(await code, 1);
       assert.equal(await app.failure, error);
       assert.equal(host.said.length, 1);
+    });
+
+    /** An app that is up, and keeps what it is told. */
+    class UpApp extends FakeApp {
+      readonly told: string[] = [];
+      readonly process: ProcessErrors = {
+        keeps: (event, error) => {
+          this.told.push(`${event} ${messageOf(error)}`);
+          return messageOf(error) !== "too many";
+        },
+        warn: (warning) => void this.told.push(`warning ${messageOf(warning)}`),
+        flushSync: () => void this.told.push("flush"),
+      };
+    }
+
+    it("gives what nobody caught, and warnings, to the first app that is up", async () => {
+      const host = new FakeHost();
+      const down = new FakeApp("down", []);
+      const [up, other] = [new UpApp("up", []), new UpApp("other", [])];
+      const onReady = (): void => {
+        host.emit("uncaughtException", new Error("a"));
+        host.emit("unhandledRejection", new Error("b"));
+        host.emit("warning", new Error("c"));
+        host.emit("exit", 0);
+        host.emit("SIGTERM");
+      };
+      assert.equal(await runApps([down, up, other], { host, onReady }), 0);
+      assert.deepEqual(up.told, ["uncaughtException a", "unhandledRejection b", "warning c", "flush"]);
+      assert.deepEqual(other.told, ["flush"]);
+      assert.deepEqual([host.said, host.listeners.size], [[], 0]);
+    });
+
+    it("stops all of them, by the one that was told, for an error that this one does not keep", async () => {
+      const host = new FakeHost();
+      const down = new FakeApp("down", []);
+      const up = new UpApp("up", []);
+      const error = new Error("too many");
+      const code = runApps([down, up], { host, onReady: () => host.emit("uncaughtException", error) });
+      assert.equal(await code, 1);
+      assert.equal(await up.failure, error);
+      assert.match(host.said.join(""), /^fatal error, stopping: Error: too many/);
+    });
+
+    it("passes over warnings while no app is up", async () => {
+      const host = new FakeHost();
+      const onReady = (): void => {
+        host.emit("warning", new Error("old"));
+        host.emit("SIGTERM");
+      };
+      assert.equal(await runApps([new FakeApp("a", [])], { host, onReady }), 0);
+      assert.deepEqual(host.said, []);
     });
 
     it("hears signals also while its ready callback hangs", async () => {

@@ -15,6 +15,8 @@ import {
 } from "@opentelemetry/api";
 import { currentContext, runInContext } from "../context.ts";
 import { AppError } from "../errors/app-error.ts";
+import { createErrorBus } from "../errors/error-bus.ts";
+import { FakeClock } from "../testing/fake-clock.ts";
 import { randomHex } from "./ids.ts";
 import type { SpanContext } from "./traceparent.ts";
 import { createTracing, type SpanSink } from "./tracing.ts";
@@ -27,6 +29,8 @@ interface Recorded {
   readonly attributes: Record<string, unknown>;
   status: SpanStatus | undefined;
   exception: Exception | undefined;
+  /** All of them. */
+  readonly exceptions: Exception[];
   ends: number;
 }
 
@@ -44,6 +48,7 @@ function recorder(): { readonly sink: SpanSink; readonly spans: Recorded[]; read
       attributes: { ...options?.attributes },
       status: undefined,
       exception: undefined,
+      exceptions: [],
       ends: 0,
     };
     spans.push(recorded);
@@ -52,7 +57,7 @@ function recorder(): { readonly sink: SpanSink; readonly spans: Recorded[]; read
       setAttribute: (key: string, value: unknown) => ((recorded.attributes[key] = value), span),
       updateName: (next: string) => ((recorded.name = next), span),
       setStatus: (status: SpanStatus) => ((recorded.status = status), span),
-      recordException: (exception: Exception) => void (recorded.exception = exception),
+      recordException: (exception: Exception) => void recorded.exceptions.push((recorded.exception = exception)),
       end: () => void recorded.ends++,
     } as OtelSpan;
     return span;
@@ -250,6 +255,50 @@ describe("tracing with a sink", () => {
       assert.equal(span?.ends, 1);
     });
   }
+
+  it("has an error that is reported inside it as an event, and not twice when it then fails with the same or what wraps it", () => {
+    const { sink, spans } = recorder();
+    const errors = createErrorBus({ clock: new FakeClock(), tracing: createTracing({ sink }) });
+    const span = createTracing({ sink }).startSpan("work", { parent: null });
+    const thrown = new Error("no store");
+    const other = AppError.notFound("ERR_NOTE_MISSING", "no note 7");
+    const reported = runInContext({ span }, () => {
+      errors.report(other, { origin: "request" });
+      return errors.report(thrown, { origin: "request" });
+    });
+    assert.deepEqual(spans[0]?.exceptions, [other, thrown]);
+    assert.equal(spans[0]?.status, undefined); // the reply may still be a good one
+    for (const same of [thrown, reported, AppError.from(thrown)]) span.fail(same);
+    assert.deepEqual(spans[0]?.exceptions, [other, thrown]);
+    assert.deepEqual(spans[0]?.status, { code: SpanStatusCode.ERROR, message: "no store" });
+    span.fail(new Error("no store"));
+    assert.equal(spans[0]?.exceptions.length, 3);
+  });
+
+  it("has each of many errors as an event, the same fault too, up to a hundred", () => {
+    const { sink, spans } = recorder();
+    const errors = createErrorBus({ clock: new FakeClock() });
+    const span = createTracing({ sink }).startSpan("work", { parent: null });
+    runInContext({ span }, () => {
+      for (let id = 0; id < 150; id++) errors.report(new Error(`no note ${id}`), { origin: "job" });
+    });
+    assert.equal(spans[0]?.exceptions.length, 100);
+  });
+
+  it("has none where it is not recorded, or outside of it", () => {
+    const { sink, spans } = recorder();
+    const errors = createErrorBus({ clock: new FakeClock() });
+    const tracing = createTracing({ sink });
+    const unsampled = tracing.startSpan("work", { parent: { ...remote, sampled: false } });
+    tracing.startSpan("other", { parent: null });
+    runInContext({ span: unsampled }, () => errors.report(new Error("a"), { origin: "job" }));
+    runInContext({ span: remote }, () => errors.report(new Error("b"), { origin: "job" }));
+    errors.report(new Error("c"), { origin: "job" });
+    assert.deepEqual(
+      spans.map(({ exceptions }) => exceptions),
+      [[]],
+    );
+  });
 
   const odd: Readonly<Record<string, unknown>> = {
     text: "plain",
