@@ -1,5 +1,5 @@
 export { ReporterError, type ReporterErrorCode } from "../errors.ts";
 export { sentryReporterModule } from "./module.ts";
-export { sentryDefaults, type SentryOptions } from "./options.ts";
-export { createSentryReporter, type SentryReporter } from "./reporter.ts";
+export { sentryDefaults, type SentryOptions, type SentryReporter } from "./options.ts";
+export { createSentryReporter } from "./reporter.ts";
 export { sentrySettings, type SentrySettings } from "./settings.ts";

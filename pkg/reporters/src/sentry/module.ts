@@ -1,5 +1,6 @@
 import { appInfo, clock, defineModule, errorReporters, metrics, provider, token } from "@plinth/kernel";
-import { createSentryReporter, type SentryReporter } from "./reporter.ts";
+import type { SentryReporter } from "./options.ts";
+import { createSentryReporter } from "./reporter.ts";
 import { sentrySettings } from "./settings.ts";
 
 const sentry = token("reporters.sentry").of<SentryReporter | "off">();

@@ -1,4 +1,11 @@
-import { type Clock, type Metrics, requireNumber, type Secret } from "@plinth/kernel";
+import {
+  type Clock,
+  type ErrorReport,
+  type ErrorReporter,
+  type Metrics,
+  requireNumber,
+  type Secret,
+} from "@plinth/kernel";
 
 /** Which project of Sentry hears of errors, and as what. */
 export interface SentryOptions {
@@ -21,6 +28,17 @@ export interface SentryOptions {
   readonly clock?: Clock;
   /** What sampling is decided by, in [0, 1). Tests pass a fixed one. Default `Math.random`. */
   readonly random?: () => number;
+}
+
+export interface SentryReporter extends ErrorReporter {
+  /**
+   * Resolves when Sentry has taken all of them, those left out by sampling aside.
+   * @throws {@link ReporterError} `ERR_REPORTER_REFUSED`, `_UNAVAILABLE`, `_TIMEOUT`, `_PAUSED`, `_DROPPED`, `_CLOSED`; the signal's
+   *   reason. Of several failures the first, when all others have ended.
+   */
+  report(reports: readonly ErrorReport[], context: { readonly signal: AbortSignal }): Promise<void>;
+  /** Takes no more. Waits for events under way, each at most `timeoutMs`, and cuts them when `signal` aborts. Safe to call twice. */
+  close(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
 }
 
 export type SentryLimits = Readonly<Required<Pick<SentryOptions, "sampleRatio" | "timeoutMs">>>;

@@ -10,8 +10,9 @@ import { FakeClock, freePort } from "@plinth/kernel/testing";
 import { selfSigned } from "../testing/certificate.ts";
 import { aReport } from "../testing/report.ts";
 import { type Answer, Receiver } from "../testing/receiver.ts";
-import { checkSentryLimits, sentryDefaults, type SentryOptions } from "./options.ts";
-import { createSentryReporter, openSentryReporter, type SentryReporter } from "./reporter.ts";
+import { openSentryReporter } from "./client-reporter.ts";
+import { checkSentryLimits, sentryDefaults, type SentryOptions, type SentryReporter } from "./options.ts";
+import { createSentryReporter } from "./reporter.ts";
 import { loadSentrySdk } from "./sdk.ts";
 
 const tenth = "../../../../node_modules/@sentry/node/node_modules/@sentry/core/build/esm/index.js";
