@@ -145,6 +145,8 @@ describe("probes during an outage", () => {
     await service.tell("/check/database/pass");
     await service.tell("/check/mail/pass");
     await untilState(service, "ready");
+    service.program.signal("SIGTERM");
+    assert.equal((await service.program.exit).code, 0);
     const said = logOf(service.program.stdout()).filter(({ logger }) => logger === "health");
     assert.deepEqual(
       said.map(({ message, check }) => `${String(message)}: ${String(check)}`).toSorted(),
@@ -153,8 +155,6 @@ describe("probes during an outage", () => {
         .toSorted(),
       "each transition once",
     );
-    service.program.signal("SIGTERM");
-    assert.equal((await service.program.exit).code, 0);
   });
 
   it("are answered while a check hangs, from verdicts no older than the schedule, and it runs again when it can", async () => {
