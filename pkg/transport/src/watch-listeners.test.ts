@@ -179,12 +179,12 @@ function tests(): void {
   for (const [name, kind] of Object.entries(kinds)) {
     /** An app with its one listener, and what its error bus has been told. */
     const start = async () => {
-      const reported: string[] = [];
+      const reported: unknown[] = [];
       const reporter = provider({
         provides: errorReporters,
         create: () => ({
           name: "test",
-          report: (reports) => void reported.push(...reports.map(({ error }) => error.message)),
+          report: (reports) => void reported.push(...reports.map(({ error }) => error.cause)),
         }),
       });
       const { result: app, listeners } = await listenersIn(() =>
@@ -228,7 +228,7 @@ function tests(): void {
         listener.emit("error", noDescriptors);
         assert.ok(listener.listening);
         await app.stop();
-        assert.deepEqual(reported, ["accept EMFILE"]);
+        assert.deepEqual(reported, [noDescriptors]);
         assert.deepEqual(fatal, []);
       });
 

@@ -1,0 +1,26 @@
+import { describe, it } from "node:test";
+import { createMetrics, systemClock } from "@plinth/kernel";
+import { parseGatewayDocument } from "../config/document.ts";
+import { startIssuer } from "../testing/issuer.ts";
+import { until } from "../testing/kit.ts";
+import { createIssuers } from "./issuers.ts";
+
+describe("createIssuers", () => {
+  it("times the fetches of keys as requests to their provider", async () => {
+    await using issuer = await startIssuer();
+    issuer.answer = { status: 503, body: "{}" };
+    const metrics = createMetrics();
+    const { jwt } = parseGatewayDocument({
+      jwt: { main: { issuer: "test-issuer", audiences: ["test"], jwks: issuer.url } },
+      routes: [],
+    });
+    const [created] = createIssuers(jwt, { jwksUrls: {}, clock: systemClock, log: undefined, metrics });
+    created?.keys.start();
+    try {
+      const count = /^http_client_request_duration_seconds_count\{peer="jwks:main",method="GET",status="503"\} 1$/m;
+      await until(async () => (count.test((await metrics.expose()).body) ? true : undefined));
+    } finally {
+      created?.keys.close();
+    }
+  });
+});
