@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { BackgroundWriter } from "./background-writer.ts";
 import type { LogDestination } from "./pino.ts";
+import { wholeLines } from "./whole-lines.ts";
 
 const descriptor = 1;
 const errorDescriptor = 2;
@@ -15,8 +16,9 @@ export function standardOutput(): LogDestination {
 function openStandardOutput(): LogDestination {
   // Asked for once, Node makes a pipe or socket non-blocking: a full one then says so instead of stopping the process.
   void [process.stdout, process.stderr];
+  const isShared = process.env.PLINTH_WORKER !== undefined; // with the other workers
   const writer = new BackgroundWriter({
-    write: (bytes) => writeSync(descriptor, bytes),
+    write: (bytes) => writeSync(descriptor, isShared ? wholeLines(bytes) : bytes),
     complain,
   });
   // Whoever writes to a standard error that is full, or that nobody reads any more, must not end the process by that.
