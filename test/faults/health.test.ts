@@ -187,7 +187,7 @@ describe("an event loop that stands still", () => {
     await new Promise((resolve) => void setTimeout(resolve, 100));
     assert.equal(await liveness(), 200);
 
-    await service.tell("/stall/2500");
+    await service.tell("/stall/3500");
     await new Promise((resolve) => void setTimeout(resolve, 200));
     const during = await ask(`${service.ops}/healthz`); // gets through when the stall has ended
     assert.deepEqual([during.status, during.json()], [503, { status: "fail", output: "event loop stalled" }]);
@@ -198,10 +198,10 @@ describe("an event loop that stands still", () => {
     await until(async () => (await liveness()) === 200, "alive again", limitMs);
 
     const { stalls } = asRecord((await ask(`${service.ops}/healthz?verbose`)).json());
-    assert.equal(stalls, 1);
-    assert.match((await ask(`${service.ops}/metrics`)).text, /^health_event_loop_stalls_total 1$/m);
-    const flips = /^health_check_flips_total\{check="peer"\} (\d+)$/m.exec((await ask(`${service.ops}/metrics`)).text);
-    assert.equal(flips?.[1], "0");
+    assert.ok(Number(stalls) >= 1, "a busy machine may add some");
+    const { text } = await ask(`${service.ops}/metrics`);
+    assert.match(text, /^health_event_loop_stalls_total [1-9]/m);
+    assert.match(text, /^health_check_flips_total\{check="peer"\} 0$/m);
     assert.deepEqual(unexpected(await load.stop()), []);
   });
 });
