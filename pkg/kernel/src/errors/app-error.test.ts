@@ -298,8 +298,13 @@ describe("AppError.from", () => {
   });
 
   it("looks at a bounded number of errors, however deep and wide aggregates nest", () => {
+    let looks = 0;
+    const looked = Object.defineProperty(new Error("x"), "code", { get: () => (looks++, "ECONNREFUSED") });
+    const hundred = (error: Error): Error => new AggregateError(Array.from({ length: 100 }, () => error));
+    assert.deepEqual(kindOf(AppError.from(hundred(hundred(looked)))), internal);
+    assert.ok(looks <= 100);
     const self = new AggregateError([]);
-    self.errors.push(...Array.from({ length: 100 }, () => self));
+    self.errors.push(self);
     assert.deepEqual(kindOf(AppError.from(self)), internal);
   });
 

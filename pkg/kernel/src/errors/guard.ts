@@ -50,7 +50,7 @@ export function guarded<A extends readonly unknown[], R>(
   };
   return function (this: unknown, ...args: A): Guarded<R> {
     const outer = currentContext();
-    const span = outer?.span ? undefined : tracing.startSpan(name, { parent: null });
+    const span = outer?.span ? undefined : tracing.startSpan(name);
     const run = (): unknown => attempt(this, args, span);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what `fn` returns, or undefined
     return (span ? runInContext(deriveContext(outer, { span }), run) : run()) as Guarded<R>;

@@ -323,6 +323,30 @@ describe("a reporter that fails again and again", () => {
 });
 
 describe("closing the error bus", () => {
+  it("leaves no timer of a reporter that begins to fail after it", async (t) => {
+    capture(t);
+    const { bus, clock } = benchOf({ breakerFailures: 2 });
+    const flaky = new Flaky();
+    bus.subscribe(flaky);
+    await bus.close();
+    reportAll(bus, ["a", "b", "c", "d"]);
+    await clock.advance(0);
+    reportAll(bus, ["e"]);
+    await clock.advance(60_000);
+    assert.deepEqual(flaky.batches, [["a"], ["b"]]);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("does not begin to wait when its signal has aborted before", async (t) => {
+    capture(t);
+    const { bus, clock } = benchOf();
+    bus.subscribe({ name: "hanging", report: () => new Promise(() => {}) });
+    reportAll(bus, ["a", "b"]);
+    await bus.close({ signal: AbortSignal.abort() });
+    assert.equal(clock.pending, 0);
+    assert.partialDeepStrictEqual(statsOf(bus, "hanging"), { queued: 0, dropped: 2 });
+  });
+
   it("ends a call that hangs when the flush limit has passed, and leaves no timer", async (t) => {
     capture(t);
     const { bus, clock } = benchOf({ flushTimeoutMs: 50, reportTimeoutMs: 60_000 });
