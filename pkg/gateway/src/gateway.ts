@@ -63,7 +63,7 @@ export interface Gateway {
   /** The port bound; 0 before `listen`. */
   readonly port: number;
   /**
-   * Begins to fetch keys and to follow services, waits a moment for the registry's first answers, and listens.
+   * Begins to fetch keys and to follow services, waits a moment for the first answers of issuers and registry, and listens.
    * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` or `ERR_LISTEN_ADDRESS`; {@link GatewayError} `ERR_GATEWAY_STATE` after `close`.
    */
   listen(options?: { readonly signal?: AbortSignal }): Promise<void>;
@@ -77,7 +77,7 @@ export interface Gateway {
   providersWithoutKeys(): readonly string[];
 }
 
-/** How long `listen` waits for the registry to know the services: after that they are answered with 503 until it does. */
+/** How long `listen` waits for keys, and for the registry to know the services: after that they are answered with 503 until it does. */
 const firstAnswersMs = 2_000;
 const sweepMs = 1_000;
 /** A client that has just connected has this long to begin its request when the gateway stops accepting. */
@@ -231,14 +231,16 @@ class HttpGateway implements Gateway, GatewayCore {
   }
 
   async #firstAnswers(signal: AbortSignal | undefined): Promise<void> {
-    const answered = Promise.allSettled(this.#routes.pools.map(({ ready }) => ready)).then(() => true);
+    const services = this.#routes.pools.map(({ ready }) => ready);
+    const keys = this.#issuers.map((issuer) => issuer.keys.available());
+    const answered = Promise.allSettled([...services, ...keys]).then(() => true);
     const giveUp = new AbortController();
     const late = sleep(this.clock, firstAnswersMs, {
       signal: signal ? AbortSignal.any([signal, giveUp.signal]) : giveUp.signal,
     });
     try {
       const known = await Promise.race([answered, late]);
-      if (known !== true) this.#log?.warn("the registry has not told about all services yet; listening all the same");
+      if (known !== true) this.#log?.warn("not all services and keys of issuers are known yet; listening all the same");
     } finally {
       giveUp.abort(new Error("no longer waited for"));
       await Promise.allSettled([late]);

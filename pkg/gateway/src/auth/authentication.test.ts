@@ -347,6 +347,17 @@ describe("the keys of an issuer", () => {
     assert.equal(running.log.withMessage("key set can be fetched again").length, 1);
   });
 
+  it("are at hand when the gateway listens; an issuer that hangs holds that up for a moment only", async () => {
+    await using issuer = await startIssuer(first);
+    await using running = await startGateway({ document: documentFor(issuer.url) });
+    assert.deepEqual(running.gateway.providersWithoutKeys(), []);
+    issuer.answer = "hang";
+    await using late = await startGateway({ document: documentFor(issuer.url) });
+    assert.equal(late.gateway.providersWithoutKeys().length, 1);
+    const warning = "not all services and keys of issuers are known yet; listening all the same";
+    assert.equal(late.log.withMessage(warning).length, 1);
+  });
+
   it("that are too large, elsewhere, not there, or garbage: 503 in all cases", async () => {
     const big = JSON.stringify({ keys: [first.jwk], pad: "x".repeat(600_000) });
     for (const answer of [
