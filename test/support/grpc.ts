@@ -1,6 +1,6 @@
 // One unary gRPC call, made by hand on HTTP/2: what a caller in any language gets, byte by byte.
 import { once } from "node:events";
-import { connect } from "node:http2";
+import { type ClientHttp2Session, connect } from "node:http2";
 
 export interface GrpcAnswer {
   readonly status: number;
@@ -13,44 +13,63 @@ export interface GrpcAnswer {
 
 const limitMs = 10_000;
 
-/**
- * @param address - `host:port`.
- * @param path - `/package.Service/Method`.
- * @param message - The request in protobuf's binary form.
- * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
- */
+/** A connection for several calls. */
+export interface GrpcConnection extends AsyncDisposable {
+  /**
+   * @param path - `/package.Service/Method`.
+   * @param message - The request in protobuf's binary form.
+   * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+   */
+  call(path: string, message: Uint8Array, metadata?: Readonly<Record<string, string>>): Promise<GrpcAnswer>;
+}
+
+/** @param address - `host:port`. */
+export async function connectGrpc(address: string): Promise<GrpcConnection> {
+  const session = connect(`http://${address}`);
+  await once(session, "connect");
+  return {
+    call: (path, message, metadata = {}) => callOn(session, path, message, metadata),
+    [Symbol.asyncDispose]: async () => session.close(),
+  };
+}
+
+/** One call on a connection of its own. */
 export async function callGrpc(
   address: string,
   path: string,
   message: Uint8Array,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<GrpcAnswer> {
-  const session = connect(`http://${address}`);
-  try {
-    await once(session, "connect");
-    const stream = session.request({
-      ":method": "POST",
-      ":path": path,
-      "content-type": "application/grpc",
-      te: "trailers",
-      ...metadata,
-    });
-    stream.setTimeout(limitMs, () => stream.destroy(new Error(`no answer to ${path} within ${limitMs} ms`)));
-    const received: Record<string, string> = {};
-    const keep = (headers: object): void => {
-      for (const [name, value] of Object.entries(headers)) received[name] = String(value);
-    };
-    stream.on("response", keep);
-    stream.on("trailers", keep);
-    stream.end(framed(message));
-    const chunks: Buffer[] = [];
-    for await (const chunk of stream) if (chunk instanceof Uint8Array) chunks.push(Buffer.from(chunk));
-    const status = Number(received["grpc-status"] ?? Number.NaN);
-    const text = decodeURIComponent(received["grpc-message"] ?? "");
-    return { status, message: text, metadata: received, body: Buffer.concat(chunks).subarray(5) };
-  } finally {
-    session.close();
-  }
+  await using connection = await connectGrpc(address);
+  return await connection.call(path, message, metadata);
+}
+
+async function callOn(
+  session: ClientHttp2Session,
+  path: string,
+  message: Uint8Array,
+  metadata: Readonly<Record<string, string>>,
+): Promise<GrpcAnswer> {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": path,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...metadata,
+  });
+  stream.setTimeout(limitMs, () => stream.destroy(new Error(`no answer to ${path} within ${limitMs} ms`)));
+  const received: Record<string, string> = {};
+  const keep = (headers: object): void => {
+    for (const [name, value] of Object.entries(headers)) received[name] = String(value);
+  };
+  stream.on("response", keep);
+  stream.on("trailers", keep);
+  stream.end(framed(message));
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) if (chunk instanceof Uint8Array) chunks.push(Buffer.from(chunk));
+  const status = Number(received["grpc-status"] ?? Number.NaN);
+  const text = decodeURIComponent(received["grpc-message"] ?? "");
+  return { status, message: text, metadata: received, body: Buffer.concat(chunks).subarray(5) };
 }
 
 /** A protobuf message with one string, its field 1. */
