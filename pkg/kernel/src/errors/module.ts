@@ -28,7 +28,7 @@ export const errorSettings = defineSettings(
     }),
     reportTimeoutMs: milliseconds("What a reporter may take for one call, in ms.").default(5_000),
     flushTimeoutMs: milliseconds(
-      "What the last reports may take when the app stops, in ms; a tenth of `lifecycle.stopMs` at most.",
+      "What the last reports may take when the app stops, in ms, as far as `lifecycle.stopMs` has left.",
     ).default(3_000),
     foldIntervalMs: z.number().min(0).max(3_600_000).default(10_000).meta({
       description:
