@@ -5,13 +5,14 @@ import { opsListener, opsModule } from "@plinth/transport";
 import { issuerPort } from "../issuer/app.ts";
 import { issuer } from "../issuer/keys.ts";
 import type { AppFactory } from "../platform.ts";
+import { reporterModules } from "../reporters.ts";
 
-/** The door to the platform: the same modules that `plinth-gateway` is made of. */
+/** The door to the platform: what `plinth-gateway` is made of, and the reporters. */
 export const createGateway: AppFactory = ({ environment, registryModule, config, routesPath }) => {
   const keysPort = environment.PLINTH_ISSUER_PORT || issuerPort;
   const app = createApp({
     name: "gateway",
-    modules: [coreModule, telemetryModule, opsModule, registryModule, gatewayModule],
+    modules: [coreModule, telemetryModule, opsModule, registryModule, ...reporterModules, gatewayModule],
     expose: [opsListener],
     config: {
       environment,

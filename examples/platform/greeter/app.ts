@@ -4,6 +4,7 @@ import { grpcModule, grpcServer, httpModule, httpRoutes, httpServer, rpcService,
 import { z } from "zod";
 import { GreeterService } from "../gen/plinth/examples/greeter/v1/greeter_pb.ts";
 import type { AppFactory } from "../platform.ts";
+import { reporterModules } from "../reporters.ts";
 
 const maxNameLength = 100;
 
@@ -31,7 +32,7 @@ const greeterModule = defineModule("greeter", [
 export const createGreeter: AppFactory = ({ environment, registryModule, config }) => {
   const app = createApp({
     name: "greeter",
-    modules: [coreModule, telemetryModule, registryModule, httpModule, grpcModule, greeterModule],
+    modules: [coreModule, telemetryModule, registryModule, httpModule, grpcModule, ...reporterModules, greeterModule],
     config: { environment, defaults: { ...config, http: { port: 0 }, grpc: { port: 0 } } },
   });
   return {

@@ -2,6 +2,7 @@ import { coreModule, createApp, defineModule, provider, token } from "@plinth/ke
 import { httpModuleIn, httpRoutes, httpServer, httpSettingsIn } from "@plinth/transport";
 import type { JWK } from "jose";
 import type { AppFactory } from "../platform.ts";
+import { reporterModules } from "../reporters.ts";
 import { developmentKey, publicKey } from "./keys.ts";
 
 const signingKey = token("issuer.key").of<JWK>();
@@ -26,7 +27,7 @@ export const createIssuer: AppFactory = ({ environment, config, keyPath }) => {
   const { lifecycle } = config;
   const app = createApp({
     name: "issuer",
-    modules: [coreModule, httpModuleIn(httpSettingsIn("issuer", issuerPort)), issuerModule],
+    modules: [coreModule, httpModuleIn(httpSettingsIn("issuer", issuerPort)), ...reporterModules, issuerModule],
     config: { environment, defaults: { lifecycle } },
   });
   return {

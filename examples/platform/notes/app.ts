@@ -4,7 +4,10 @@ import { coreModule, createApp, current, defineModule, provider, token } from "@
 import { telemetryModule } from "@plinth/telemetry";
 import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
 import type { AppFactory } from "../platform.ts";
+import { reporterModules } from "../reporters.ts";
+import { changes, provideChanges } from "./changes.ts";
 import { notesMigrations } from "./migrations.ts";
+import { providePurge } from "./purge.ts";
 import { noteRoutes } from "./routes.ts";
 import { NoteStore } from "./store.ts";
 import { provideSubject, subject } from "./subject.ts";
@@ -15,10 +18,12 @@ const notes = token("notes").perRequest<NoteStore>();
 const notesModule = defineModule("notes", [
   provideMigrations(notesMigrations),
   provideSubject,
+  provideChanges,
+  providePurge,
   provider({
     provides: notes,
-    needs: { db: database, subject },
-    create: ({ db, subject }) => new NoteStore(db.withTables<NotesTables>(), subject),
+    needs: { db: database, subject, changes },
+    create: ({ db, ...parts }) => new NoteStore({ ...parts, db: db.withTables<NotesTables>() }),
   }),
   provider({ provides: httpRoutes, needs: { notes: current(notes) }, create: ({ notes }) => noteRoutes(notes) }),
 ]);
@@ -27,7 +32,7 @@ const notesModule = defineModule("notes", [
 export const createNotes: AppFactory = ({ environment, registryModule, config, stateDir }) => {
   const app = createApp({
     name: "notes",
-    modules: [coreModule, telemetryModule, registryModule, databaseModule, httpModule, notesModule],
+    modules: [coreModule, telemetryModule, registryModule, databaseModule, httpModule, ...reporterModules, notesModule],
     config: {
       environment,
       defaults: {

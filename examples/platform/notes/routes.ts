@@ -5,6 +5,7 @@ import type { NoteStore } from "./store.ts";
 
 const note = z.object({ id: z.string(), text: z.string(), createdAt: z.string() });
 const noteId = z.object({ id: z.uuid("must be a UUID") });
+// A fault left in on purpose, for the walk-through: PostgreSQL keeps no U+0000 in a text, and nothing here looks for one.
 const newNote = z.strictObject({
   text: z.string().trim().min(1, "must not be empty").max(10_000, "must have at most 10000 characters"),
 });

@@ -1,4 +1,5 @@
 import type { Database } from "@plinth/database";
+import type { Changes } from "./changes.ts";
 import type { NotesTables } from "./tables.ts";
 
 export interface Note {
@@ -8,16 +9,24 @@ export interface Note {
   readonly createdAt: string;
 }
 
+interface NoteStoreParts {
+  readonly db: Database<NotesTables>;
+  readonly subject: string;
+  readonly changes: Changes;
+}
+
 const maxListed = 100;
 
 /** The notes of one subject: made for each request, so that no call can reach those of another. */
 export class NoteStore {
   readonly #db: Database<NotesTables>;
   readonly #subject: string;
+  readonly #changes: Changes;
 
-  constructor(db: Database<NotesTables>, subject: string) {
+  constructor({ db, subject, changes }: NoteStoreParts) {
     this.#db = db;
     this.#subject = subject;
+    this.#changes = changes;
   }
 
   /** The newest first, at most 100. */
@@ -48,6 +57,7 @@ export class NoteStore {
       .values({ subject: this.#subject, text })
       .returning(["id", "text", "created_at"])
       .executeTakeFirstOrThrow();
+    this.#changes.inc({ change: "added" });
     return toNote(row);
   }
 
@@ -58,7 +68,9 @@ export class NoteStore {
       .where("subject", "=", this.#subject)
       .where("id", "=", id)
       .executeTakeFirstOrThrow();
-    return numDeletedRows > 0n;
+    const isRemoved = numDeletedRows > 0n;
+    if (isRemoved) this.#changes.inc({ change: "removed" });
+    return isRemoved;
   }
 }
 
