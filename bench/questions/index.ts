@@ -5,6 +5,15 @@ import { container } from "./container.ts";
 import { emptyApp } from "./empty-app.ts";
 import { errorBus } from "./error-bus.ts";
 import { httpService } from "./http-service.ts";
+import { metrics } from "./metrics.ts";
 
 /** Every question, in the order `--list` names them. */
-export const questions: readonly Question[] = [bareForwarding, httpService, coldStart, container, emptyApp, errorBus];
+export const questions: readonly Question[] = [
+  bareForwarding,
+  httpService,
+  coldStart,
+  container,
+  emptyApp,
+  errorBus,
+  metrics,
+];
