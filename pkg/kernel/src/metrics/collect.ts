@@ -14,7 +14,7 @@ export interface CollectOptions {
 
 /**
  * Calls `collect`, whatever it does: one that throws, rejects or hangs is a failure and takes nothing from the others. One that hangs is not called
- * again before it has returned.
+ * again before it has returned. Whoever calls while one is within its limit shares it.
  *
  * @returns Whether the values may be shown; never rejects.
  */
@@ -22,7 +22,10 @@ export function guardCollect(
   collect: () => unknown,
   { clock, onFailed, onFailing }: CollectOptions,
 ): () => Promise<boolean> {
+  /** Until it has returned. */
   let pending: Promise<unknown> | undefined;
+  /** What the call under way comes to; whoever began it may have left. */
+  let outcome: Promise<boolean> | undefined;
   let isFailing = false;
   const end = (problem?: string): boolean => {
     if (problem !== undefined) onFailed();
@@ -30,7 +33,7 @@ export function guardCollect(
     isFailing = problem !== undefined;
     return !isFailing;
   };
-  return async () => {
+  const call = async (): Promise<boolean> => {
     if (pending) return end("an earlier call has not returned");
     try {
       const result = collect();
@@ -42,6 +45,7 @@ export function guardCollect(
       return end(messageOf(error));
     }
   };
+  return () => (outcome ??= call().finally(() => (outcome = undefined)));
 }
 
 async function withinLimit(clock: Clock, work: Promise<unknown>): Promise<void> {

@@ -219,6 +219,31 @@ describe("metrics that something else keeps", () => {
     held[1]?.();
     assert.deepEqual(await scrape, ["slow_value 2", "fine_value 1"]);
   });
+
+  it("are read on for the next scrape where the one that asked has left: that is no failure", async () => {
+    const metrics = createMetrics({ clock: new FakeClock() });
+    const { promise: read, resolve } = Promise.withResolvers<void>();
+    let calls = 0;
+    metrics.gauge({
+      name: "slow_value",
+      help: "S.",
+      async collect(gauge) {
+        calls += 1;
+        await read;
+        gauge.set({}, 1);
+      },
+    });
+    const leaving = new AbortController();
+    const left = metrics.expose({ signal: leaving.signal });
+    leaving.abort(new Error("left"));
+    await assert.rejects(left, { message: "left" });
+    const next = metrics.expose();
+    resolve();
+    const { body } = await next;
+    assert.match(body, /^slow_value 1$/m);
+    assert.doesNotMatch(body, /^metrics_collect_failures_total\{/m);
+    assert.equal(calls, 1);
+  });
 });
 
 describe("a metric in code without types", () => {
