@@ -137,6 +137,25 @@ for (const { name, start } of places) {
       }
     });
 
+    it("refuse details to a page that has given its own name the address of this machine", async () => {
+      await using place = await start();
+      const ask = async (host: string): Promise<number> => {
+        const connection = new RawConnection(Number(new URL(place.origin).port));
+        connection.write(`GET /healthz?verbose HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+        return parseReply(await connection.ended).status;
+      };
+      for (const host of ["127.0.0.1", "127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081"])
+        assert.equal(await ask(host), 200, host);
+      for (const host of [
+        "rebound.example",
+        "rebound.example:8081",
+        "127.0.0.1.rebound.example",
+        "localhost.example",
+        "",
+      ])
+        assert.equal(await ask(host), 403, host);
+    });
+
     it("show the metrics in the Prometheus text format", async () => {
       await using place = await start();
       const { origin, metrics } = place;

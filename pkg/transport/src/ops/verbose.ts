@@ -4,7 +4,8 @@ import { TransportError } from "../errors.ts";
 
 /**
  * Whether the caller asks for details by `?verbose`, and may have them: with `Authorization: Bearer` and the ops token, or from
- * this machine itself. A proxy on this machine speaks for others, so a request that was forwarded is none of the latter.
+ * this machine itself. A proxy on this machine speaks for others, so a request that was forwarded is none of the latter; nor is one
+ * for a host of another name, which a page in a browser here may have given a loopback address.
  *
  * @throws {@link TransportError} `ERR_REQUEST_REFUSED` when it asks and may not.
  */
@@ -13,17 +14,20 @@ export function asksForDetails({ url = "", headers, socket }: IncomingMessage, t
   const verbose = query < 0 ? null : new URLSearchParams(url.slice(query)).get("verbose");
   if (verbose === null || verbose === "0" || verbose === "false") return false;
   if (token && isBearer(headers.authorization, token)) return true;
-  if (isLoopback(socket.remoteAddress) && !Object.keys(headers).some((name) => forwarding.test(name))) return true;
+  const isForwarded = Object.keys(headers).some((name) => forwarding.test(name));
+  if (isLoopback(socket.remoteAddress) && loopbackHost.test(headers.host ?? "") && !isForwarded) return true;
   throw new TransportError(
     "ERR_REQUEST_REFUSED",
     "permission_denied",
-    "details are for callers on this machine, asking without a proxy, and for those with the ops token (authorization: Bearer …); ask without ?verbose",
+    "details are for callers on this machine, asking localhost or 127.0.0.1 without a proxy, and for those with the ops token (authorization: Bearer …); ask without ?verbose",
   );
 }
 
 /** What proxies add to what they forward. */
 const forwarding =
   /^(?:forwarded|via|x-forwarded(?:-.*)?|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|cf-connecting-ip)$/;
+
+const loopbackHost = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
 
 function isLoopback(address: string | undefined): boolean {
   return address === "::1" || /^(?:::ffff:)?127\./.test(address ?? "");
