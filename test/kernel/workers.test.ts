@@ -342,6 +342,12 @@ describe("the signals of several workers", { concurrency: 1 }, () => {
       assert.deepEqual(await service.program.exit, { code, signal: null }, service.program.stderr());
       await untilGone(() => listProcesses().filter(({ pid }) => workers.includes(pid)), limitMs);
       assert.equal(eventsIn(service.program, "stopped").length, 0);
+      const exits = eventsIn(service.program, "exited").filter(({ pid }) => workers.includes(Number(pid)));
+      assert.deepEqual(
+        exits.map((exit) => exit.code),
+        workers.map(() => code),
+        "none was killed: each had a moment for its last lines",
+      );
     }
   });
 

@@ -53,6 +53,8 @@ function sendGarbage(): void {
   for (const message of messages) process.send?.(message);
 }
 
+process.on("exit", (code) => say({ event: "exited", code }));
+
 const app = createApp({ name: "working", modules: [coreModule, registryModule, httpModule, workModule] });
 const workers: WorkersOptions = { count: Number(WORKERS), maxFailedStarts: 3, scrapeMs: Number(SCRAPE_MS) };
 process.exitCode = await app.run({ workers, onReady: () => say({ event: "ready", port: app.get(httpServer).port }) });
