@@ -49,17 +49,17 @@ async function scrapeCost(scrape: () => Promise<string>, ms: number) {
   const startedAt = performance.now();
   while (performance.now() < startedAt + ms) {
     await nextTurn();
-    let isOver = false;
     let longestMs = 0;
     const before = process.cpuUsage();
-    const scraped = scrape().finally(() => (isOver = true));
-    for (let turnAt = performance.now(); !isOver;) {
+    const scraped = { isOver: false };
+    const scraping = scrape().finally(() => (scraped.isOver = true));
+    for (let turnAt = performance.now(); !scraped.isOver;) {
       await nextTurn();
       const now = performance.now();
       longestMs = Math.max(longestMs, now - turnAt);
       turnAt = now;
     }
-    await scraped;
+    await scraping;
     const { user, system } = process.cpuUsage(before);
     if (performance.now() < startedAt + ms / 3) continue;
     cpuMs.push((user + system) / 1_000);
