@@ -45,22 +45,18 @@ export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): Op
       writeProblem(response, methodNotAllowed, { requestId: randomHex(16), headers: { allow: "GET, HEAD" } });
       return true;
     }
-    (async () => route(request, response))().then(
-      ({ status, headers, body }) => {
-        response.writeHead(status, {
-          ...headers,
-          "content-length": Buffer.byteLength(body),
-          "cache-control": "no-store",
-        });
-        response.end(body);
-      },
-      (thrown: unknown) => {
-        if (response.destroyed) return; // who asked has gone
-        const isRefusal = thrown instanceof TransportError;
-        if (!isRefusal) errors?.report(thrown, { origin: "request", attributes: { route: path } });
-        writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16) });
-      },
-    );
+    const answer = async (): Promise<void> => {
+      const { status, headers, body } = await route(request, response);
+      const length = Buffer.byteLength(body);
+      response.writeHead(status, { ...headers, "content-length": length, "cache-control": "no-store" });
+      response.end(body);
+    };
+    answer().catch((thrown: unknown) => {
+      if (response.destroyed) return; // who asked has gone
+      const isRefusal = thrown instanceof TransportError;
+      if (!isRefusal) errors?.report(thrown, { origin: "request", attributes: { route: path } });
+      writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16) });
+    });
     return true;
   };
 }

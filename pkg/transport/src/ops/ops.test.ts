@@ -236,6 +236,20 @@ describe("the ops endpoints of a service", () => {
     );
     assert.equal((await http.fetch("/healthz")).status, 200);
   });
+
+  it("answer with a 500 problem, and one report, when what an endpoint answers cannot be sent", async () => {
+    const health = createHealth({ clock: systemClock });
+    const metrics = { expose: async () => ({ contentType: "text/plain\r\nx-forged: 1", body: "a_total 1\n" }) };
+    const { errors, reports } = await observe();
+    await using http = await startHttp({ ops: createOpsHandler({ health, metrics, errors }) });
+    const response = await http.fetch("/metrics");
+    assert.deepEqual([response.status, response.headers.get("x-forged")], [500, null]);
+    assert.equal(JSON.parse(await response.text()).code, "ERR_INTERNAL");
+    assert.deepEqual(
+      (await reports()).map(({ attributes }) => attributes),
+      [{ route: "/metrics" }],
+    );
+  });
 });
 
 describe("the ops listener", () => {
