@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { type Duplex, PassThrough, Readable, Transform } from "node:stream";
 import { after, before, describe, it } from "node:test";
@@ -269,6 +270,27 @@ describe("what is thrown by", () => {
       assert.equal((await http.fetch("/nowhere")).status, 404, "the server serves on");
     });
   }
+});
+
+describe("what bodies are piped into", () => {
+  it("is listened to for no longer than each request, where it outlives them", async () => {
+    const sink = new PassThrough().resume();
+    const before = sink.listenerCount("error");
+    await using http = await startHttp({
+      routes: (app) => {
+        withoutBody(app);
+        app.post("/", async (request) => {
+          request.raw.pipe(sink, { end: false });
+          await once(request.raw, "end");
+          return "taken";
+        });
+      },
+    });
+    for (let request = 0; request < 3; request++) {
+      assert.equal(await (await http.fetch("/", { method: "POST", body: "part" })).text(), "taken");
+    }
+    await until(() => sink.listenerCount("error") === before);
+  });
 });
 
 describe("what is thrown on a connection that was upgraded", () => {

@@ -32,9 +32,11 @@ export class ServedRequest extends IncomingMessage {
 
   /** What fails while nobody listens, as an inflater does for what is no gzip, would end the process. */
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
-    destination.on("error", (error: Error) => {
+    const onError = (error: Error): void => {
       if (destination.listenerCount("error") === 1) this.exchange?.fail(error);
-    });
+    };
+    destination.on("error", onError);
+    if (options?.end === false) this.once("close", () => destination.off("error", onError)); // it outlives the request
     return super.pipe(destination, options);
   }
 }
