@@ -200,6 +200,24 @@ describe("requests that are not as they must be", () => {
       assert.match(reply, /allow: GET, HEAD/);
     });
 
+    it("CONNECT, by clients that are gone before their answer: nobody's error", async () => {
+      const uncaught: unknown[] = [];
+      const onUncaught = (error: unknown): void => void uncaught.push(error);
+      process.on("uncaughtException", onUncaught);
+      try {
+        for (let round = 0; round < 20; round++) {
+          const client = await rawClient(running.gateway.port);
+          client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+          client.socket.resetAndDestroy();
+        }
+        const reply = await exchangeRaw(running.gateway.port, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+        assert.equal(told(reply), "405 method_not_allowed");
+      } finally {
+        process.off("uncaughtException", onUncaught);
+      }
+      assert.deepEqual([uncaught, running.reports], [[], []]);
+    });
+
     it("TRACE: 405 with Allow", async () => {
       const reply = await exchangeRaw(running.gateway.port, `TRACE / HTTP/1.1\r\nHost: a\r\n${closing}\r\n`);
       assert.equal(told(reply), "405 method_not_allowed");

@@ -37,5 +37,6 @@ export function answerSocket(socket: Duplex, reason: Reason, headers: readonly s
     ...headers,
     "connection: close",
   ];
+  socket.on("error", () => {}); // the client has gone; node takes its own listener away at a CONNECT
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());
 }
