@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { type Clone, cloneRepository } from "../support/clone.ts";
 import { type Answer, ask, seriesOf } from "../support/http.ts";
+import { asRecord } from "../support/json.ts";
 import { findPlatformPorts, type Platform, portVariables, startPlatform, tableOf } from "../support/platform.ts";
 import { occupyPort, untilFree } from "../support/ports.ts";
 import { describe as list, killNow, treeOf, untilGone } from "../support/processes.ts";
@@ -76,6 +77,14 @@ describe("the README's lines", () => {
     }
     const all = outputs.join("\n");
     assert.match(all, /"reason":"token_missing"/);
+    assert.match(all, /^\{"status":"pass","state":"ready","checks":\[/m);
+    assert.match(all, /"name":"gateway\.keys","status":"pass",.*"intervalMs":5000,.*"since":/);
+    assert.match(all, /^gateway_requests_total\{route="hello",method="GET",status_class="2xx",reason="none"\} \d/m);
+    assert.match(all, /^# UNIT gateway_request_duration_seconds seconds$/m);
+    assert.match(
+      all,
+      /^gateway_requests_total\{route="notes-write",method="POST",status_class="5xx",reason="none"\} 1$/m,
+    );
     assert.match(all, /notes\.subject · module notes · one for each request/);
     assert.match(all, /^database\.maxConnections +10 +default$/m);
     assert.match(all, /HTTP\/1\.1 201 Created\r\n/);
@@ -86,8 +95,26 @@ describe("the README's lines", () => {
       notes.map(({ text }) => text),
       ["remember the milk"],
     );
+    await followError(outputs);
   });
 });
+
+/** The error of the walk-through: nothing of the inside to its caller, and all of it to one line of the log, under the same trace. */
+async function followError(outputs: readonly string[]): Promise<void> {
+  const answer = outputs.find((output) => output.includes('"status":500')) ?? "";
+  const { code, traceId } = asRecord(JSON.parse(answer));
+  assert.equal(code, "ERR_INTERNAL");
+  assert.doesNotMatch(answer, /database|sqlstate|22021/i);
+  const logged = () => platform.log().filter((line) => line["trace_id"] === traceId && line["level"] === "error");
+  await until(() => logged().length > 0, `a line of the error under trace ${String(traceId)}`, 5_000);
+  assert.equal(logged().length, 1);
+  assert.partialDeepStrictEqual(logged()[0], {
+    service: "notes",
+    origin: "request",
+    route: "/notes",
+    error: { type: "DatabaseError", message: "the statement failed (SQLSTATE 22021)" },
+  });
+}
 
 describe("the printed table", () => {
   it("has the addresses of everything, and lines to try that run and exit with 0", async () => {

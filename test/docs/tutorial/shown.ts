@@ -9,7 +9,7 @@ const varying: readonly (readonly [pattern: RegExp, mark: string])[] = [
   [/\b[0-9a-f]{16}\b/g, "ID"],
   // how long something took; limits and other numbers are compared
   [/"(durationMs|ageMs)":\d+/g, '"$1":MS'],
-  [/\bduration_ms=[\d.]+/g, "duration_ms=MS"],
+  [/\b(duration_ms|failedForMs)=[\d.]+/g, "$1=MS"],
   [/\b(started|stopped|after) [\d.]+ ms\b/g, "$1 MS"],
   [/; what else took time: .*/g, "; what else took time: …"],
   // of the test runner
