@@ -12,6 +12,8 @@ export interface RequestContext {
   readonly deadlineAtMs?: number | undefined;
   /** What lives for this request only. Servers open it when it is first asked for. */
   readonly scope?: RequestScope | undefined;
+  /** The context that the server, or the task, began with. Absent: this is it. */
+  readonly root?: RequestContext | undefined;
 }
 
 const storage = new AsyncLocalStorage<RequestContext | undefined>();
@@ -40,6 +42,7 @@ export function deriveContext(
   own: Pick<RequestContext, "span" | "signal" | "scope">,
 ): RequestContext {
   return {
+    root: outer?.root ?? outer,
     requestId: outer?.requestId,
     span: own.span ?? outer?.span,
     deadlineAtMs: outer?.deadlineAtMs,

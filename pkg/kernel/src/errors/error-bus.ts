@@ -57,8 +57,8 @@ export interface ErrorReporter {
 /** The one path for every error of an app. */
 export interface ErrorBus {
   /**
-   * Never throws and never waits. The same error object is reported once, however many layers report it. The same fault seen again
-   * is counted: its first report comes at once, then one a fold interval.
+   * Never throws and never waits. The same error object is one error, however many layers report it: in each request or guarded task,
+   * and outside of those for a second. The same fault seen again is counted: its first report comes at once, then one a fold interval.
    */
   report(error: unknown, context: ErrorContext): AppError;
   /**

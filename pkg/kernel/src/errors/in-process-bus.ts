@@ -18,6 +18,7 @@ import { guarded, type Guarded, type GuardOptions } from "./guard.ts";
 import { requireNumber, requireWhole, withDefaults } from "./option-error.ts";
 import { cleanAttributes, cleanError } from "./report-fields.ts";
 import { type DeliveryOptions, ReporterQueue } from "./reporter-queue.ts";
+import { Sightings } from "./sightings.ts";
 
 type Defaults = Required<Omit<ErrorBusOptions, "clock" | "service" | "redaction" | "tracing" | "onError">>;
 const defaults: Defaults = Object.freeze({
@@ -46,7 +47,7 @@ export class InProcessErrorBus implements ErrorBus {
   readonly #delivery: DeliveryOptions;
   readonly #folding: Folding;
   readonly #queues = new Set<ReporterQueue>();
-  readonly #seen = new WeakSet<object>();
+  readonly #sightings = new Sightings();
   #isWaking = false;
   #isClosed = false;
   #reported = 0;
@@ -87,11 +88,10 @@ export class InProcessErrorBus implements ErrorBus {
     // a layer may have wrapped it on the way, and another may report what was inside
     const root = unwrapped(error);
     const identity = isObject(root) ? root : error;
-    if (this.#seen.has(identity)) return error;
-    this.#seen.add(identity);
+    const context = currentContext();
+    if (!this.#sightings.isNew(identity, context?.root ?? context, this.#clock.monotonicMs())) return error;
     this.#reported++;
     this.#count(origin, error.code);
-    const context = currentContext();
     const span = context?.span;
     recordException(span, error);
     const report: Draft = {
