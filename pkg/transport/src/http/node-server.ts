@@ -6,6 +6,7 @@ import { ServedRequest, ServedResponse } from "./exchange.ts";
 import { guardEvents } from "./guard-events.ts";
 import { idsOf } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
+import { cutStalledReplies } from "./stalled-replies.ts";
 
 export interface NodeServerOptions {
   readonly onRequest: (request: ServedRequest, response: ServedResponse) => void;
@@ -19,7 +20,7 @@ export function openNodeServer(
   settings: HttpSettings,
   { onRequest, onThrown, errors }: NodeServerOptions,
 ): Server<typeof ServedRequest, typeof ServedResponse> {
-  const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = settings;
+  const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, idleTimeoutMs } = settings;
   const server = createServer(
     {
       IncomingMessage: ServedRequest,
@@ -32,6 +33,7 @@ export function openNodeServer(
     },
     onRequest,
   );
+  cutStalledReplies(server, idleTimeoutMs);
   /** An upgrade, a broken request: there is only a connection, and it is not gone on with. */
   const onConnectionThrown = (thrown: unknown, args: readonly unknown[]): void => {
     const report = (): void => void errors.report(thrown, { origin: "request", attributes: { route: "unmatched" } });

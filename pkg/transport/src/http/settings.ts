@@ -34,6 +34,10 @@ export const httpSettingsIn = <const Section extends string>(section: Section, p
         keepAliveTimeoutMs: limitMs
           .default(72_000)
           .meta({ description: "How long an idle connection is kept, in ms; longer than the callers keep theirs." }),
+        idleTimeoutMs: z.int().min(0).max(3_600_000).default(60_000).meta({
+          description:
+            "How long a connection may stand still while a reply waits to be read, in ms, before it is broken off; 0 never does.",
+        }),
         maxLoopDelayMs: z.int().min(0).max(3_600_000).default(1_000).meta({
           description:
             "Requests are answered with 503 while the event loop runs later than this, in ms; 0 never refuses one for that.",

@@ -4,6 +4,7 @@ import { type ErrorBus, randomHex } from "@plinth/kernel";
 import type { TransportError } from "../errors.ts";
 import { routeNotFound, toParserFailure } from "../http/errors.ts";
 import { writeProblem, writeProblemTo } from "../http/raw-reply.ts";
+import { cutStalledReplies } from "../http/stalled-replies.ts";
 import { listen, type ListenOptions } from "../listen.ts";
 import { createServer } from "../node-http.ts";
 import { watchListeners } from "../watch-listeners.ts";
@@ -14,6 +15,8 @@ export interface OpsServerOptions extends ListenOptions {
   readonly errors: ErrorBus;
   /** Told once when it no longer listens though `close` was not called: `ERR_LISTEN_LOST`. Default: the error bus is told. */
   readonly onDied?: ((error: TransportError) => void) | undefined;
+  /** How long a scraper may read nothing of what waits for it, in milliseconds; 0 never cuts one off. Default 60_000. */
+  readonly idleTimeoutMs?: number;
 }
 
 /** A listener for the ops endpoints alone. */
@@ -24,7 +27,13 @@ export interface OpsServer {
 }
 
 /** @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY`, `ERR_LISTEN_ADDRESS`. */
-export async function startOpsServer({ handler, errors, onDied, ...address }: OpsServerOptions): Promise<OpsServer> {
+export async function startOpsServer({
+  handler,
+  errors,
+  onDied,
+  idleTimeoutMs = 60_000,
+  ...address
+}: OpsServerOptions): Promise<OpsServer> {
   const server = createServer((request, response) => {
     if (handler(request, response)) return;
     writeProblem(response, { error: routeNotFound(request.method ?? "") }, { requestId: randomHex(16) });
@@ -33,6 +42,7 @@ export async function startOpsServer({ handler, errors, onDied, ...address }: Op
     if (error.code === "ECONNRESET" || !(socket instanceof Socket) || !socket.writable) socket.destroy();
     else writeProblemTo(socket, toParserFailure(error), { requestId: randomHex(16) });
   });
+  cutStalledReplies(server, idleTimeoutMs);
   const port = await listen(server, address);
   const unwatch = watchListeners([server], { what: "ops listener", host: address.host, port, errors, onDied });
   let closed: Promise<void> | undefined;

@@ -112,6 +112,7 @@ export const testSettings: HttpSettings = {
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   keepAliveTimeoutMs: 72_000,
+  idleTimeoutMs: 60_000,
   maxLoopDelayMs: 1_000,
   accessLog: true,
 };
