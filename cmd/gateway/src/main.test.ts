@@ -86,4 +86,13 @@ describe("plinth-gateway", { timeout: 30_000 }, () => {
     assert.equal(odd.code, 2);
     assert.match(odd.output, /usage: plinth-gateway/);
   });
+
+  it("takes where its errors go from the environment, and refuses what is none without printing it", async () => {
+    const wrong = { ...free, PLINTH_WEBHOOK_URL: "hooks/t0ken", PLINTH_SENTRY_DSN: "sentry/t0ken" };
+    const { code, output } = await ended(start([], wrong));
+    assert.equal(code, 1);
+    assert.match(output, /webhook\.url/);
+    assert.match(output, /sentry\.dsn/);
+    assert.doesNotMatch(output, /t0ken/);
+  });
 });

@@ -4,10 +4,15 @@ import { parseArgs } from "node:util";
 import { gatewayModule } from "@plinth/gateway";
 import { coreModule, createApp, messageOf } from "@plinth/kernel";
 import { registryModule } from "@plinth/registry";
+import { webhookReporterModule } from "@plinth/reporters";
+import { sentryReporterModule } from "@plinth/reporters/sentry";
 import { telemetryModule } from "@plinth/telemetry";
 import { opsListener, opsModule } from "@plinth/transport";
 
 const usage = "usage: plinth-gateway [--config gateway.yaml]";
+
+/** Without `PLINTH_WEBHOOK_URL` and `PLINTH_SENTRY_DSN` they do nothing. */
+const reporterModules = [webhookReporterModule, sentryReporterModule] as const;
 
 /** The document that the command line names. */
 function documentOf(args: readonly string[]): { readonly routes?: string } {
@@ -18,7 +23,7 @@ function documentOf(args: readonly string[]): { readonly routes?: string } {
 function createGatewayApp(args: readonly string[]) {
   return createApp({
     name: "gateway",
-    modules: [coreModule, telemetryModule, opsModule, registryModule, gatewayModule],
+    modules: [coreModule, ...reporterModules, telemetryModule, opsModule, registryModule, gatewayModule],
     expose: [opsListener],
     config: {
       environment: process.env,
