@@ -72,7 +72,7 @@ describe("the delay of the event loop", () => {
 describe("an HTTP server whose event loop runs late", () => {
   const headers = { "x-request-id": "request-1", traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` };
 
-  it("refuses requests with 503 and when to come again, counts them, and spends nothing else on them", async () => {
+  it("refuses requests with 503 and when to come again, counts them among the failures, and spends nothing else on them", async () => {
     let served = 0;
     await using http = await startHttp({
       loopDelay: lateBy(1_001),
@@ -94,7 +94,10 @@ describe("an HTTP server whose event loop runs late", () => {
     });
     const { body } = await http.metrics.expose();
     assert.match(body, /^http_server_shed_total 1$/m);
-    assert.doesNotMatch(body, /^http_server_request_duration_seconds_count/m);
+    assert.deepEqual(body.match(/^http_server_request_duration_seconds_(count|sum).*/gm), [
+      'http_server_request_duration_seconds_sum{method="GET",route="unmatched",status="503"} 0',
+      'http_server_request_duration_seconds_count{method="GET",route="unmatched",status="503"} 1',
+    ]);
     assert.deepEqual([served, await http.reports(), http.lines.withMessage("request")], [0, [], []]);
   });
 
@@ -141,7 +144,7 @@ describe("an HTTP server whose event loop runs late", () => {
 });
 
 describe("a gRPC server whose event loop runs late", () => {
-  it("refuses calls of every kind as UNAVAILABLE, to be tried again, counts them, and spends nothing else on them", async () => {
+  it("refuses calls of every kind as UNAVAILABLE, to be tried again, counts them among the failures, and spends nothing else on them", async () => {
     await using grpc = await startGrpc({ loopDelay: lateBy(1_001) });
     const { call, reply } = grpc.client.collect();
     call.end({ text: "a" });
@@ -158,7 +161,13 @@ describe("a gRPC server whose event loop runs late", () => {
     const { body } = await grpc.metrics.expose();
     assert.match(body, /^grpc_server_shed_total 4$/m);
     assert.match(body, /^grpc_server_active_calls 0$/m);
-    assert.doesNotMatch(body, /^grpc_server_call_duration_seconds_count/m);
+    assert.deepEqual(
+      body.match(/^grpc_server_call_duration_seconds_count.*/gm)?.toSorted(),
+      ["Chat", "Collect", "Count", "Say"].map(
+        (method) =>
+          `grpc_server_call_duration_seconds_count{method="${EchoService.typeName}/${method}",status="unavailable"} 1`,
+      ),
+    );
     assert.deepEqual([await grpc.reports(), grpc.lines.withMessage("call")], [[], []]);
   });
 

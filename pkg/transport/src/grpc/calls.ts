@@ -10,7 +10,6 @@ import type {
 import {
   AppError,
   type Clock,
-  type Counter,
   type ErrorBus,
   type Logger,
   type Metrics,
@@ -54,7 +53,6 @@ export interface ImplementOptions {
 export class CallCore {
   readonly #options: CallOptions;
   readonly #observer: CallObserver;
-  readonly #shed: Counter;
 
   constructor(options: CallOptions) {
     const { settings, log, metrics } = options;
@@ -63,10 +61,6 @@ export class CallCore {
       metrics,
       accessLog: settings.accessLog ? log.named("access") : undefined,
       onFault: (thrown, exchange) => this.#report(thrown, exchange),
-    });
-    this.#shed = metrics.counter({
-      name: "grpc_server_shed_total",
-      help: "Calls refused because the event loop ran late.",
     });
   }
 
@@ -176,7 +170,7 @@ export class CallCore {
     let exchange: CallExchange;
     try {
       if (!served.isProbe && this.#isOverloaded()) {
-        this.#shed.inc({});
+        this.#observer.shed(served.name);
         fail(toFailure(overloaded(), idsOf(call)));
         return;
       }

@@ -1,4 +1,4 @@
-import type { Histogram, Logger, Metrics } from "@plinth/kernel";
+import type { Counter, Histogram, Logger, Metrics } from "@plinth/kernel";
 import { isIncident } from "../status.ts";
 import type { CallExchange } from "./call-exchange.ts";
 
@@ -20,6 +20,7 @@ export class CallObserver {
   readonly #log: Logger | undefined;
   readonly #onFault: CallObserverOptions["onFault"];
   readonly #duration: Histogram<"method" | "status">;
+  readonly #shed: Counter;
   readonly #messages = new Map<string, MessageCount>();
   #active = 0;
 
@@ -31,6 +32,10 @@ export class CallObserver {
       help: "Time from the call's start to its status.",
       labels: ["method", "status"],
       exemplars: true,
+    });
+    this.#shed = metrics.counter({
+      name: "grpc_server_shed_total",
+      help: "Calls refused because the event loop ran late; in the durations they are `unavailable` after 0 s.",
     });
     metrics.gauge({
       name: "grpc_server_active_calls",
@@ -55,6 +60,12 @@ export class CallObserver {
     const known = this.#messages.get(method) ?? { received: 0, sent: 0 };
     this.#messages.set(method, known);
     return known;
+  }
+
+  /** Among the failures that the durations tell of, so that an overload shows. */
+  shed(method: string): void {
+    this.#shed.inc({});
+    this.#duration.observe({ method, status: "unavailable" }, 0);
   }
 
   began(): void {

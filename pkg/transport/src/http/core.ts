@@ -81,12 +81,12 @@ export class RequestCore implements ExchangeOwner {
     this.#options = options;
     this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
     this.#faults = new Faults(options);
-    this.#shedder = new Shedder(options);
     this.#observer = new HttpObserver({
       metrics: options.metrics,
       accessLog: options.settings.accessLog ? options.log.named("access") : undefined,
       onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
     });
+    this.#shedder = new Shedder({ ...options, observer: this.#observer });
     options.metrics.gauge({
       name: "http_server_active_requests",
       help: "Requests being served.",

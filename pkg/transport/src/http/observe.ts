@@ -1,4 +1,4 @@
-import type { Histogram, Logger, Metrics } from "@plinth/kernel";
+import type { Counter, Histogram, Logger, Metrics } from "@plinth/kernel";
 import { STATUS_CODES } from "../node-http.ts";
 import type { HttpExchange } from "./exchange.ts";
 
@@ -40,7 +40,8 @@ export class HttpObserver {
   readonly #log: Logger | undefined;
   readonly #onFault: HttpObserverOptions["onFault"];
   readonly #duration: Histogram<"method" | "route" | "status">;
-  readonly #malformed: { inc(labels: object): void };
+  readonly #malformed: Counter;
+  readonly #shed: Counter;
 
   constructor({ metrics, accessLog, onFault }: HttpObserverOptions) {
     this.#log = accessLog;
@@ -55,10 +56,20 @@ export class HttpObserver {
       name: "http_server_malformed_requests_total",
       help: "Requests that the HTTP parser refused.",
     });
+    this.#shed = metrics.counter({
+      name: "http_server_shed_total",
+      help: "Requests refused because the event loop ran late; in the durations they are 503 of `unmatched` after 0 s.",
+    });
   }
 
   malformed(): void {
     this.#malformed.inc({});
+  }
+
+  /** Among the failures that the durations tell of, so that an overload shows; its route was never looked for. */
+  shed(method: string): void {
+    this.#shed.inc({});
+    this.#duration.observe({ method, route: "unmatched", status: "503" }, 0);
   }
 
   /**

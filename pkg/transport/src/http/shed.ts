@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Counter, Metrics } from "@plinth/kernel";
 import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import { problemText, toProblem } from "../problem.ts";
+import { type HttpObserver, methodLabel } from "./observe.ts";
 import { idsOf } from "./raw-reply.ts";
 
 export interface ShedderOptions {
   readonly settings: { readonly maxLoopDelayMs: number };
-  readonly metrics: Metrics;
+  readonly observer: HttpObserver;
   readonly loopDelay?: LoopDelay | undefined;
 }
 
@@ -14,21 +14,18 @@ export interface ShedderOptions {
 export class Shedder {
   readonly #limitMs: number;
   readonly #loopDelay: LoopDelay | undefined;
-  readonly #count: Counter;
+  readonly #observer: HttpObserver;
 
-  constructor({ settings: { maxLoopDelayMs }, metrics, loopDelay }: ShedderOptions) {
+  constructor({ settings: { maxLoopDelayMs }, observer, loopDelay }: ShedderOptions) {
     this.#limitMs = maxLoopDelayMs;
     this.#loopDelay = maxLoopDelayMs > 0 ? loopDelay : undefined;
-    this.#count = metrics.counter({
-      name: "http_server_shed_total",
-      help: "Requests refused because the event loop ran late.",
-    });
+    this.#observer = observer;
   }
 
   /** @returns True when it has answered. The connection stays: a new one would cost more than the request. */
   shed(request: IncomingMessage, response: ServerResponse): boolean {
     if (this.#loopDelay === undefined || this.#loopDelay.nowMs() <= this.#limitMs) return false;
-    this.#count.inc({});
+    this.#observer.shed(methodLabel(request.method));
     const { requestId, traceId } = idsOf(request);
     const { title, headers, text } = problemText(toProblem(overloaded(), { traceId }));
     response.writeHead(503, title, { ...headers, "retry-after": "1", "x-request-id": requestId });
