@@ -7,6 +7,7 @@ import { coreModule } from "../core-module.ts";
 import { metrics } from "../metrics/module.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
 import { testApp } from "../testing/test-app.ts";
+import { serializeError } from "../logger/serialize-error.ts";
 import { AppError } from "./app-error.ts";
 import type { ErrorReport } from "./error-bus.ts";
 import { errorBus, errorReporters } from "./module.ts";
@@ -88,6 +89,39 @@ describe("the error bus of an app", () => {
     assert.deepEqual(rest(report.error), rest(thrown));
     assert.equal(thrown.metadata.token, "hunter2");
     assert.doesNotMatch(JSON.stringify(app.logged.lines), /hunter2|DE02|a@b/);
+  });
+
+  it("hides the same of whatever led to an error, through errors of others, and leaves the rest as it is", async () => {
+    const { app, bus, reports } = await benchOf({ log: { redactNames: ["iban"] } });
+    await using _ = app;
+    const metadata = { IBAN: "DE02", token: "hunter2", note: "7" };
+    const inner = (): AppError => AppError.notFound("ERR_NOTE_MISSING", "no note 7", { metadata });
+    const other = new TypeError("of somebody else", { cause: inner() });
+    Object.assign(other, { code: "E_OTHER" });
+    bus.report(AppError.unavailable("ERR_SAMPLE_AWAY", "away", { cause: inner() }), job);
+    bus.report(AppError.unavailable("ERR_SAMPLE_GONE", "gone", { cause: other }), job);
+    bus.report(new AggregateError([new Error("clean"), inner()], "several"), job);
+    const circle = AppError.aborted("ERR_SAMPLE_CIRCLE", "circle", { metadata, cause: new Error("between") });
+    Object.assign(Object(circle.cause), { cause: circle });
+    bus.report(circle, job);
+    const clean = AppError.unavailable("ERR_SAMPLE_CLEAN", "clean", {
+      cause: new Error("x", { cause: new Error("y") }),
+    });
+    bus.report(clean, job);
+    const broken = AppError.internal("ERR_SAMPLE_BROKEN", "broken");
+    Object.defineProperty(broken, "metadata", { get: () => JSON.parse("{") });
+    bus.report(new Error("before a broken one", { cause: broken }), job);
+    await bus.flush();
+    assert.equal(reports.length, 6);
+    for (const { error } of reports) assert.doesNotMatch(JSON.stringify(serializeError(error)), /hunter2|DE02/);
+    assert.doesNotMatch(JSON.stringify(app.logged.lines), /hunter2|DE02/);
+    const { cause } = serializeError(reports[1]?.error);
+    assert.partialDeepStrictEqual(cause, { type: "TypeError", code: "E_OTHER", message: "of somebody else" });
+    assert.equal(cause?.stack, other.stack);
+    assert.deepEqual(cause?.cause?.metadata, { IBAN: "***", token: "***", note: "7" });
+    assert.equal(cause?.cause?.code, "ERR_NOTE_MISSING");
+    assert.equal(reports.find(({ error }) => error.code === "ERR_SAMPLE_CLEAN")?.error, clean);
+    assert.equal(inner().metadata.token, "hunter2");
   });
 
   it("shows in its metrics each error, and what became of the reports by reporter", async (t) => {
