@@ -50,7 +50,7 @@ export function createListener(
     },
     (request, response) => begin(request, response, "nothing"),
   );
-  guardEvents(server, (thrown, args) => recover(core, thrown, args));
+  guardEvents(server, (thrown, args) => recover(core, connections, thrown, args));
   // Node drops lines past this without a word: one more than allowed, so that too many can be told.
   server.maxHeadersCount = options.maxHeaderLines + 1;
   server.timeout = options.idleTimeoutMs;
@@ -59,7 +59,7 @@ export function createListener(
   server.on("checkExpectation", (request, response) => begin(request, response, "odd"));
   server.on("connect", (_request, socket) => {
     core.observer.malformed("method_not_allowed");
-    answerSocket(socket, "method_not_allowed", [methodsAllowed]);
+    answerSocket(connections, socket, "method_not_allowed", { headers: [methodsAllowed] });
   });
   server.on("clientError", (error: Error & { readonly code?: unknown }, socket) => {
     const reason = reasonOfParserError(error.code);
@@ -73,7 +73,7 @@ export function createListener(
       return;
     }
     core.observer.malformed(reason);
-    answerSocket(socket, reason);
+    answerSocket(connections, socket, reason);
   });
   return server;
 }

@@ -6,7 +6,9 @@ import {
   httpInstance,
   openRoute,
   rawClient,
+  sayOnce,
   type Scripted,
+  socketInstance,
   startGateway,
   type TestGateway,
 } from "../testing/kit.ts";
@@ -198,6 +200,18 @@ describe("requests that are not as they must be", () => {
       const reply = await exchangeRaw(running.gateway.port, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
       assert.equal(told(reply), "405 method_not_allowed");
       assert.match(reply, /allow: GET, HEAD/);
+    });
+
+    it("CONNECT behind a reply that is under way: its connection is broken off, and nothing put into it", async () => {
+      await using instance = await socketInstance(sayOnce("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\npart"));
+      await using stuck = await startGateway();
+      await stuck.add(instance);
+      const client = await rawClient(stuck.gateway.port);
+      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      await client.matching(/part$/);
+      client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+      assert.match(await client.toEnd(), /^HTTP\/1\.1 200 [^]*\r\n\r\npart$/);
+      assert.equal((await stuck.lastLine())["reason"], "client_gone");
     });
 
     it("CONNECT, by clients that are gone before their answer: nobody's error", async () => {

@@ -2,6 +2,7 @@ import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { problemContentType } from "@plinth/transport";
 import { problemBody, type Reason, reasonOf } from "../reasons.ts";
+import type { Connections } from "./connections.ts";
 
 /** The reason for what the parser of node:http refuses; undefined when the client is simply gone. */
 export function reasonOfParserError(code: unknown): Reason | undefined {
@@ -22,9 +23,17 @@ export function reasonOfParserError(code: unknown): Reason | undefined {
   }
 }
 
-/** Answers on a bare socket, where there is no request that a reply could belong to, and ends it. */
-export function answerSocket(socket: Duplex, reason: Reason, headers: readonly string[] = [], traceId?: string): void {
-  if (!socket.writable) {
+/**
+ * Answers on a bare socket, where there is no request that a reply could belong to, and ends it. Where another reply is under
+ * way on it, the bytes of both would mix: that one is broken off.
+ */
+export function answerSocket(
+  connections: Connections,
+  socket: Duplex,
+  reason: Reason,
+  { headers = [], traceId }: { readonly headers?: readonly string[]; readonly traceId?: string } = {},
+): void {
+  if (!socket.writable || connections.current(socket)) {
     socket.destroy();
     return;
   }

@@ -1,6 +1,7 @@
 import { IncomingMessage } from "node:http";
 import { Duplex } from "node:stream";
 import { randomHex, runInContext } from "@plinth/kernel";
+import type { Connections } from "./connections.ts";
 import type { GatewayCore } from "./core.ts";
 import { GatewayResponse } from "./exchange.ts";
 import { answerSocket } from "./malformed.ts";
@@ -9,7 +10,7 @@ import { answerSocket } from "./malformed.ts";
  * The outermost layer: something threw while a request or a connection was taken in, and nothing inside has caught it. Its
  * caller gets a 500 without its text, and the error bus has it.
  */
-export function recover(core: GatewayCore, thrown: unknown, args: readonly unknown[]): void {
+export function recover(core: GatewayCore, connections: Connections, thrown: unknown, args: readonly unknown[]): void {
   const response = args.find((arg) => arg instanceof GatewayResponse);
   if (response?.exchange) {
     response.exchange.fault(thrown);
@@ -20,5 +21,7 @@ export function recover(core: GatewayCore, thrown: unknown, args: readonly unkno
   runInContext(ids, () => core.errors.report(thrown, { origin: "request", attributes }));
   const socket =
     args.find((arg) => arg instanceof Duplex) ?? args.find((arg) => arg instanceof IncomingMessage)?.socket;
-  if (socket) answerSocket(socket, "gateway_error", [`x-request-id: ${ids.requestId}`], ids.span.traceId);
+  if (!socket) return;
+  const headers = [`x-request-id: ${ids.requestId}`];
+  answerSocket(connections, socket, "gateway_error", { headers, traceId: ids.span.traceId });
 }

@@ -3,7 +3,17 @@ import { describe, it } from "node:test";
 import { createLogger, createMetrics, createTracing, type Span, type Tracing } from "@plinth/kernel";
 import { MemoryLog } from "@plinth/kernel/testing";
 import type { GatewayOptions } from "../gateway.ts";
-import { echo, exchangeRaw, httpInstance, startGateway, type TestGateway, until } from "../testing/kit.ts";
+import {
+  echo,
+  exchangeRaw,
+  httpInstance,
+  rawClient,
+  sayOnce,
+  socketInstance,
+  startGateway,
+  type TestGateway,
+  until,
+} from "../testing/kit.ts";
 
 /** Which method of a layer throws, as long as `now` says so. */
 interface Fails {
@@ -111,6 +121,23 @@ describe("the recovery of the gateway is the outermost layer", () => {
     fails.now = "";
     assert.equal(running.reports.length, 1);
     await assertServes(running);
+  });
+
+  it("so that a failure behind a reply that is under way puts nothing into it, and breaks its connection off", async () => {
+    const fails = { now: "" };
+    await using instance = await socketInstance(sayOnce(`HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\npart`));
+    await using running = await startGateway(tracing(fails));
+    await running.add(instance);
+    const client = await rawClient(running.gateway.port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.matching(/part$/);
+    fails.now = "startSpan";
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert.match(await client.toEnd(), /^HTTP\/1\.1 200 [^]*\r\n\r\npart$/);
+    fails.now = "";
+    await until(() => (running.reports.length > 0 ? true : undefined));
+    assert.equal(running.reports.length, 1);
+    assert.equal((await running.lastLine())["reason"], "client_gone");
   });
 
   it("so that a failure while bytes that are no request are refused ends their connection, and nothing else", async () => {
