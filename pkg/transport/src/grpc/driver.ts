@@ -1,6 +1,6 @@
 import { Server as NetServer } from "node:net";
 import { type handleBidiStreamingCall, Server, ServerCredentials } from "@grpc/grpc-js";
-import { messageOf } from "@plinth/kernel";
+import { type Logger, messageOf } from "@plinth/kernel";
 import { toListenError } from "../listen.ts";
 import { CallCore } from "./calls.ts";
 import { asBytes, toServiceDefinition } from "./codec.ts";
@@ -21,7 +21,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   for (const service of services) server.addService(toServiceDefinition(service), core.implement(service));
   const probe = healthService({ health, services });
   server.addService(toServiceDefinition(probe), core.implement(probe, { isProbe: true }));
-  serveUnmatched(server, core.unmatched());
+  serveUnmatched(server, core.unmatched(), log);
   let port = 0;
   let unwatch = (): void => {};
   let drained: PromiseWithResolvers<void> | undefined;
@@ -51,7 +51,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     async listen() {
       const { host } = settings;
       port = await bind(server, host, settings.port);
-      unwatch = watchListeners(listenersOf(server), { what: "grpc server", host, port, errors, onDied });
+      unwatch = watchListeners(listenersOf(server, log), { what: "grpc server", host, port, errors, onDied });
       log.info("grpc server listens", { host, port });
     },
     drain,
@@ -59,19 +59,27 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   };
 }
 
-/** The library tells nobody of them: they are the keys of a field that it calls private. */
-function listenersOf(server: Server): NetServer[] {
-  const held: unknown = Reflect.get(server, "http2Servers");
-  return held instanceof Map ? [...held.keys()].filter((listener) => listener instanceof NetServer) : [];
+/** The library tells nobody of them. */
+function listenersOf(server: Server, log: Logger): NetServer[] {
+  const held = tableIn(server, "http2Servers", log, "nobody notices when the listener dies");
+  return held ? [...held.keys()].filter((listener) => listener instanceof NetServer) : [];
 }
 
-/** The library would answer calls of unknown methods itself, unseen by metrics and log. It calls its table of handlers private. */
-function serveUnmatched(server: Server, handle: handleBidiStreamingCall<Buffer, Buffer>): void {
-  const handlers: unknown = Reflect.get(server, "handlers");
-  if (!(handlers instanceof Map)) return;
+/** The library would answer calls of unknown methods itself, unseen by metrics and log. */
+function serveUnmatched(server: Server, handle: handleBidiStreamingCall<Buffer, Buffer>, log: Logger): void {
+  const handlers = tableIn(server, "handlers", log, "calls of unknown methods are not counted or logged");
+  if (!handlers) return;
   const fallback = { func: handle, serialize: asBytes, deserialize: asBytes, type: "bidi", path: "unmatched" };
   const known = new Map<unknown, unknown>(handlers);
   handlers.get = (path: unknown): unknown => known.get(path) ?? fallback;
+}
+
+/** A field that the library calls private: a version of it that has it otherwise is served with all the same. */
+function tableIn(server: Server, name: string, log: Logger, consequence: string): Map<unknown, unknown> | undefined {
+  const table: unknown = Reflect.get(server, name);
+  if (table instanceof Map) return table;
+  log.warn("grpc-js is not as expected", { missing: name, consequence });
+  return undefined;
 }
 
 async function bind(server: Server, host: string, port: number): Promise<number> {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, it } from "node:test";
-import { status } from "@grpc/grpc-js";
+import { Server, status } from "@grpc/grpc-js";
 import { coreModule, createHealth, createTracing, defineModule, provider, systemClock, token } from "@plinth/kernel";
 import { testApp } from "@plinth/kernel/testing";
 import { endpoints } from "@plinth/registry";
@@ -17,6 +17,51 @@ import { EchoClient, failureOf } from "../testing/grpc-client.ts";
 import { echoHandlers, startGrpc, testSettings } from "../testing/grpc.ts";
 
 const never = new AbortController().signal;
+
+/** What the library is like if it keeps a table in something that is no Map. */
+function hideTable(name: "handlers" | "http2Servers"): Disposable {
+  Object.defineProperty(Server.prototype, name, {
+    configurable: true,
+    set(table: Map<unknown, unknown>) {
+      const hidden = new Proxy(
+        {},
+        {
+          get(_target, key) {
+            const value: unknown = Reflect.get(table, key, table);
+            return typeof value === "function" ? value.bind(table) : value;
+          },
+        },
+      );
+      Object.defineProperty(this, name, { value: hidden });
+    },
+  });
+  return { [Symbol.dispose]: () => void Reflect.deleteProperty(Server.prototype, name) };
+}
+
+describe("a gRPC library that keeps its tables otherwise", () => {
+  for (const [table, lost] of [
+    ["handlers", "calls of unknown methods are not counted or logged"],
+    ["http2Servers", "nobody notices when the listener dies"],
+  ] as const) {
+    it(`serves all the same without ${table}, and the log says once what is lost`, async () => {
+      using _hidden = hideTable(table);
+      await using grpc = await startGrpc();
+      assert.equal((await grpc.client.say({ text: "x" })).text, "x");
+      const unknown = await failureOf(grpc.client.raw("/package.Service/Method", new Uint8Array()));
+      assert.equal(unknown.code, status.UNIMPLEMENTED);
+      const warnings = grpc.lines.withMessage("grpc-js is not as expected");
+      assert.deepEqual(
+        warnings.map(({ level, missing, consequence }) => [level, missing, consequence]),
+        [["warn", table, lost]],
+      );
+    });
+  }
+
+  it("is not the one that is installed", async () => {
+    await using grpc = await startGrpc();
+    assert.deepEqual(grpc.lines.withMessage("grpc-js is not as expected"), []);
+  });
+});
 
 describe("the drain of a gRPC server", () => {
   it("fails no unary call of clients that go elsewhere when it stops", async () => {
