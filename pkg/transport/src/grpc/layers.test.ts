@@ -2,22 +2,13 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { systemClock } from "@plinth/kernel";
-import { emptyScopes, failing, type IsBroken, named } from "../testing/failing.ts";
+import { emptyScopes, failing, failingTracing, type Layer, layersAfter, named } from "../testing/failing.ts";
 import { startGrpc, type TestGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
 import { failureOf } from "../testing/grpc-client.ts";
-import { RecordingTracing } from "../testing/recording-tracing.ts";
 import { until } from "../testing/until.ts";
 
-interface Layer {
-  readonly name: string;
-  readonly isBroken: IsBroken;
-  readonly options: (isBroken: IsBroken) => TestGrpcOptions;
-}
-
-const tracing = (isBroken: IsBroken): TestGrpcOptions => ({ tracing: failing(new RecordingTracing(), isBroken) });
-
-const before: readonly Layer[] = [
-  { name: "tracing", isBroken: named("startSpan"), options: tracing },
+const before: readonly Layer<TestGrpcOptions>[] = [
+  { name: "tracing", isBroken: named("startSpan"), options: failingTracing },
   {
     name: "the deadline's clock",
     isBroken: (method, [delayMs]) => method === "schedule" && delayMs === 7_777,
@@ -35,27 +26,10 @@ const before: readonly Layer[] = [
   },
 ];
 
-const after: readonly Layer[] = [
-  { name: "the end of the span", isBroken: named("end"), options: tracing },
-  { name: "an attribute of the span", isBroken: named("setAttribute"), options: tracing },
-  {
-    name: "metrics",
-    isBroken: named("observe"),
-    options: (isBroken) => ({ replace: ({ metrics }) => ({ metrics: failing(metrics, isBroken) }) }),
-  },
-  {
-    name: "the access log",
-    isBroken: (method, [message]) => method === "info" && message === "call",
-    options: (isBroken) => ({ replace: ({ log }) => ({ log: failing(log, isBroken) }) }),
-  },
-  {
-    name: "the closing of its scope",
-    isBroken: named("close"),
-    options: (isBroken) => ({ scopes: failing(emptyScopes, isBroken) }),
-  },
-];
-
-async function start({ options, isBroken }: Layer): Promise<TestGrpc & { readonly fails: { now: boolean } }> {
+async function start({
+  options,
+  isBroken,
+}: Layer<TestGrpcOptions>): Promise<TestGrpc & { readonly fails: { now: boolean } }> {
   const fails = { now: false };
   const grpc = await startGrpc({
     ...options((method, args) => fails.now && isBroken(method, args)),
@@ -100,7 +74,7 @@ describe("the recovery of a gRPC server is the outermost layer", () => {
     });
   }
 
-  for (const layer of after) {
+  for (const layer of layersAfter("call")) {
     it(`so that a failure of ${layer.name} takes no reply, and is one report with the ids`, async () => {
       await using grpc = await start(layer);
       grpc.fails.now = true;

@@ -1,22 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { currentContext, systemClock } from "@plinth/kernel";
-import { emptyScopes, failing, type IsBroken, named } from "../testing/failing.ts";
+import { emptyScopes, failing, failingTracing, type Layer, layersAfter, named } from "../testing/failing.ts";
 import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
 import { until } from "../testing/until.ts";
 
-interface Layer {
-  readonly name: string;
-  readonly isBroken: IsBroken;
-  readonly options: (isBroken: IsBroken) => TestHttpOptions;
-}
-
-const tracing = (isBroken: IsBroken): TestHttpOptions => ({ tracing: failing(new RecordingTracing(), isBroken) });
-
 /** They run before the handler: its caller gets a 500. */
-const before: readonly Layer[] = [
-  { name: "tracing", isBroken: named("startSpan"), options: tracing },
+const before: readonly Layer<TestHttpOptions>[] = [
+  { name: "tracing", isBroken: named("startSpan"), options: failingTracing },
   {
     name: "the deadline's clock",
     isBroken: named("schedule"),
@@ -44,29 +36,11 @@ const before: readonly Layer[] = [
   },
 ];
 
-/** They run when the reply is out: it stands. */
-const after: readonly Layer[] = [
-  { name: "the end of the span", isBroken: named("end"), options: tracing },
-  { name: "an attribute of the span", isBroken: named("setAttribute"), options: tracing },
-  {
-    name: "metrics",
-    isBroken: named("observe"),
-    options: (isBroken) => ({ replace: ({ metrics }) => ({ metrics: failing(metrics, isBroken) }) }),
-  },
-  {
-    name: "the access log",
-    isBroken: (method, [message]) => method === "info" && message === "request",
-    options: (isBroken) => ({ replace: ({ log }) => ({ log: failing(log, isBroken) }) }),
-  },
-  {
-    name: "the closing of its scope",
-    isBroken: named("close"),
-    options: (isBroken) => ({ scopes: failing(emptyScopes, isBroken) }),
-  },
-];
-
 /** A server whose layer fails as long as `fails.now`. */
-async function start({ options, isBroken }: Layer): Promise<TestHttp & { readonly fails: { now: boolean } }> {
+async function start({
+  options,
+  isBroken,
+}: Layer<TestHttpOptions>): Promise<TestHttp & { readonly fails: { now: boolean } }> {
   const fails = { now: false };
   const http = await startHttp({
     ...options((method, args) => fails.now && isBroken(method, args)),
@@ -118,7 +92,7 @@ describe("the recovery of an HTTP server is the outermost layer", () => {
     });
   }
 
-  for (const layer of after) {
+  for (const layer of layersAfter("request")) {
     it(`so that a failure of ${layer.name} takes no reply, and is one report with the ids`, async () => {
       await using http = await start(layer);
       http.fails.now = true;

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import type { RequestScopes } from "@plinth/kernel";
+import type { RequestScopes, Tracing } from "@plinth/kernel";
+import type { Layers } from "./http.ts";
+import { RecordingTracing } from "./recording-tracing.ts";
 
 /** One call that is to fail: `info`, and what it is given. */
 export type IsBroken = (method: string, args: readonly unknown[]) => boolean;
@@ -39,3 +41,47 @@ export const emptyScopes: RequestScopes = {
   }),
   run: () => assert.fail("servers open scopes by themselves"),
 };
+
+/** Something around a handler, and what breaks it. */
+export interface Layer<Options> {
+  readonly name: string;
+  readonly isBroken: IsBroken;
+  readonly options: (isBroken: IsBroken) => Options;
+}
+
+/** What both test servers take. */
+interface LayerOptions {
+  readonly tracing?: Tracing;
+  readonly scopes?: RequestScopes;
+  readonly replace?: (layers: Layers) => Partial<Layers>;
+}
+
+export const failingTracing = (isBroken: IsBroken): LayerOptions => ({
+  tracing: failing(new RecordingTracing(), isBroken),
+});
+
+/**
+ * The layers that run when the reply is out: it stands.
+ * @param line - Message of the access log.
+ */
+export function layersAfter(line: "request" | "call"): readonly Layer<LayerOptions>[] {
+  return [
+    { name: "the end of the span", isBroken: named("end"), options: failingTracing },
+    { name: "an attribute of the span", isBroken: named("setAttribute"), options: failingTracing },
+    {
+      name: "metrics",
+      isBroken: named("observe"),
+      options: (isBroken) => ({ replace: ({ metrics }) => ({ metrics: failing(metrics, isBroken) }) }),
+    },
+    {
+      name: "the access log",
+      isBroken: (method, [message]) => method === "info" && message === line,
+      options: (isBroken) => ({ replace: ({ log }) => ({ log: failing(log, isBroken) }) }),
+    },
+    {
+      name: "the closing of its scope",
+      isBroken: named("close"),
+      options: (isBroken) => ({ scopes: failing(emptyScopes, isBroken) }),
+    },
+  ];
+}
