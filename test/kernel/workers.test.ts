@@ -289,7 +289,7 @@ describe("several workers in a registry", () => {
   });
 });
 
-describe("the signals of several workers", { concurrency: 1 }, () => {
+describe("the signals of several workers", { concurrency: 2 }, () => {
   it("SIGTERM under load fails no request, stops every worker in order, and exits with 0", async (t) => {
     await using service = await startService({ PLINTH_LIFECYCLE_ANNOUNCE_DELAY_MS: "300" });
     const connections = 6;
@@ -403,7 +403,7 @@ describe("the signals of several workers", { concurrency: 1 }, () => {
   });
 });
 
-describe("workers that do not start", { concurrency: 1 }, () => {
+describe("workers that do not start", { concurrency: 2 }, () => {
   it("are tried a few times; then all end with exit code 1, and one message says why", async () => {
     const { code, stderr } = await run(main, [], { WORKERS: "2", PLINTH_HTTP_PORT: "0", TROUBLE: "start" });
     assert.equal(code, 1);
@@ -431,7 +431,7 @@ describe("workers that do not start", { concurrency: 1 }, () => {
   });
 });
 
-describe("a command for a main that runs workers", { concurrency: 1 }, () => {
+describe("a command for a main that runs workers", { concurrency: 2 }, () => {
   for (const command of [{ command: "graph" }, { command: "graph", start: true }, { command: "config" }]) {
     it(`is answered once, by no worker: ${JSON.stringify(command)}`, async () => {
       const { code, stdout, stderr } = await run(main, [], {
