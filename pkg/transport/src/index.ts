@@ -22,12 +22,12 @@ export {
 } from "./http/server.ts";
 export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
 export { incoming, type Incoming, incomingModule } from "./incoming.ts";
-export { listen, type ListenOptions, toListenError } from "./listen.ts";
+export { listen, type ListenOptions } from "./listen.ts";
 export { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";
-export { createOpsHandler, type OpsHandler, type OpsOptions, opsPaths } from "./ops/handler.ts";
+export { createOpsHandler, type OpsHandler, type OpsOptions } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
 export { connectRoutes } from "./rpc/connect.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
 export { watchListeners, type WatchListenersOptions } from "./watch-listeners.ts";
-export { fromGrpcCode, fromHttpStatus, isServerFault, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";
+export { fromHttpStatus, toHttpStatus } from "./status.ts";

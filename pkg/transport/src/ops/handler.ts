@@ -12,8 +12,6 @@ import { createScrape } from "./scrape.ts";
  */
 export type OpsHandler = (request: IncomingMessage, response: ServerResponse) => boolean;
 
-export const opsPaths: readonly string[] = Object.freeze(["/healthz", "/ready", "/metrics"]);
-
 export interface OpsOptions extends ProbeOptions {
   /** What a scrape is answered with. */
   readonly metrics: MetricsExposition;
