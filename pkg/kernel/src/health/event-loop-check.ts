@@ -3,6 +3,7 @@ import type { HealthCheck } from "./check.ts";
 
 /** Degrades the app while its event loop lags: callers wait, though nothing fails. Close it to stop the sampling. */
 export function eventLoopCheck({ maxDelayMs }: { readonly maxDelayMs: number }): HealthCheck & { close(): void } {
+  // Of its own: whoever resets one takes its window from all who read it. Several cost no more than one.
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   let isSampling = false;
   return {
