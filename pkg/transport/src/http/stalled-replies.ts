@@ -12,12 +12,10 @@ import type { Socket } from "node:net";
 export function cutStalledReplies(server: Server, idleTimeoutMs: number): void {
   if (idleTimeoutMs === 0) return;
   server.timeout = idleTimeoutMs;
-  const onTimeout = (socket: Socket, response: ServerResponse): void => {
+  function onTimeout(this: ServerResponse, socket: Socket): void {
     // A limit that a handler has set for its own connection ends it, unless the handler listens for it too.
-    const isOwnLimit = socket.timeout !== idleTimeoutMs && response.listenerCount("timeout") === 1;
+    const isOwnLimit = socket.timeout !== idleTimeoutMs && this.listenerCount("timeout") === 1;
     if (socket.writableLength > 0 || isOwnLimit) socket.destroy();
-  };
-  server.on("request", (_request, response: ServerResponse) => {
-    response.on("timeout", (socket: Socket) => onTimeout(socket, response));
-  });
+  }
+  server.on("request", (_request, response: ServerResponse) => response.on("timeout", onTimeout));
 }
