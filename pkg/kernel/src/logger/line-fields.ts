@@ -118,7 +118,7 @@ function toJson(fields: LogFields, key: string, plan: FieldPlan, walk: Walk): st
 const masked = JSON.stringify(mask);
 
 function plainJson(value: unknown, { isError, paths }: FieldPlan, walk: Walk): string | undefined {
-  const plain = isError ? serializeError(value) : safeValue(value, walk);
+  const plain = isError ? serializeError(value, (key) => walk.rules.isHidden(key)) : safeValue(value, walk);
   if (plain === undefined) return undefined;
   return JSON.stringify(paths === undefined ? plain : walk.rules.redact(plain, paths));
 }

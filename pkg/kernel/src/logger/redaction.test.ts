@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../config/secret.ts";
+import { AppError } from "../errors/app-error.ts";
 import { logSettings } from "./module.ts";
 import { MemoryLog } from "../testing/memory-log.ts";
 import type { RootLogger } from "./logger.ts";
@@ -143,6 +144,19 @@ describe("redaction by path", () => {
 });
 
 describe("redaction by name", () => {
+  it("holds for the metadata of errors, and of what led to them, wherever they stand", async () => {
+    const { log, lines } = await logTo({ redactNames: ["iban"] });
+    const metadata = { token: "hunter2", IBAN: "hunter2", note: "7" };
+    const inner = AppError.notFound("ERR_NOTE_MISSING", "no note 7", { metadata });
+    const error = AppError.unavailable("ERR_AWAY", "away", { metadata, cause: new Error("x", { cause: inner }) });
+    log.error("x", { error, failed: { first: error }, all: new AggregateError([inner], "several") });
+    assert.doesNotMatch(JSON.stringify(lines), /hunter2/);
+    const shown = { token: "***", IBAN: "***", note: "7" };
+    assert.deepEqual(Object(lines[0]?.error).metadata, shown);
+    assert.deepEqual(Object(lines[0]?.failed).first.cause.cause.metadata, shown);
+    assert.deepEqual(Object(lines[0]?.all).errors[0].metadata, shown);
+  });
+
   it("masks the names given, and the usual ones, at any depth and in any case", async () => {
     const { log, lines } = await logTo({ redactNames: ["SSN", "iban"] });
     log

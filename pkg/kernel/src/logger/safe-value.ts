@@ -61,7 +61,7 @@ function safeObject(value: object, walk: Walk): unknown {
   if (path.size > maxDepth || walk.left <= 0) return Array.isArray(value) ? "[array]" : "[object]";
   path.add(value);
   try {
-    if (isError(value)) return serializeError(value);
+    if (isError(value)) return serializeError(value, (key) => walk.rules.isHidden(key));
     if (ArrayBuffer.isView(value) || isAnyArrayBuffer(value)) return `[${value.byteLength} bytes]`;
     if ("toJSON" in value && typeof value.toJSON === "function") {
       const plain: unknown = Reflect.apply(value.toJSON, value, []);

@@ -1,5 +1,6 @@
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
 import type { Status } from "../errors/status.ts";
+import { mask } from "./redaction.ts";
 import { toText } from "./text.ts";
 
 const maxDepth = 6;
@@ -20,6 +21,7 @@ export interface SerializedError {
 }
 
 interface Walk {
+  readonly isHidden: (key: string) => boolean;
   left: number;
   readonly path: Set<object>;
 }
@@ -28,9 +30,11 @@ interface Walk {
  * Anything thrown as plain data: type, message, stack, code, metadata, the chain of causes, the errors of an aggregate.
  * Other fields of it are left out: they may hold what users wrote. Cycles, endless chains and huge texts are cut; never
  * throws, whatever traps and getters the value has.
+ *
+ * @param isHidden - Names of metadata whose values are masked. Default none.
  */
-export function serializeError(thrown: unknown): SerializedError {
-  return serialize(thrown, { left: maxErrors, path: new Set() });
+export function serializeError(thrown: unknown, isHidden: (key: string) => boolean = () => false): SerializedError {
+  return serialize(thrown, { isHidden, left: maxErrors, path: new Set() });
 }
 
 function serialize(thrown: unknown, walk: Walk): SerializedError {
@@ -45,7 +49,7 @@ function serialize(thrown: unknown, walk: Walk): SerializedError {
     type: toText(messageOf(name ?? "Error")),
     message: toText(messageOf(thrown)),
     ...(code === undefined ? {} : { code: toText(messageOf(code)) }),
-    ...(AppError.is(thrown) ? peek(() => appErrorFields(thrown)) : {}),
+    ...(AppError.is(thrown) ? peek(() => appErrorFields(thrown, walk)) : {}),
     ...(typeof stack === "string" ? { stack: toText(stack) } : {}),
     ...(cause === undefined ? {} : { cause: serialize(cause, walk) }),
     ...(Array.isArray(errors) ? { errors: peek(() => serializeAll(errors, walk)) } : {}),
@@ -54,8 +58,13 @@ function serialize(thrown: unknown, walk: Walk): SerializedError {
   return result;
 }
 
-function appErrorFields({ status, metadata }: AppError): Pick<SerializedError, "status" | "metadata"> {
-  const texts = Object.entries(metadata).map(([key, value]) => [key, toText(messageOf(value))] as const);
+function appErrorFields(
+  { status, metadata }: AppError,
+  { isHidden }: Walk,
+): Pick<SerializedError, "status" | "metadata"> {
+  const texts = Object.entries(metadata).map(
+    ([key, value]) => [key, isHidden(key) ? mask : toText(messageOf(value))] as const,
+  );
   return texts.length > 0 ? { status, metadata: Object.fromEntries<string>(texts) } : { status };
 }
 
