@@ -137,6 +137,20 @@ describe("ErrorBus", () => {
     });
   }
 
+  it("takes an error whose metadata cannot be read also when it is counted for later", async () => {
+    const { bus, clock, reports } = benchOf({ foldIntervalMs: 1_000 });
+    for (let times = 0; times < 3; times++) {
+      const error = AppError.internal("ERR_SAMPLE", "broken");
+      bus.report(Object.defineProperty(error, "metadata", { get: fail }), job);
+    }
+    await clock.advance(1_000);
+    await bus.flush();
+    assert.equal(
+      reports.reduce((sum, { count }) => sum + count, 0),
+      3,
+    );
+  });
+
   it("drops the oldest that is not fatal when a queue is full, and counts it", async () => {
     const { bus, reports } = benchOf({ maxQueued: 3 });
     bus.report(new Error("fatal 1"), { origin: "process", severity: "fatal" });

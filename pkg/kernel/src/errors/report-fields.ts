@@ -39,9 +39,14 @@ function plain(value: unknown): Attribute | undefined {
   return value === undefined || value === null ? undefined : toText(messageOf(value));
 }
 
-/** The error itself, or, where metadata of it or of what led to it holds what is to be hidden, one like it without that. */
+/** The error itself, or, where metadata of it or of what led to it holds what is to be hidden, one like it without that. Never throws. */
 export function cleanError(error: AppError, rules: FieldRules): AppError {
-  return cleanAppError(error, { rules, left: maxErrors, depth: 0 });
+  try {
+    return cleanAppError(error, { rules, left: maxErrors, depth: 0 });
+  } catch {
+    // fields that throw; they may be read in a timer of the bus, where that would end the process
+    return AppError.internal("ERR_INTERNAL", messageOf(error));
+  }
 }
 
 interface Walk {
