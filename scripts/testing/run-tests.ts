@@ -35,7 +35,7 @@ export async function runTests({ node, patterns, coverage }: TestRun): Promise<s
     "--import=./scripts/testing/watchdog.ts",
     "--test",
     `--test-timeout=${testLimitMs}`,
-    `--test-concurrency=${availableParallelism()}`,
+    `--test-concurrency=${availableParallelism() + 1}`, // many tests wait: for servers, loads, limits
     ...(coverage ? coverageArguments : []),
     ...reporters.flat(),
     ...patterns,
