@@ -29,6 +29,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   database_transaction: { outcome: "`committed`, `rolled_back`, `failed`" },
   errors: {
+    outcome: yesNo,
     reporter: "reporter's name",
     origin: "`request`, `rpc`, `job`, `timer`, `process`, `lifecycle`, `stream`",
     code: "[error code](errors.md)",

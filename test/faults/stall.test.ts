@@ -26,7 +26,7 @@ const blockFor = (ms: number, { url }: Service) => ask(`${url}/block/${ms}`, { m
 describe("a service whose event loop is blocked for two seconds under load", () => {
   it("refuses what has waited, then serves as before; liveness and readiness answer", async () => {
     await using service = await startService("stalling-service");
-    await using grpc = await connectGrpc(`127.0.0.1:${grpcPortOf(service)}`);
+    await using grpc = await connectGrpc(service.grpcAddress);
     const callOne = async (): Promise<number> => (await grpc.call(greet, messageWithText("x"))).status;
     assert.equal(await callOne(), 0);
     const load = startLoad({ url: `${service.url}/works`, connections, perSecond });
@@ -135,11 +135,6 @@ describe("a service in Consul whose event loop is blocked for ten seconds", () =
     }
   });
 });
-
-function grpcPortOf({ program }: Service): number {
-  const line = logOf(program.stdout()).find(({ message }) => message === "grpc server listens");
-  return Number(line?.["port"]);
-}
 
 async function shedIn(service: Service): Promise<{ readonly http: number; readonly grpc: number }> {
   return { http: await service.metric("http_server_shed_total"), grpc: await service.metric("grpc_server_shed_total") };

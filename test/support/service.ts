@@ -17,6 +17,8 @@ export interface ServiceOptions {
 export interface Service extends AsyncDisposable {
   readonly program: Program;
   readonly url: string;
+  /** Where its gRPC server listens, if it has one. */
+  readonly grpcAddress: string;
   /** The sum of the series of a metric that have these labels. */
   metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
 }
@@ -59,6 +61,7 @@ export async function startService(name: string, { environment = {}, shell }: Se
   return {
     program,
     url,
+    grpcAddress: `127.0.0.1:${grpc}`,
     metric: async (series, labels) => seriesOf((await ask(`${url}/metrics`)).text, series, labels),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
   };

@@ -134,6 +134,8 @@ export interface ErrorBusOptions extends BreakerOptions {
   readonly tracing?: Tracing;
   /** Called for each error, before anything else is done with it, so it must be quick. Default: nobody. */
   readonly onError?: (origin: ErrorOrigin, code: string) => void;
+  /** Called after each call of a reporter, with what it took and whether the reporter has taken the reports. Default: nobody. */
+  readonly onDelivery?: (reporter: string, tookMs: number, isTaken: boolean) => void;
   /** Source of jitter in [0, 1). Default `Math.random`. */
   readonly random?: () => number;
   /** Reports waiting for one reporter, 1 or more; when full the oldest that is not fatal is dropped. Default 1_000. */

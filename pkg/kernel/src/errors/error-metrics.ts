@@ -11,6 +11,17 @@ export function countErrors(own: Metrics): (origin: ErrorOrigin, code: string) =
   return (origin, code) => counter.inc({ origin, code });
 }
 
+/** Times each call of a reporter. */
+export function timeDeliveries(own: Metrics): (reporter: string, tookMs: number, isTaken: boolean) => void {
+  const duration = own.histogram({
+    name: "errors_reporter_duration_seconds",
+    help: "How long reporters took for the reports that they were given at once, by whether they have taken them.",
+    labels: ["reporter", "outcome"],
+  });
+  return (reporter, tookMs, isTaken) =>
+    duration.observe({ reporter, outcome: isTaken ? "ok" : "failed" }, tookMs / 1e3);
+}
+
 /** What becomes of the reports. */
 export function collectErrorMetrics(own: Metrics, bus: ErrorBus): void {
   const each = (show: (reporter: ReporterStats) => void): void => bus.stats().reporters.forEach(show);

@@ -20,7 +20,9 @@ import { cleanAttributes, cleanError } from "./report-fields.ts";
 import { type DeliveryOptions, ReporterQueue } from "./reporter-queue.ts";
 import { Sightings } from "./sightings.ts";
 
-type Defaults = Required<Omit<ErrorBusOptions, "clock" | "service" | "redaction" | "tracing" | "onError">>;
+type Defaults = Required<
+  Omit<ErrorBusOptions, "clock" | "service" | "redaction" | "tracing" | "onError" | "onDelivery">
+>;
 const defaults: Defaults = Object.freeze({
   maxQueued: 1_000,
   reportTimeoutMs: 5_000,
@@ -54,7 +56,7 @@ export class InProcessErrorBus implements ErrorBus {
   /** Of reporters that are no more. */
   #ended = { dropped: 0, failures: 0 };
 
-  constructor({ clock, service = "", redaction, tracing, onError, ...given }: ErrorBusOptions) {
+  constructor({ clock, service = "", redaction, tracing, onError, onDelivery, ...given }: ErrorBusOptions) {
     const options = withDefaults(defaults, given);
     for (const name of ["maxQueued", "maxFingerprints", "breakerFailures"] as const) {
       requireWhole(name, options[name], { min: 1 });
@@ -69,7 +71,7 @@ export class InProcessErrorBus implements ErrorBus {
     this.#tracing = tracing ?? createTracing();
     this.#onError = onError;
     this.#flushTimeoutMs = options.flushTimeoutMs;
-    this.#delivery = { clock, ...options };
+    this.#delivery = { clock, onDelivery, ...options };
     this.#folding = new Folding({ clock, ...options, give: (report) => this.#publish(report) });
   }
 

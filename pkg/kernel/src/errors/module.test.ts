@@ -144,6 +144,8 @@ describe("the error bus of an app", () => {
       'errors_reporter_open{reporter="kept"} 1',
       'errors_reporter_open{reporter="log"} 0',
       'errors_queued{reporter="kept"} 1',
+      'errors_reporter_duration_seconds_count{reporter="kept",outcome="failed"} 2',
+      'errors_reporter_duration_seconds_count{reporter="log",outcome="ok"} 1',
     ]) {
       assert.ok(shown.includes(`${line}\n`), `${line} is not in\n${shown.match(/^errors_.*$/gm)?.join("\n")}`);
     }

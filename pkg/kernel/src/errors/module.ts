@@ -11,7 +11,7 @@ import { metrics } from "../metrics/module.ts";
 import { tracing } from "../tracing/module.ts";
 import { createErrorBus, type ErrorBus, type ErrorReporter } from "./error-bus.ts";
 import { createErrorLog } from "./error-log.ts";
-import { collectErrorMetrics, countErrors } from "./error-metrics.ts";
+import { collectErrorMetrics, countErrors, timeDeliveries } from "./error-metrics.ts";
 import { createProcessErrors, processSettings } from "./process-errors.ts";
 
 export const errorBus = token("errors").of<ErrorBus>();
@@ -62,7 +62,8 @@ export const provideErrorBus = provider({
   },
   ground: true,
   create: ({ log, info, events, metrics: own, reporters, settings, ...parts }) => {
-    const bus = createErrorBus({ ...settings, ...parts, service: info.name, onError: countErrors(own) });
+    const told = { onError: countErrors(own), onDelivery: timeDeliveries(own) };
+    const bus = createErrorBus({ ...settings, ...parts, ...told, service: info.name });
     bus.subscribe(createErrorLog(log.named("errors")));
     for (const reporter of reporters) if (reporter) bus.subscribe(reporter);
     collectErrorMetrics(own, bus);

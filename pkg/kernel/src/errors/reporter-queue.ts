@@ -3,7 +3,7 @@ import { isThenable } from "../app/limited.ts";
 import { printable } from "../config/printable.ts";
 import { runOutsideContext } from "../context.ts";
 import { toText } from "../logger/text.ts";
-import type { ErrorReport, ErrorReporter, ReporterStats } from "./error-bus.ts";
+import type { ErrorBusOptions, ErrorReport, ErrorReporter, ReporterStats } from "./error-bus.ts";
 import { ReportQueue } from "./report-queue.ts";
 import { ReporterBreaker, type ReporterBreakerOptions } from "./reporter-breaker.ts";
 import { messageOf } from "./thrown.ts";
@@ -15,6 +15,7 @@ const maxMessageLength = 1_000;
 export interface DeliveryOptions extends ReporterBreakerOptions {
   readonly maxQueued: number;
   readonly reportTimeoutMs: number;
+  readonly onDelivery?: ErrorBusOptions["onDelivery"];
 }
 
 /** Reports on their way to one reporter: a batch at a time, apart from whoever reports and from other reporters. */
@@ -117,17 +118,25 @@ export class ReporterQueue {
 
   async #give(batch: readonly ErrorReport[]): Promise<void> {
     const context = new LazyContext();
+    const startedAtMs = this.#options.clock.monotonicMs();
     try {
       const taken: unknown = this.#reporter.report(batch, context);
       if (isThenable(taken)) await this.#withLimit(Promise.resolve(taken), context);
       this.#delivered += batch.length;
       this.#isFailing = false;
       this.#breaker.succeeded();
+      this.#tell(startedAtMs, true);
     } catch (error) {
       this.#failed(batch, error);
       this.#breaker.failed();
+      this.#tell(startedAtMs, false);
       if (this.#isClosed) this.#breaker.close();
     }
+  }
+
+  #tell(startedAtMs: number, isTaken: boolean): void {
+    const { clock, onDelivery } = this.#options;
+    onDelivery?.(this.name, clock.monotonicMs() - startedAtMs, isTaken);
   }
 
   async #withLimit(taken: Promise<unknown>, context: LazyContext): Promise<void> {
