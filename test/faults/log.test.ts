@@ -96,7 +96,7 @@ describe("a service whose standard output is a full disk", { timeout: 120_000 },
     assert.equal(await service.metric("log_lines_dropped_total"), toldLost);
     service.program.signal("SIGTERM");
     assert.deepEqual(await service.program.exit, { code: 0, signal: null });
-    assert.equal(complaints(service).length, 2);
+    assert.deepEqual(complaints(service).slice(2), []);
     const lines = (await readFile(file, "utf8")).split("\n").filter(Boolean);
     assert.ok(lines.length > 0, `after ${tail}`);
     for (const line of lines) assert.equal(asRecord(JSON.parse(line))["service"], "logging");

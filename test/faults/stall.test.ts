@@ -72,67 +72,70 @@ describe("a service whose event loop is blocked for two seconds under load", () 
   });
 });
 
-describe("a gateway whose event loop is blocked under load", () => {
-  for (const stallMs of [2_000, 10_000]) {
-    it(`for ${stallMs / 1_000} s takes none of its instances for dead, and answers as before`, async () => {
-      const instances = await Promise.all([1, 2, 3].map(startInstance));
-      try {
-        await using service = await startService("stalling-gateway", {
-          environment: { INSTANCE_PORTS: instances.map(portOf).join(","), STALL_MS: String(stallMs) },
-        });
-        const gateway = String(logOf(service.program.stdout()).find((line) => "gateway" in line)?.["gateway"]);
-        let count = 0;
-        const next = () => (count++ % 5 === 0 ? { method: "POST", body: "x" } : {});
-        const load = startLoad({ url: gateway, connections, perSecond, next });
-        await load.untilMore(2 * perSecond);
-        assert.deepEqual(Object.keys(load.report().statuses), ["200"]);
+// They wait most of the time, so they wait together.
+describe("an event loop that stands still", { concurrency: true }, () => {
+  describe("a gateway whose event loop is blocked under load", { concurrency: true }, () => {
+    for (const stallMs of [2_000, 10_000]) {
+      it(`for ${stallMs / 1_000} s takes none of its instances for dead, and answers as before`, async () => {
+        const instances = await Promise.all([1, 2, 3].map(startInstance));
+        try {
+          await using service = await startService("stalling-gateway", {
+            environment: { INSTANCE_PORTS: instances.map(portOf).join(","), STALL_MS: String(stallMs) },
+          });
+          const gateway = String(logOf(service.program.stdout()).find((line) => "gateway" in line)?.["gateway"]);
+          let count = 0;
+          const next = () => (count++ % 5 === 0 ? { method: "POST", body: "x" } : {});
+          const load = startLoad({ url: gateway, connections, perSecond, next });
+          await load.untilMore(2 * perSecond);
+          assert.deepEqual(Object.keys(load.report().statuses), ["200"]);
 
-        service.program.signal("SIGUSR2");
-        await delay(stallMs / 2);
-        const during = load.report();
-        await load.untilMore(2 * perSecond);
-        assert.equal(await service.metric("gateway_upstream_instances", { state: "ejected" }), 0);
-        assert.equal(await service.metric("gateway_upstream_instances", { state: "in_use" }), 3);
-        const after = load.report();
-        await load.untilMore(2 * perSecond);
-        const end = await load.stop();
-        assert.deepEqual(newStatuses(after, end), ["200"]);
-        assert.deepEqual(newStatuses(during, after), ["200"]);
-        // The load itself gives a request up after ten seconds.
-        for (const why of end.broken) assert.match(why, /^no reply within 10000 ms/);
-        assert.equal(await service.metric("gateway_upstream_instances", { state: "ejected" }), 0);
-      } finally {
-        for (const instance of instances) {
-          instance.close();
-          instance.closeAllConnections();
+          service.program.signal("SIGUSR2");
+          await delay(stallMs / 2);
+          const during = load.report();
+          await load.untilMore(2 * perSecond);
+          assert.equal(await service.metric("gateway_upstream_instances", { state: "ejected" }), 0);
+          assert.equal(await service.metric("gateway_upstream_instances", { state: "in_use" }), 3);
+          const after = load.report();
+          await load.untilMore(2 * perSecond);
+          const end = await load.stop();
+          assert.deepEqual(newStatuses(after, end), ["200"]);
+          assert.deepEqual(newStatuses(during, after), ["200"]);
+          // The load itself gives a request up after ten seconds.
+          for (const why of end.broken) assert.match(why, /^no reply within 10000 ms/);
+          assert.equal(await service.metric("gateway_upstream_instances", { state: "ejected" }), 0);
+        } finally {
+          for (const instance of instances) {
+            instance.close();
+            instance.closeAllConnections();
+          }
         }
+      });
+    }
+  });
+
+  describe("a service in Consul whose event loop is blocked for ten seconds", () => {
+    it("keeps its registration, with the settings that are the default", async () => {
+      const consul: ConsulAgent = await startConsul();
+      try {
+        await using service = await startService("stalling-service", {
+          environment: { PLINTH_CONSUL_ADDR: consul.address },
+        });
+        const isThere = async (): Promise<boolean> => {
+          const found = (await instancesIn(consul.address)).filter((instance) => instance.service === "stalling");
+          return found.length === 1 && found[0]?.isPassing === true;
+        };
+        await until(isThere, "registered and passing", 10_000);
+        await delay(3_300); // the next heartbeat is due now, so that the agent waits for the stall and nearly a whole beat
+        await blockFor(10_000, service);
+        const untilMs = performance.now() + 12_000;
+        while (performance.now() < untilMs) {
+          assert.ok(await isThere(), "it was taken for dead");
+          await delay(100);
+        }
+      } finally {
+        await consul.stop();
       }
     });
-  }
-});
-
-describe("a service in Consul whose event loop is blocked for ten seconds", () => {
-  it("keeps its registration, with the settings that are the default", async () => {
-    const consul: ConsulAgent = await startConsul();
-    try {
-      await using service = await startService("stalling-service", {
-        environment: { PLINTH_CONSUL_ADDR: consul.address },
-      });
-      const isThere = async (): Promise<boolean> => {
-        const found = (await instancesIn(consul.address)).filter((instance) => instance.service === "stalling");
-        return found.length === 1 && found[0]?.isPassing === true;
-      };
-      await until(isThere, "registered and passing", 10_000);
-      await delay(3_300); // the next heartbeat is due now, so that the agent waits for the stall and nearly a whole beat
-      await blockFor(10_000, service);
-      const untilMs = performance.now() + 12_000;
-      while (performance.now() < untilMs) {
-        assert.ok(await isThere(), "it was taken for dead");
-        await delay(100);
-      }
-    } finally {
-      await consul.stop();
-    }
   });
 });
 

@@ -11,11 +11,9 @@ type Environment = Readonly<Record<string, string | undefined>>;
 type Ended = Awaited<ReturnType<typeof runProgram>>;
 
 const argumentsOf = (file: string, args: readonly string[]): string[] => ["--conditions=plinth-source", file, ...args];
-/** Of what a program compiles when it starts, which is most of its start, and here is done again and again. */
-const compiled = join(root, ".cache/compiled");
 const optionsOf = (environment: Environment) => ({
   folder: root,
-  environment: { ...userEnvironment(), NODE_COMPILE_CACHE: compiled, ...environment },
+  environment: { ...userEnvironment(), ...environment },
 });
 
 /** Starts `file`; it is killed at the end of the `await using` block at the latest. */

@@ -2,6 +2,7 @@
 import { connect } from "node:net";
 import { coreModule, createApp, defineModule, type HealthCheck, healthChecks, provider } from "@plinth/kernel";
 import { httpModule, httpRoutes, httpServer, opsListener } from "@plinth/transport";
+import { block } from "../support/block.ts";
 
 const { PEER_PORT = "", CHECK_MODE = "pass", CHECK_INTERVAL_MS = "100" } = process.env;
 const intervalMs = Number(CHECK_INTERVAL_MS);
@@ -51,11 +52,7 @@ const checkedModule = defineModule("checked", [
       });
       /** Stands still for so many milliseconds, once the reply has been sent; what falls due meanwhile comes before what is to be read. */
       app.post<{ Params: { ms: string } }>("/stall/:ms", ({ params: { ms } }) => {
-        const block = (): void => {
-          const endMs = performance.now() + Number(ms);
-          while (performance.now() < endMs);
-        };
-        setTimeout(() => setImmediate(block), 50);
+        setTimeout(() => setImmediate(block, Number(ms)), 50);
         return {};
       });
     },

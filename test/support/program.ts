@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Socket } from "node:net";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { killNow } from "./processes.ts";
 import { until } from "./until.ts";
@@ -112,14 +113,17 @@ export async function runProgram(
 /**
  * The environment of this process without what a test run adds: a user has neither our settings nor the variables of the
  * npm and the test runner around this test, and his `node` is the machine's.
+ * What programs compile when they start, most of their start, is kept for the next one.
  */
 export function userEnvironment(): Record<string, string | undefined> {
   const ours =
     /^(npm_(package|lifecycle|config_local_prefix)|npm_(command|execpath|node_execpath)$|NODE_(OPTIONS|TEST_CONTEXT|V8_COVERAGE)$|INIT_CWD$|PLINTH_|OTEL_)/;
   const rest = Object.entries(process.env).filter(([name]) => !ours.test(name));
   const path = (process.env.PATH ?? "").split(":").filter((folder) => !folder.includes("node_modules"));
-  return { ...Object.fromEntries(rest), PATH: path.join(":") };
+  return { ...Object.fromEntries(rest), PATH: path.join(":"), NODE_COMPILE_CACHE: compiled };
 }
+
+const compiled = join(import.meta.dirname, "../../.cache/compiled");
 
 function textOf(stream: NodeJS.ReadableStream): () => string {
   let text = "";
