@@ -120,7 +120,13 @@ export function userEnvironment(): Record<string, string | undefined> {
     /^(npm_(package|lifecycle|config_local_prefix)|npm_(command|execpath|node_execpath)$|NODE_(OPTIONS|TEST_CONTEXT|V8_COVERAGE)$|INIT_CWD$|PLINTH_|OTEL_)/;
   const rest = Object.entries(process.env).filter(([name]) => !ours.test(name));
   const path = (process.env.PATH ?? "").split(":").filter((folder) => !folder.includes("node_modules"));
-  return { ...Object.fromEntries(rest), PATH: path.join(":"), NODE_COMPILE_CACHE: compiled };
+  // Where it is not said otherwise, Node hands its own variable for coverage on to whatever it starts.
+  return {
+    ...Object.fromEntries(rest),
+    PATH: path.join(":"),
+    NODE_COMPILE_CACHE: compiled,
+    NODE_V8_COVERAGE: "",
+  };
 }
 
 const compiled = join(import.meta.dirname, "../../.cache/compiled");

@@ -106,6 +106,67 @@ describe("migrations", { timeout: 30_000 }, () => {
     await Promise.all(all.map((db) => db.close()));
   });
 
+  it("look at no schema but their own, such as one that is dropped meanwhile", async () => {
+    await using admin = await open([]);
+    const over = new AbortController();
+    const comeAndGo = async (name: string): Promise<void> => {
+      while (!over.signal.aborted) {
+        await admin.query(sql`create schema ${sql.id(name)}`);
+        await admin.query(sql`create table ${sql.id(name, "passing")} (id serial primary key, other serial)`);
+        await admin.query(sql`drop schema ${sql.id(name)} cascade`);
+      }
+    };
+    const others = [1, 2, 3].map((n) => comeAndGo(`${admin.schema}_${n}`));
+    const options = { url: server.url, schema: admin.schema, migrations: [createNotes], migrateOnConnect: false };
+    try {
+      for (let run = 0; run < 40; run++) {
+        const db = openDatabase(options);
+        await db.migrate();
+        await db.close();
+      }
+    } finally {
+      over.abort();
+      await Promise.all(others);
+    }
+  });
+
+  it("are not among the tables that kysely finds, nor are those of other schemas", async () => {
+    const create: Migration = {
+      name: "0001_create",
+      up: (tx) => tx.query(sql`create table notes (id serial primary key, text varchar(9), at timestamptz not null)`),
+    };
+    await using _ = await open([createNotes]);
+    await using db = await open([create]);
+    await db.query(sql`comment on column notes.text is 'what it says'`);
+    const { schema } = db;
+    const column = { dataTypeSchema: "pg_catalog", isAutoIncrementing: false, hasDefaultValue: false };
+    assert.deepEqual(await db.kysely.introspection.getTables(), [
+      {
+        name: "notes",
+        schema,
+        isView: false,
+        isForeign: false,
+        columns: [
+          {
+            ...column,
+            name: "id",
+            dataType: "int4",
+            isNullable: false,
+            isAutoIncrementing: true,
+            hasDefaultValue: true,
+          },
+          { ...column, name: "text", dataType: "varchar", isNullable: true, comment: "what it says" },
+          { ...column, name: "at", dataType: "timestamptz", isNullable: false },
+        ],
+      },
+    ]);
+    const all = await db.kysely.introspection.getTables({ withInternalKyselyTables: true });
+    assert.deepEqual(
+      all.map(({ name }) => name),
+      ["notes", "plinth_migrations", "plinth_migrations_lock"],
+    );
+  });
+
   it("run once when two processes start together", async () => {
     await using admin = await open([]);
     const children = [1, 2].map(() =>

@@ -8,7 +8,6 @@ import {
   type Driver,
   type Kysely,
   PostgresAdapter,
-  PostgresIntrospector,
   PostgresQueryCompiler,
   type QueryCompiler,
   type QueryResult,
@@ -17,6 +16,7 @@ import {
 import { DatabaseError } from "../errors.ts";
 import type { Observer, TransactionOutcome } from "../observer.ts";
 import type { Connection, StatementResult } from "./connection.ts";
+import { OwnSchemaIntrospector } from "./introspection.ts";
 import type { Pool } from "./pool.ts";
 
 /** kysely on our pool: its compiler and introspection, our connections. Many `Kysely` objects may share one pool. */
@@ -42,7 +42,7 @@ export class PoolDialect implements Dialect {
   }
 
   createIntrospector(db: Kysely<unknown>): DatabaseIntrospector {
-    return new PostgresIntrospector(db);
+    return new OwnSchemaIntrospector(db);
   }
 }
 
