@@ -15,8 +15,7 @@ import { until } from "../support/until.ts";
 
 const signingKeyPath = join(import.meta.dirname, "../../.cache/platform/issuer-key.json");
 const apps = ["issuer", "notes", "greeter", "gateway"];
-/** Below the 25 s after which an app cuts its own stop short; how long it takes is up to what else the machine does. */
-const stopLimitMs = 20_000;
+const stopLimitMs = 5_000;
 /** A check every 500 ms, and what it takes to hear of its verdict. */
 const noticeLimitMs = 10_000;
 
