@@ -1,5 +1,7 @@
 // Everything that must hold, stage by stage; each says how long it took, and one that fails fails the run.
 // usage: npm test [-- STAGE... | -- PATH...]   a stage by its name, or test files by their path
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ServerError, findServer } from "./servers/index.ts";
 import { runCommand } from "./testing/command.ts";
@@ -15,7 +17,15 @@ const root = join(import.meta.dirname, "..");
 const tool = (name: string) => join(root, "node_modules/.bin", name);
 const script = (name: string) => join(import.meta.dirname, name);
 
-const testPatterns = ["pkg", "cmd", "examples", "scripts", "bench", "test"].map((folder) => `${folder}/**/*.test.ts`);
+const testsIn = (folders: readonly string[]) => folders.map((folder) => `${folder}/**/*.test.ts`);
+/** As a user has it, with times that were promised: not beside more programs than there are processors. */
+const wholeFolders = ["test/e2e", "test/packaging"];
+const testFolders = [
+  ...["pkg", "cmd", "examples", "scripts", "bench"],
+  ...readdirSync(join(root, "test"))
+    .map((folder) => `test/${folder}`)
+    .filter((folder) => !wholeFolders.includes(folder)),
+];
 
 const stages: readonly Stage[] = [
   { name: "format", run: () => runCommand(tool("oxfmt"), ["--check"]) },
@@ -24,7 +34,8 @@ const stages: readonly Stage[] = [
   { name: "layers", run: () => runCommand(process.execPath, [script("check-layers.ts")]) },
   { name: "knip", run: () => runCommand(tool("knip"), []) },
   { name: "servers", run: findServers },
-  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testPatterns, coverage: true }) },
+  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testsIn(testFolders), coverage: true }) },
+  { name: "whole", run: testWhole },
   { name: "node24", run: testOnNode24 },
 ];
 
@@ -41,6 +52,11 @@ async function findServers(): Promise<string | undefined> {
     }
   }
   return faults.length > 0 ? faults.join("; ") : undefined;
+}
+
+function testWhole(): Promise<string | undefined> {
+  const concurrency = availableParallelism();
+  return runTests({ node: process.execPath, patterns: testsIn(wholeFolders), coverage: false, concurrency });
 }
 
 /** The packages promise Node 24; everything else here runs on the Node of the repository. */

@@ -12,6 +12,8 @@ export interface TestRun {
   readonly patterns: readonly string[];
   /** Whether to measure what lines of the packages the tests run. */
   readonly coverage: boolean;
+  /** Files that run at the same time. Default: one more than there are processors, for many tests wait. */
+  readonly concurrency?: number;
 }
 
 // One test may take this long, and one run of all of them.
@@ -22,7 +24,12 @@ const slowestShown = 5;
 const root = join(import.meta.dirname, "../..");
 
 /** Runs the tests; what the runner prints goes to stdout. @returns what went wrong, or undefined. */
-export async function runTests({ node, patterns, coverage }: TestRun): Promise<string | undefined> {
+export async function runTests({
+  node,
+  patterns,
+  coverage,
+  concurrency = availableParallelism() + 1,
+}: TestRun): Promise<string | undefined> {
   const tallyPath = join(root, `.cache/test-tally-${process.pid}.json`);
   mkdirSync(join(root, ".cache"), { recursive: true });
   const reporters = [reporter("spec", "stdout"), reporter("./scripts/testing/tally.ts", tallyPath)];
@@ -35,7 +42,7 @@ export async function runTests({ node, patterns, coverage }: TestRun): Promise<s
     "--import=./scripts/testing/watchdog.ts",
     "--test",
     `--test-timeout=${testLimitMs}`,
-    `--test-concurrency=${availableParallelism() + 1}`, // many tests wait: for servers, loads, limits
+    `--test-concurrency=${concurrency}`,
     ...(coverage ? coverageArguments : []),
     ...reporters.flat(),
     ...patterns,
