@@ -20,12 +20,13 @@ const script = (name: string) => join(import.meta.dirname, name);
 const testsIn = (folders: readonly string[]) => folders.map((folder) => `${folder}/**/*.test.ts`);
 /** As a user has it, with times that were promised: not beside more programs than there are processors. */
 const wholeFolders = ["test/e2e", "test/packaging"];
-const testFolders = [
-  ...["pkg", "cmd", "examples", "scripts", "bench"],
-  ...readdirSync(join(root, "test"))
-    .map((folder) => `test/${folder}`)
-    .filter((folder) => !wholeFolders.includes(folder)),
-];
+const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
+  (folder) => !wholeFolders.includes(folder),
+);
+
+function foldersIn(folder: string): string[] {
+  return readdirSync(join(root, folder)).map((name) => `${folder}/${name}`);
+}
 
 const stages: readonly Stage[] = [
   { name: "format", run: () => runCommand(tool("oxfmt"), ["--check"]) },
