@@ -72,7 +72,7 @@ export {
 } from "./errors/error-bus.ts";
 export type { Guarded, GuardOptions } from "./errors/guard.ts";
 export { OptionError, type OptionErrorCode, requireNumber, requireWhole, withDefaults } from "./errors/option-error.ts";
-export { isStatus, type Status, statuses } from "./errors/status.ts";
+export { isServerFault, isStatus, type Status, statuses } from "./errors/status.ts";
 
 export type {
   CheckChange,

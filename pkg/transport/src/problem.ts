@@ -1,7 +1,7 @@
-import type { AppError } from "@plinth/kernel";
+import { type AppError, isServerFault } from "@plinth/kernel";
 import { type FieldFault, RequestError } from "./errors.ts";
 import { STATUS_CODES } from "./node-http.ts";
-import { isServerFault, toHttpStatus } from "./status.ts";
+import { toHttpStatus } from "./status.ts";
 
 /** The body of every error reply. @see https://www.rfc-editor.org/rfc/rfc9457 */
 export interface Problem {

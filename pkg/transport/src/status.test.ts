@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { STATUS_CODES } from "node:http";
 import { describe, it } from "node:test";
 import { status as grpcStatus } from "@grpc/grpc-js";
-import { AppError, statuses } from "@plinth/kernel";
+import { AppError, statuses, isServerFault } from "@plinth/kernel";
 import { RequestError, toPointer } from "./errors.ts";
 import { budgetOf, safeRequestIdOf } from "./exchange.ts";
 import { problemText, toProblem } from "./problem.ts";
-import { fromHttpStatus, isIncident, isServerFault, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";
+import { fromHttpStatus, isIncident, toConnectCode, toGrpcCode, toHttpStatus } from "./status.ts";
 
 describe("the status table", () => {
   for (const status of statuses) {

@@ -1,4 +1,4 @@
-import { type Status, statuses } from "@plinth/kernel";
+import { isServerFault, type Status, statuses } from "@plinth/kernel";
 
 interface Row {
   /** HTTP status code of a reply with this status. */
@@ -75,11 +75,6 @@ const byHttp: ReadonlyMap<number, Status> = new Map<number, Status>([
 /** The status that a foreign HTTP reply most likely means. */
 export function fromHttpStatus(http: number): Status {
   return byHttp.get(http) ?? (http >= 400 && http < 500 ? "invalid_argument" : "unknown");
-}
-
-/** True for failures of the server, whose text is for its operators and never for callers. */
-export function isServerFault(status: Status): boolean {
-  return status === "internal" || status === "unknown" || status === "data_loss";
 }
 
 /** True for failures that operators should hear of: the server's own, and what it could not do in time or for want of others. */

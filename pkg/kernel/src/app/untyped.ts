@@ -1,3 +1,4 @@
+import { fieldOf } from "../errors/thrown.ts";
 import type { AnyNeed } from "./needs.ts";
 import { placeOf } from "./place.ts";
 import type { ErasedDefinition } from "./provider.ts";
@@ -70,8 +71,4 @@ function isToken(value: unknown): value is AnyToken {
 
 function isSettings(value: unknown): boolean {
   return fieldOf(value, "kind") === ("settings" satisfies AnyNeed["kind"]);
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null && name in value ? Reflect.get(value, name) : undefined;
 }

@@ -1,5 +1,5 @@
 import { isBranded } from "./brand.ts";
-import type { Status } from "./status.ts";
+import { isServerFault, type Status } from "./status.ts";
 import { fieldOf, isError, messageOf } from "./thrown.ts";
 
 /** Codes that `AppError.from` gives to what was not an `AppError`. */
@@ -126,7 +126,7 @@ function commonMeaningOf(errors: readonly unknown[], walk: Walk): Meaning | unde
   const meanings = errors.map((error) => (isBranded(error) ? error : knownMeaningOf(error, walk)));
   const all = meanings.filter((meaning) => meaning !== undefined);
   const [first] = all;
-  if (!first || all.length < errors.length || hidden.has(first.status)) return undefined;
+  if (!first || all.length < errors.length || isServerFault(first.status)) return undefined;
   if (all.some(({ status }) => status !== first.status)) return undefined;
   const texts = [...new Set(all.map(messageOf))];
   const message = texts.slice(0, maxMessages).join("; ") + (texts.length > maxMessages ? "; …" : "");
@@ -136,6 +136,3 @@ function commonMeaningOf(errors: readonly unknown[], walk: Walk): Meaning | unde
   if (all.every(({ code }) => code === first.code)) return { code: first.code, status: first.status, ...rest };
   return { code: "ERR_AGGREGATE", status: first.status, ...rest };
 }
-
-/** Of these the message is not for callers. */
-const hidden: ReadonlySet<Status> = new Set<Status>(["internal", "unknown", "data_loss"]);

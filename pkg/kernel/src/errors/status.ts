@@ -29,3 +29,8 @@ const known: ReadonlySet<unknown> = new Set(statuses);
 export function isStatus(value: unknown): value is Status {
   return known.has(value);
 }
+
+/** True for failures of the server, whose text is for its operators and never for callers. */
+export function isServerFault(status: Status): boolean {
+  return status === "internal" || status === "unknown" || status === "data_loss";
+}

@@ -1,4 +1,5 @@
 import type { ChildProcess } from "node:child_process";
+import { fieldOf } from "../errors/thrown.ts";
 
 /**
  * Hands connections on that a worker was given and dies without having taken: Node forgets them, and their clients would wait in vain.
@@ -39,10 +40,6 @@ export function handOnUntaken(child: ChildProcess, hasOthers: () => boolean): vo
 function close(connection: unknown): void {
   const own = fieldOf(connection, "close");
   if (typeof own === "function") Reflect.apply(own, connection, []);
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }
 
 function numberIn(value: unknown, name: string): number | undefined {

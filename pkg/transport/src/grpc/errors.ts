@@ -1,10 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Metadata, status, type StatusObject } from "@grpc/grpc-js";
-import type { AppError } from "@plinth/kernel";
+import { type AppError, isServerFault } from "@plinth/kernel";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { toProblem } from "../problem.ts";
 import { errorDetails } from "../rpc/details.ts";
-import { isServerFault, toGrpcCode } from "../status.ts";
+import { toGrpcCode } from "../status.ts";
 
 /** Trailers beyond about 8 KiB are refused by many peers, and with them the status itself. */
 const maxDetailsBytes = 4_096;

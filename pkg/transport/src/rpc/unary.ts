@@ -7,11 +7,11 @@ import {
   toBinary,
   toJsonString,
 } from "@bufbuild/protobuf";
-import { type AppError, currentContext, messageOf, type RequestContext } from "@plinth/kernel";
+import { type AppError, currentContext, messageOf, type RequestContext, isServerFault } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
 import type { HttpApp, RenderedError } from "../http/server.ts";
 import type { Problem } from "../problem.ts";
-import { isServerFault, toConnectCode } from "../status.ts";
+import { toConnectCode } from "../status.ts";
 import { errorDetails } from "./details.ts";
 import { type ErasedHandler, methodName, requireMessage, type RpcCall, type RpcService } from "./service.ts";
 
