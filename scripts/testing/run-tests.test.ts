@@ -39,7 +39,11 @@ describe("a test run", () => {
   });
 
   const failures: readonly (readonly [name: string, body: string, expected: RegExp])[] = [
-    ["a test that fails", `it("breaks", () => { throw new Error("oh"); });`, /FAILED tests .* exited with code 1\n$/],
+    [
+      "a test that fails",
+      `it("breaks", () => { throw new Error("oh"); });`,
+      /FAILED tests .* exited with code 1\n {2}.*a-test-that-fails\.test\.ts: breaks: oh\n$/,
+    ],
     ["a test that is skipped", `it("later", { skip: true }, () => {});`, /FAILED tests .* 1 skipped and 0 to do/],
     ["a test that is to do", `it.todo("later");`, /FAILED tests .* 0 skipped and 1 to do/],
     ["a file without tests", "void it;", /FAILED tests .* no test in .*\.test\.ts\n$/],
@@ -61,6 +65,13 @@ describe("a test run", () => {
       assert.match(output, expected);
     });
   }
+
+  it("names at the end the test that failed, not the suite it is in, and no more than the first 20", async () => {
+    const body = `import { describe } from "node:test";
+      describe("suite", () => { for (let i = 0; i < 22; i++) it("no. " + i, () => { throw new Error("oh"); }); });`;
+    const { output } = await run("many", body);
+    assert.match(output, /exited with code 1\n(?: {2}.*many\.test\.ts: no\. \d+: oh\n){20} {2}and 2 more\n$/);
+  });
 
   it("fails where a path has no tests", async () => {
     const { code, output } = await runArguments([join(folder, "nowhere")]);

@@ -20,10 +20,11 @@ export interface TestRun {
 const testLimitMs = 60_000;
 const runLimitMs = 480_000;
 const slowestShown = 5;
+const failuresShown = 20;
 
 const root = join(import.meta.dirname, "../..");
 
-/** Runs the tests; what the runner prints goes to stdout. @returns what went wrong, or undefined. */
+/** Runs the tests; what the runner prints goes to stdout. @returns what went wrong, each test that failed on a line of its own, or undefined. */
 export async function runTests({
   node,
   patterns,
@@ -52,7 +53,8 @@ export async function runTests({
   const tally = readTally(tallyPath);
   rmSync(tallyPath, { force: true });
   if (tally !== undefined) console.log(describeSlowest(tally));
-  return fault ?? judge(tally, patterns);
+  if (fault !== undefined) return [fault, ...describeFailures(tally)].join("\n");
+  return judge(tally, patterns);
 }
 
 const coverageArguments = [
@@ -88,6 +90,16 @@ function judge(tally: Tally | undefined, patterns: readonly string[]): string | 
     return `${tally.skipped} skipped and ${tally.todo} to do; a test that cannot run must fail and say what it needs`;
   }
   return undefined;
+}
+
+function describeFailures(tally: Tally | undefined): string[] {
+  const failures = tally?.failures ?? [];
+  const lines = failures.slice(0, failuresShown).map(({ file, name, message }) => {
+    const [first = ""] = message.split("\n", 1);
+    return `  ${relative(root, file)}: ${name}: ${first.slice(0, 300)}`;
+  });
+  const more = failures.length - lines.length;
+  return more > 0 ? [...lines, `  and ${more} more`] : lines;
 }
 
 function describeSlowest({ files }: Tally): string {
