@@ -1,3 +1,4 @@
+export { type Authenticator, authenticator, type Identity } from "./auth.ts";
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
 export { createGrpcClientMetrics, type GrpcClientMetricsOptions } from "./grpc/client-metrics.ts";
 export { grpcModule, grpcServer } from "./grpc/module.ts";
@@ -24,6 +25,14 @@ export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings
 export { incoming, type Incoming, incomingModule } from "./incoming.ts";
 export { listen, type ListenOptions } from "./listen.ts";
 export { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";
+export {
+  type Layer,
+  layers,
+  type Middleware,
+  type MiddlewareRequest,
+  middlewares,
+  type Outcome,
+} from "./middleware.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
