@@ -16,7 +16,7 @@ export interface ServicePoolOptions {
   readonly registry: Pick<Registry, "follow">;
   readonly clock: Clock;
   readonly createUpstream: UpstreamFactory;
-  readonly upstream: Omit<UpstreamOptions, "authority">;
+  readonly upstream: Omit<UpstreamOptions, "authority" | "clock">;
   /** Source of choice in [0, 1). Default `Math.random`. */
   readonly random?: (() => number) | undefined;
 }
@@ -92,7 +92,8 @@ export class ServicePool {
   }
 
   #connect(id: string, instance: Instance, authority: string): Endpoint {
-    const upstream = this.#options.createUpstream({ ...this.#options.upstream, authority });
+    const { createUpstream, upstream: options, clock } = this.#options;
+    const upstream = createUpstream({ ...options, authority, clock });
     return { id, instanceId: instance.id, upstream };
   }
 

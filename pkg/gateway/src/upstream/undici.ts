@@ -15,6 +15,8 @@ import type {
 const maxReplyHeadBytes = 32_768;
 /** Idle connections are closed after this, sooner if the instance announces less: below the 5 s of Node's own servers. */
 const idleTimeoutMs = 4_000;
+/** Of what the instance announces, so much is not used: its end and a request of ours may pass each other. */
+const announcedMarginMs = 1_000;
 
 /** One connection: an undici client that has at most one request at a time. */
 interface Slot {
@@ -22,6 +24,12 @@ interface Slot {
   /** Requests sent on the connection that stands. */
   served: number;
   busy: boolean;
+  /** When it was last given a request or had its reply, on the monotonic clock. */
+  usedAtMs: number;
+  /** How long it may stand idle. */
+  lifeMs: number;
+  /** What the instance last said of that. */
+  keepAlive: string | undefined;
   /** Its connection has ended, and it has no other: not to be used again. */
   dead: boolean;
 }
@@ -45,13 +53,14 @@ class UndiciUpstream implements Upstream {
   }
 
   send(request: UpstreamRequest, handlers: UpstreamHandlers): UpstreamCall {
-    const slot = this.#idle.pop() ?? this.#open();
+    const slot = this.#takeIdle() ?? this.#open();
     const call = new UndiciCall(this, slot, handlers);
     if (!slot) {
       queueMicrotask(() => call.refuse());
       return call;
     }
     slot.busy = true;
+    slot.usedAtMs = this.#options.clock.monotonicMs();
     call.dispatch(slot.client, request);
     return call;
   }
@@ -74,9 +83,27 @@ class UndiciUpstream implements Upstream {
   /** The request on it has ended; unless all of it went well, the connection ends as well. */
   release(slot: Slot, isWell: boolean): void {
     slot.busy = false;
-    if (!isWell || slot.dead || this.#closing) this.#drop(slot, isWell);
-    else this.#idle.push(slot);
+    const now = this.#options.clock.monotonicMs();
+    // A reply that waited to be read, while the event loop stood still, has a connection behind it that may be closed by now.
+    if (!isWell || slot.dead || this.#closing || now - slot.usedAtMs > slot.lifeMs) this.#drop(slot, isWell);
+    else {
+      slot.usedAtMs = now;
+      this.#idle.push(slot);
+    }
     this.#settle();
+  }
+
+  /**
+   * The connection used last. Those that have stood idle for too long are given up here as well: when the event loop stood
+   * still, undici's timer for that has not run yet, nor has anybody seen that the instance has closed them.
+   */
+  #takeIdle(): Slot | undefined {
+    for (;;) {
+      const slot = this.#idle.at(-1);
+      if (slot === undefined) return undefined;
+      if (this.#options.clock.monotonicMs() - slot.usedAtMs <= slot.lifeMs) return this.#idle.pop();
+      this.#drop(slot);
+    }
   }
 
   #open(): Slot | undefined {
@@ -87,11 +114,20 @@ class UndiciUpstream implements Upstream {
       headersTimeout: headersTimeoutMs,
       bodyTimeout: bodyGapMs,
       keepAliveTimeout: idleTimeoutMs,
+      keepAliveTimeoutThreshold: announcedMarginMs,
       maxHeaderSize: maxReplyHeadBytes,
       pipelining: 1,
       allowH2: false,
     });
-    const slot: Slot = { client, served: 0, busy: false, dead: false };
+    const slot: Slot = {
+      client,
+      served: 0,
+      busy: false,
+      usedAtMs: 0,
+      lifeMs: idleTimeoutMs,
+      keepAlive: undefined,
+      dead: false,
+    };
     // A client whose idle connection ends just before a request is written opens another one for it.
     client.on("connect", () => {
       slot.served = 0;
@@ -165,7 +201,10 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: ReplyHeaders): void {
     if (status >= 100 && status < 200) return; // informational: the final head is still to come
     if (status < 200 || status > 599) controller.abort(new InvalidStatus(`${status} is no HTTP status`));
-    else this.#handlers?.onHead(status, headers);
+    else {
+      if (this.#slot) heed(this.#slot, headers["keep-alive"]);
+      this.#handlers?.onHead(status, headers);
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -198,6 +237,15 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
     this.#released = true;
     if (this.#slot) this.#owner.release(this.#slot, isWell);
   }
+}
+
+/** What the instance announces shortens the life of an idle connection. */
+function heed(slot: Slot, keepAlive: string | string[] | undefined): void {
+  if (keepAlive === slot.keepAlive || typeof keepAlive !== "string") return;
+  slot.keepAlive = keepAlive;
+  const seconds = /timeout=(\d{1,6})/i.exec(keepAlive)?.[1];
+  slot.lifeMs =
+    seconds === undefined ? idleTimeoutMs : Math.min(idleTimeoutMs, Number(seconds) * 1_000 - announcedMarginMs);
 }
 
 class InvalidStatus extends Error {}

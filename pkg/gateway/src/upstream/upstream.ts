@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import type { Clock } from "@plinth/kernel";
 import type { ReplyHeaders } from "../headers/reply.ts";
 
 /** A request as it goes to one instance. */
@@ -77,6 +78,7 @@ export interface UpstreamOptions {
   /** Longest pause within a reply's body, in milliseconds. */
   readonly bodyGapMs: number;
   readonly maxConnections: number;
+  readonly clock: Clock;
 }
 
 export type UpstreamFactory = (options: UpstreamOptions) => Upstream;
