@@ -10,8 +10,10 @@ import {
   scopeValue,
   type Span,
 } from "@plinth/kernel";
+import type { Identity } from "./auth.ts";
 import { TransportError } from "./errors.ts";
 import { incoming, type Incoming } from "./incoming.ts";
+import type { MiddlewareRequest, Outcome } from "./middleware.ts";
 
 export interface ExchangeOptions {
   readonly requestId: string;
@@ -31,7 +33,7 @@ export interface Budget {
 }
 
 /** One request being served, HTTP or RPC: what its handler, log lines, spans and statements share. */
-export abstract class Exchange implements RequestContext, Incoming {
+export abstract class Exchange implements RequestContext, MiddlewareRequest {
   abstract readonly protocol: Incoming["protocol"];
   readonly requestId: string;
   readonly span: Span;
@@ -42,6 +44,12 @@ export abstract class Exchange implements RequestContext, Incoming {
   route = "unmatched";
   /** What went wrong, for span and access log. */
   error: AppError | undefined;
+  /** Who asks, once the authentication has found out. */
+  identity: Identity | undefined;
+  /** What {@link setReplyHeader} has been given; undefined until then. */
+  replyHeaders: Record<string, string> | undefined;
+  #clientAddress: string | undefined;
+  #over: PromiseWithResolvers<Outcome> | undefined;
   readonly #timer: Scheduled;
   readonly #scopes: RequestScopes | undefined;
   #scope: RequestScope | undefined;
@@ -76,6 +84,43 @@ export abstract class Exchange implements RequestContext, Incoming {
 
   abstract header(name: string): string | undefined;
 
+  /** Address of the caller, without port: that of the peer until a layer that knows better sets it. Read when first asked for. */
+  get clientAddress(): string {
+    return (this.#clientAddress ??= this.peerAddress());
+  }
+
+  set clientAddress(address: string) {
+    this.#clientAddress = address;
+  }
+
+  /** Empty where there is none, as on a Unix socket. */
+  protected abstract peerAddress(): string;
+
+  /** True when the head of the reply has been sent. */
+  abstract get hasReplyBegun(): boolean;
+
+  /**
+   * Adds a header to the reply, whatever it will be: also to that of an error.
+   * @param name - In lower case. One that is there already is replaced.
+   * @throws {@link TransportError} `ERR_REPLY_BEGUN`.
+   */
+  setReplyHeader(name: string, value: string): void {
+    if (this.hasReplyBegun) {
+      const message = `the reply is on its way, so that ${name} cannot be added; set it before next is called`;
+      throw new TransportError("ERR_REPLY_BEGUN", "failed_precondition", message);
+    }
+    (this.replyHeaders ??= {})[name] = value;
+  }
+
+  /** Resolves when {@link end} has been called. Never rejects. */
+  get over(): Promise<Outcome> {
+    if (this.#over === undefined) {
+      this.#over = Promise.withResolvers<Outcome>();
+      if (this.#isOver) this.#over.resolve({ error: this.error });
+    }
+    return this.#over.promise;
+  }
+
   /** True when {@link end} has been called. */
   get isOver(): boolean {
     return this.#isOver;
@@ -103,6 +148,7 @@ export abstract class Exchange implements RequestContext, Incoming {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#timer.cancel();
+    this.#over?.resolve({ error: this.error });
     const scope = this.#scope;
     if (scope) runInContext(this, async () => scope.close()).catch(onFailure);
   }

@@ -1,4 +1,5 @@
 import { type AppError, token } from "@plinth/kernel";
+import type { Identity } from "./auth.ts";
 import type { Incoming } from "./incoming.ts";
 import { TransportError } from "./errors.ts";
 
@@ -34,6 +35,10 @@ export interface Outcome {
 
 /** A request as a middleware sees it. Inside of `route` its route is known; outside it is `unmatched`. */
 export interface MiddlewareRequest extends Incoming {
+  /** Who asks. Absent outside of `auth`, and for a caller that says nothing of itself. */
+  readonly identity: Identity | undefined;
+  /** Address of the caller, without port: outside of `client-address` that of the peer, which may be a proxy. Empty on a Unix socket. */
+  readonly clientAddress: string;
   /**
    * Adds a header to the reply or, over gRPC, an entry to the metadata that goes ahead of it.
    * @param name - In lower case.

@@ -26,6 +26,14 @@ export class CallExchange extends Exchange {
     return values.length === 0 ? undefined : values.join(", ");
   }
 
+  protected override peerAddress(): string {
+    return "";
+  }
+
+  override get hasReplyBegun(): boolean {
+    return this.isOver;
+  }
+
   /** Rejects when the handler is no longer waited for. */
   get givenUp(): Promise<never> {
     return this.#givenUp.promise;

@@ -99,6 +99,19 @@ export class HttpExchange extends Exchange {
     return typeof value === "object" ? value.join(", ") : value;
   }
 
+  protected override peerAddress(): string {
+    return this.request.socket.remoteAddress ?? "";
+  }
+
+  override get hasReplyBegun(): boolean {
+    return this.response.headersSent;
+  }
+
+  override setReplyHeader(name: string, value: string): void {
+    super.setReplyHeader(name, value);
+    this.reply?.header(name, value);
+  }
+
   /** What the caller got, or would have got; 499 when the caller left before the reply was complete. */
   get status(): number {
     if (this.response.writableFinished) return this.response.statusCode;
