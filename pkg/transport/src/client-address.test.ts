@@ -42,7 +42,7 @@ describe("ClientAddresses with x-forwarded-for", () => {
     ["[10.0.0.7]", "10.0.0.1", "IPv4 in brackets"],
     ["203.0.113.7:99999999", "10.0.0.1", "no port"],
     ["203.0.113.7\u0000", "10.0.0.1", "a control character"],
-    [`${"1".repeat(10_000)}`, "10.0.0.1", "a long entry"],
+    ["1".repeat(10_000), "10.0.0.1", "a long entry"],
   ];
   for (const [list, address, why] of cases) {
     it(`takes ${JSON.stringify(list.slice(0, 60))} for ${address}: ${why}`, () => {
