@@ -18,16 +18,19 @@ import {
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Budget, budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
 import type { LoopDelay } from "../loop-delay.ts";
+import type { Middleware } from "../middleware.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { type Problem, problemContentType } from "../problem.ts";
-import { badExpectation, type HttpFailure, refusalOf, toHttpFailure, toParserFailure } from "./errors.ts";
+import { badExpectation, type HttpFailure, toHttpFailure, toParserFailure } from "./errors.ts";
 import { exchangeOf, type ExchangeOwner, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { Faults } from "./faults.ts";
+import { connectRefused, refusalOf } from "./head.ts";
 import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
 import { idsOf, ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 import { Shedder } from "./shed.ts";
+import { Onion, type OnionHost } from "./stages.ts";
 
 /** An error reply in the form that a route's callers expect. */
 export interface RenderedError {
@@ -58,12 +61,14 @@ export interface RequestCoreOptions {
   readonly ops?: OpsHandler | undefined;
   /** How late the event loop runs. Absent: no request is refused for that. */
   readonly loopDelay?: LoopDelay | undefined;
+  /** Code of the user's around each request, each at its place among the layers. Default none. */
+  readonly middlewares?: readonly Middleware[] | undefined;
 }
 
 type RawHandler = (request: ServedRequest, response: ServedResponse) => void;
 
 /** What surrounds every request, whichever route it goes to: recovery, request id, trace, log context, metrics, deadline. */
-export class RequestCore implements ExchangeOwner {
+export class RequestCore implements ExchangeOwner, OnionHost {
   readonly inFlight = new Set<HttpExchange>();
   /** While true, each reply closes its connection. */
   draining = false;
@@ -74,6 +79,7 @@ export class RequestCore implements ExchangeOwner {
   readonly #faults: Faults;
   readonly #shedder: Shedder;
   readonly #budget: Budget;
+  readonly #onion: Onion;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
 
@@ -87,6 +93,7 @@ export class RequestCore implements ExchangeOwner {
       onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
     });
     this.#shedder = new Shedder({ ...options, observer: this.#observer });
+    this.#onion = new Onion(options, this, (exchange) => this.#shedOpen(exchange));
     options.metrics.gauge({
       name: "http_server_active_requests",
       help: "Requests being served.",
@@ -113,9 +120,16 @@ export class RequestCore implements ExchangeOwner {
       return;
     }
     if (this.#options.ops?.(request, response)) return;
-    if (this.#shedder.shed(request, response)) return;
+    if (this.#onion.shedsFirst && this.#shedder.shed(request, response)) return;
     const exchange = this.#open(request, response);
-    runInContext(exchange, () => handler(request, response));
+    if (this.#onion.isOuterEmpty) runInContext(exchange, () => handler(request, response));
+    else this.#onion.enter(exchange, () => handler(request, response));
+  }
+
+  #shedOpen(exchange: HttpExchange): true | undefined {
+    if (!this.#shedder.shed(exchange.request, exchange.response)) return undefined;
+    exchange.heldAt = -1; // it is counted as shed
+    return true;
   }
 
   #open(request: ServedRequest, response: ServedResponse): HttpExchange {
@@ -155,7 +169,8 @@ export class RequestCore implements ExchangeOwner {
     if (!response.writableFinished) exchange.abort(exchange.error ?? callerGone());
     exchange.end((thrown) => this.#faults.report(thrown, exchange));
     if (!request.complete) this.#unread.set(request.socket, request);
-    this.#observer.finished(exchange, this.#options.clock.monotonicMs() - exchange.startedAtMs);
+    const tookMs = this.#options.clock.monotonicMs() - exchange.startedAtMs;
+    this.#observer.finished(exchange, tookMs, this.#onion.reachedBy(exchange));
     this.onFinished?.(request.socket);
   }
 
@@ -167,13 +182,37 @@ export class RequestCore implements ExchangeOwner {
     exchange.route = url ?? "unmatched";
     if (config?.origin !== undefined) exchange.origin = config.origin;
     exchange.reply = reply;
+    const { replyHeaders } = exchange;
+    for (const name in replyHeaders) reply.header(name, replyHeaders[name]);
     reply.header("x-request-id", exchange.requestId);
+  }
+
+  /** Runs what stands inside of `route`, then `done`. */
+  enterRoute(request: FastifyRequest, done: (error?: Error) => void): void {
+    const exchange = this.#onion.isInnerEmpty ? undefined : exchangeOf(request.raw);
+    if (exchange) this.#onion.routed(exchange, done);
+    else done();
+  }
+
+  refuse(thrown: unknown, exchange: HttpExchange): void {
+    const failure = toHttpFailure(thrown);
+    try {
+      if (exchange.isOver || exchange.response.writableEnded) this.failedAround(thrown, exchange);
+      else this.#answer(exchange, failure, thrown, hasNoBody(exchange.request));
+    } catch (second) {
+      this.#recover(second, exchange.request, exchange.response, failure);
+    }
+  }
+
+  failedAround(thrown: unknown, exchange: HttpExchange): void {
+    this.#faults.reportLate(thrown, exchange);
   }
 
   /** The context of the request, should a hook have left it. */
   lostBy(request: FastifyRequest): HttpExchange | undefined {
     const exchange = exchangeOf(request.raw);
-    return currentContext() === exchange ? undefined : exchange;
+    const context = currentContext();
+    return context === exchange || context?.root === exchange ? undefined : exchange;
   }
 
   /** Answers with what the caller may know, and reports what is the server's fault. */
@@ -233,7 +272,7 @@ export class RequestCore implements ExchangeOwner {
   }
 
   /** The parser refuses what came on this connection, or it came too slowly. */
-  refuse(thrown: Error & { readonly code?: unknown }, socket: Duplex): void {
+  refuseConnection(thrown: Error & { readonly code?: unknown }, socket: Duplex): void {
     if (thrown.code === "ECONNRESET" || thrown.code === "EPIPE" || !(socket instanceof Socket) || !socket.writable) {
       socket.destroy();
       return;
@@ -292,11 +331,12 @@ export class RequestCore implements ExchangeOwner {
     exchange.cut(failure.error);
   }
 
-  /** Answers past fastify, with nothing that a route has set, and closes the connection. */
-  #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error): void {
+  /** Answers past fastify, with nothing that a route has set, and closes the connection unless it can be kept. */
+  #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error, keepAlive = false): void {
     this.#faults.record(thrown, failure, exchange);
-    if (exchange.response.headersSent) exchange.cut(failure.error);
-    else writeProblem(exchange.response, failure, { requestId: exchange.requestId, traceId: exchange.span.traceId });
+    const { response, requestId, span, replyHeaders: headers } = exchange;
+    if (response.headersSent) exchange.cut(failure.error);
+    else writeProblem(response, failure, { requestId, traceId: span.traceId, headers, keepAlive });
   }
 
   /** Answers what is no request. */
@@ -305,6 +345,11 @@ export class RequestCore implements ExchangeOwner {
     span.end();
     writeProblemTo(socket, failure, { requestId: randomHex(16), traceId: span.traceId });
   }
+}
+
+/** Nothing more of it will come, so that the connection can be used for the next one. */
+function hasNoBody({ headers }: ServedRequest): boolean {
+  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined;
 }
 
 /** After these, what the caller still sends of its request is not read. */

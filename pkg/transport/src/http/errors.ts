@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FieldFault, RequestError, toPointer, TransportError, type TransportErrorCode } from "../errors.ts";
 import { toUnexpected } from "../exchange.ts";
@@ -12,6 +11,8 @@ export interface HttpFailure {
   readonly httpStatus?: number;
   /** It was thrown by code that meant no caller: operators hear of it, whatever status it got. */
   readonly isUnexpected?: boolean;
+  /** What the reply has besides. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 interface Refusal {
@@ -82,17 +83,12 @@ const parserRefusals: Readonly<Record<string, Refusal>> = {
     message: "the request did not arrive in time",
   },
 };
-const malformed: Refusal = {
+export const malformed: Refusal = {
   code: "ERR_REQUEST_MALFORMED",
   httpStatus: 400,
   message: "what was sent is not a valid HTTP/1.1 request",
 };
 
-const missingHost: HttpFailure = toFailure({ ...malformed, message: "an HTTP/1.1 request must name its host" });
-const badFraming: HttpFailure = toFailure({
-  ...malformed,
-  message: "the only transfer-encoding that this server reads is chunked, in HTTP/1.1",
-});
 export const methodNotAllowed: HttpFailure = toFailure({
   code: "ERR_METHOD_NOT_ALLOWED",
   httpStatus: 405,
@@ -123,15 +119,6 @@ export function routeNotFound(method: string): TransportError {
   );
 }
 
-/** What a head that the parser lets pass must still not have. */
-export function refusalOf({ headers, httpVersionMinor }: IncomingMessage): HttpFailure | undefined {
-  if (headers.host === undefined && httpVersionMinor > 0) return missingHost;
-  // The parser refuses some of these only after the handler has begun, and takes the others for no body at all.
-  const coding = headers["transfer-encoding"];
-  if (coding !== undefined && (coding.toLowerCase() !== "chunked" || httpVersionMinor === 0)) return badFraming;
-  return undefined;
-}
-
 export function toParserFailure(error: Error & { readonly code?: unknown }): HttpFailure {
   return toFailure(parserRefusals[String(error.code)] ?? malformed, error);
 }
@@ -156,7 +143,7 @@ function classify(thrown: unknown): HttpFailure {
   return { error: toUnexpected(thrown), isUnexpected: true };
 }
 
-function toFailure({ code, httpStatus, message }: Refusal, cause?: unknown): HttpFailure {
+export function toFailure({ code, httpStatus, message }: Refusal, cause?: unknown): HttpFailure {
   const options = cause === undefined ? {} : { cause };
   return { error: new TransportError(code, fromHttpStatus(httpStatus), message, options), httpStatus };
 }

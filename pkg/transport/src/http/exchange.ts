@@ -81,6 +81,8 @@ export class HttpExchange extends Exchange {
   origin: ErrorOrigin = "request";
   /** The error bus has what went wrong here. */
   isReported = false;
+  /** The place of the middleware outside of `route` that has it; it has come past all of them by default. */
+  heldAt = Infinity;
   readonly #owner: ExchangeOwner;
   #isCut = false;
 

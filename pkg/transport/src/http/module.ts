@@ -15,6 +15,7 @@ import {
 import { endpoints } from "@plinth/registry/endpoints";
 import { incomingModule } from "../incoming.ts";
 import { loopDelay, loopDelayModule } from "../loop-delay.ts";
+import { middlewares } from "../middleware.ts";
 import { opsHandler, opsModule, opsSettings } from "../ops/module.ts";
 import { connectRoutes } from "../rpc/connect.ts";
 import { rpcServices } from "../rpc/service.ts";
@@ -47,6 +48,7 @@ export function httpModuleIn(settings: HttpSection) {
       clock,
       routes: httpRoutes,
       services: rpcServices,
+      middlewares,
       health,
       scopes: requestScopes,
       loopDelay,

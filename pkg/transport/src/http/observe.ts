@@ -35,6 +35,12 @@ export interface HttpObserverOptions {
   readonly onFault: (thrown: unknown, exchange: HttpExchange) => void;
 }
 
+/** How far a request has come: a middleware outside of a layer may have refused it. */
+export interface Reached {
+  readonly metrics: boolean;
+  readonly accessLog: boolean;
+}
+
 /** Metrics, access log and span of each finished exchange. */
 export class HttpObserver {
   readonly #log: Logger | undefined;
@@ -75,11 +81,12 @@ export class HttpObserver {
   /**
    * One of them that fails takes nothing from the others.
    * @param tookMs - From the request's head to the end of the reply.
+   * @param reached - What it has not reached does not hear of it.
    */
-  finished(exchange: HttpExchange, tookMs: number): void {
+  finished(exchange: HttpExchange, tookMs: number, reached: Reached): void {
     try {
       const { method, route, status, span } = exchange;
-      this.#duration.observe({ method, route, status: statusLabel(status) }, tookMs / 1e3, span);
+      if (reached.metrics) this.#duration.observe({ method, route, status: statusLabel(status) }, tookMs / 1e3, span);
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
@@ -89,7 +96,7 @@ export class HttpObserver {
       this.#onFault(thrown, exchange);
     }
     try {
-      if (this.#log?.isEnabled("info") === true) writeLine(this.#log, exchange, tookMs); // asked each time: its level may change
+      if (reached.accessLog && this.#log?.isEnabled("info") === true) writeLine(this.#log, exchange, tookMs); // asked each time: its level may change
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }

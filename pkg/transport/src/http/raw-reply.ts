@@ -12,7 +12,9 @@ export interface FailureIds {
 }
 
 export interface ProblemReply extends FailureIds {
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** The connection can be used for the next request. Default false: it is closed. */
+  readonly keepAlive?: boolean;
 }
 
 /** Ids for a request that never got an exchange: the caller's own where they are well formed. */
@@ -29,28 +31,36 @@ interface RequestIds extends FailureIds {
   readonly span: SpanContext;
 }
 
-/** Answers with a problem and nothing that was set before, and closes the connection after it. */
+const closing = { connection: "close" };
+
+/** Answers with a problem and nothing that was set before, and closes the connection after it unless told otherwise. */
 export function writeProblem(
   response: ServerResponse,
-  { error, httpStatus }: HttpFailure,
-  { requestId, traceId, headers: more = {} }: ProblemReply,
+  { error, httpStatus, headers: itsOwn = {} }: HttpFailure,
+  { requestId, traceId, headers: more = {}, keepAlive = false }: ProblemReply,
 ): void {
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   const problem = toProblem(error, { traceId, httpStatus });
   const { title, headers, text } = problemText(problem);
-  response.writeHead(problem.status, title, { ...more, ...headers, "x-request-id": requestId, connection: "close" });
+  response.writeHead(problem.status, title, {
+    ...itsOwn,
+    ...more,
+    ...headers,
+    "x-request-id": requestId,
+    ...(keepAlive ? {} : closing),
+  });
   response.end(text);
 }
 
 /** The same on a connection that has brought no request, so that there is no response object. */
 export function writeProblemTo(
   socket: Socket,
-  { error, httpStatus }: HttpFailure,
+  { error, httpStatus, headers: itsOwn = {} }: HttpFailure,
   { requestId, traceId }: FailureIds,
 ): void {
   const problem = toProblem(error, { traceId, httpStatus });
   const { title, headers, text } = problemText(problem);
-  const fields = Object.entries({ ...headers, "x-request-id": requestId, connection: "close" });
+  const fields = Object.entries({ ...itsOwn, ...headers, "x-request-id": requestId, connection: "close" });
   const head = fields.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   socket.write(`HTTP/1.1 ${problem.status} ${title}\r\n${head}\r\n${text}`);
   socket.destroySoon();

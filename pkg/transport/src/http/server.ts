@@ -69,7 +69,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     schemaController: { compilersFactory: lateCompilers },
     genReqId: (request) => exchangeOf(request)?.requestId ?? "",
     frameworkErrors: (error, request, reply) => core.fail(error, request, reply),
-    clientErrorHandler: (error, socket) => core.refuse(error, socket),
+    clientErrorHandler: (error, socket) => core.refuseConnection(error, socket),
     serverFactory: (handler) => (server = core.createServer(handler)),
   }).withTypeProvider<StandardTypes>();
   loadCompilersLate(app);
@@ -83,7 +83,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.addHook("onRequest", (request, reply, done) => {
     request.log = reply.log = requestLog;
     core.routed(request, reply);
-    done();
+    core.enterRoute(request, done);
   });
   closeGaps(app, core);
   // Two error handlers, one inside the other: fastify goes outwards when answering an error fails in its turn.

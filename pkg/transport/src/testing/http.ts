@@ -26,6 +26,7 @@ export interface TestHttpOptions {
   readonly ops?: HttpServerOptions["ops"];
   readonly scopes?: RequestScopes;
   readonly loopDelay?: LoopDelay;
+  readonly middlewares?: HttpServerOptions["middlewares"];
   /** What the server is given in place of its log or metrics, made of them. */
   readonly replace?: (layers: Layers) => Partial<Layers>;
 }
@@ -84,6 +85,7 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
     ops: options.ops,
     scopes: options.scopes,
     loopDelay: options.loopDelay,
+    middlewares: options.middlewares,
     routes: [routes],
     ...replace?.({ log, metrics }),
   });
