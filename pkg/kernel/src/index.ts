@@ -43,7 +43,7 @@ export { type AppControl, appControl, appEvents, type AppInfo, appInfo, clock, r
 
 export { backoffDefaults, backoffDelayMs, type BackoffOptions } from "./backoff.ts";
 export { type Clock, type Scheduled, sleep, systemClock } from "./clock.ts";
-export { currentContext, deriveContext, type RequestContext, runInContext } from "./context.ts";
+export { currentContext, deriveContext, type RequestContext, runInContext, runOutsideContext } from "./context.ts";
 
 export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/errors.ts";
 export { type ConfigEntry, renderExplanation } from "./config/explain.ts";
@@ -55,7 +55,9 @@ export { Secret, secretString } from "./config/secret.ts";
 export { defineSettings, type SettingsOptions, type SettingsToken } from "./config/settings.ts";
 export type { ConfigSource } from "./config/source.ts";
 export { type ConfigStore, createConfigStore, type ReloadResult } from "./config/store.ts";
+export { readTextFile, type TextFile, UnreadableFile } from "./config/read-text.ts";
 export type { WatchOptions } from "./config/watch.ts";
+export { watchFiles, type WatchFilesOptions } from "./config/watch-files.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";
 
 export { AppError, type AppErrorOptions, messageOf, type WrappedErrorCode } from "./errors/app-error.ts";
@@ -119,15 +121,13 @@ export {
   type Metrics,
 } from "./metrics/metrics.ts";
 export type { MetricsSnapshot } from "./metrics/snapshot.ts";
-export { formatTraceparent, parseTraceparent, type SpanContext } from "./tracing/traceparent.ts";
-export {
-  createTracing,
-  type Span,
-  type SpanAttributes,
-  type SpanSink,
-  type StartSpanOptions,
-  type Tracing,
-} from "./tracing/tracing.ts";
+export { type Baggage, type BaggageEntry, formatBaggage, parseBaggage } from "./tracing/baggage.ts";
+export { currentBaggage, withBaggage } from "./tracing/current-baggage.ts";
+export { fromOtelSpan, toOtelSpan, tracingOf } from "./tracing/otel-bridge.ts";
+export type { Span, SpanAttributes, SpanLink, StartSpanOptions, Tracing } from "./tracing/span.ts";
+export { formatTraceparent, parseTraceContext, parseTraceparent, type SpanContext } from "./tracing/traceparent.ts";
+export { parseTracestate } from "./tracing/tracestate.ts";
+export { createTracing, type SpanSink, withSpan } from "./tracing/tracing.ts";
 export { randomHex } from "./tracing/ids.ts";
 
 export { coreModule } from "./core-module.ts";
