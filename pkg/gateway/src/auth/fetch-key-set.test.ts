@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { fetchKeySet, maxKeySetBytes } from "@plinth/transport/jwt";
 import { startIssuer } from "../testing/issuer.ts";
 import { httpInstance } from "../testing/kit.ts";
-import { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
 
 describe("fetchKeySet", () => {
   it("gives up after its time", async () => {

@@ -1,13 +1,7 @@
 import type { Clock, Logger, Metrics } from "@plinth/kernel";
-import { instrumentFetch } from "@plinth/transport";
-import { keySetUrlProblem } from "../config/document.ts";
+import { createIssuers as issuersOf, type Issuer, keySetUrlProblem } from "@plinth/transport/jwt";
 import type { ParsedDocument } from "../config/schema.ts";
 import { GatewayConfigError } from "../errors.ts";
-import type { Issuer } from "./authenticator.ts";
-import { fetchKeySet } from "./fetch-key-set.ts";
-import { KeyKeeper } from "./key-keeper.ts";
-
-const fetchTimeoutMs = 5_000;
 
 export interface IssuersOptions {
   /** URLs that take the place of the document's, by provider name. */
@@ -34,26 +28,14 @@ export function createIssuers(jwt: ParsedDocument["jwt"], options: IssuersOption
     help: "Fetches of key sets.",
     labels: ["provider", "outcome"],
   });
-  const issuers = Object.entries(jwt).map(([name, provider]): Issuer => {
-    const url = jwksUrls[name] ?? provider.jwks;
-    let isFailing = false;
-    const onFetch = (failure: string | undefined): void => {
-      fetches.inc({ provider: name, outcome: failure === undefined ? "ok" : "failed" });
-      if (failure !== undefined && !isFailing)
-        log?.warn("key set cannot be fetched, trying again", { provider: name, url, failure });
-      if (failure === undefined && isFailing) log?.info("key set can be fetched again", { provider: name, url });
-      isFailing = failure !== undefined;
-    };
-    const { issuer, audiences, algorithms, clockSkewMs, refreshMs, keepMs } = provider;
-    const send = instrumentFetch({ metrics, peer: `jwks:${name}`, clock });
-    const keys = new KeyKeeper({
-      fetchText: ({ signal }) => fetchKeySet(url, { timeoutMs: fetchTimeoutMs, signal, fetch: send }),
-      clock,
-      refreshMs,
-      keepMs,
-      onFetch,
-    });
-    return { name, rules: { issuer, audiences, algorithms, clockSkewMs }, keys };
+  const providers = Object.fromEntries(
+    Object.entries(jwt).map(([name, provider]) => [name, { ...provider, jwks: jwksUrls[name] ?? provider.jwks }]),
+  );
+  const issuers = issuersOf(providers, {
+    clock,
+    log,
+    metrics,
+    onFetch: (provider, failure) => fetches.inc({ provider, outcome: failure === undefined ? "ok" : "failed" }),
   });
   metrics.gauge({
     name: "gateway_jwks_age_seconds",

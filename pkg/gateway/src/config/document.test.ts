@@ -7,7 +7,7 @@ import { readConfigFile } from "@plinth/kernel";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { GatewayConfigError } from "../errors.ts";
 import { toGatewaySettings } from "../options.ts";
-import { keySetUrlProblem, parseGatewayDocument, readGatewayDocument } from "./document.ts";
+import { parseGatewayDocument, readGatewayDocument } from "./document.ts";
 import { gatewayJsonSchema, schemaFile } from "./schema-file.ts";
 import type { GatewayDocument } from "./schema.ts";
 
@@ -157,29 +157,6 @@ describe("toGatewaySettings", () => {
       message: /port: .*upstream\.maxConnections: /s,
     });
   });
-});
-
-describe("keySetUrlProblem", () => {
-  for (const url of [
-    "https://issuer.example/jwks",
-    "http://127.0.0.1:8082/jwks",
-    "http://localhost/x",
-    "http://[::1]:1/x",
-    "http://127.9.9.9/",
-  ]) {
-    it(`takes ${url}`, () => assert.equal(keySetUrlProblem(url), undefined));
-  }
-  for (const url of [
-    "http://issuer.example/jwks",
-    "http://10.0.0.1/",
-    "file:///etc/keys",
-    "http://127.0.0.1.evil.example/",
-    "http://169.254.169.254/",
-    "https://u:p@x/",
-    "nonsense",
-  ]) {
-    it(`refuses ${url}`, () => assert.equal(typeof keySetUrlProblem(url), "string"));
-  }
 });
 
 describe("gateway.schema.json", () => {

@@ -1,4 +1,5 @@
 import { type ConfigFault, ConfigError, didYouMean, readConfigFile } from "@plinth/kernel";
+import { keySetUrlProblem } from "@plinth/transport/jwt";
 import { GatewayConfigError } from "../errors.ts";
 import { parsePattern } from "../router/pattern.ts";
 import { createRouteTable, type Matcher, type RouteEntry } from "../router/route-table.ts";
@@ -109,18 +110,6 @@ export function matchersOf(
     }
     return [{ pattern, methods, host }];
   });
-}
-
-/** Key sets come over https, or over http from this machine only. */
-export function keySetUrlProblem(text: string): string | undefined {
-  if (!URL.canParse(text)) return `expected a URL, got ${JSON.stringify(text)}`;
-  const { protocol, hostname, username, password } = new URL(text);
-  if (username !== "" || password !== "") return "a URL with a user name or password is not taken";
-  if (protocol === "https:") return undefined;
-  const isLoopback = hostname === "localhost" || hostname === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(hostname);
-  return protocol === "http:" && isLoopback
-    ? undefined
-    : "expected https; http is for loopback addresses only, since whoever sits between could give keys of their own";
 }
 
 function partsOf(document: unknown, key: string): [string, unknown][] {

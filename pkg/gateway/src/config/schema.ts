@@ -1,3 +1,4 @@
+import { tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
 
 const name = z
@@ -32,41 +33,6 @@ const rateLimit = z
       .meta({ description: "Callers remembered; past that the longest unseen are forgotten." }),
   })
   .meta({ description: "A limit of its own for each caller, by a sliding window." });
-
-const provider = z
-  .strictObject({
-    issuer: z.string().min(1).meta({ description: "The token's `iss`, exactly." }),
-    audiences: z.array(z.string().min(1)).min(1).meta({ description: "The token's `aud` must hold one of these." }),
-    algorithms: z
-      .array(
-        z.enum(["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"]),
-      )
-      .min(1)
-      .default(["ES256", "RS256"])
-      .meta({ description: "Signatures accepted. Public-key ones only." }),
-    jwks: z
-      .url({ protocol: /^https?$/ })
-      .meta({ description: "URL of the key set: https, or http on a loopback address." }),
-    clockSkewMs: z
-      .int()
-      .min(0)
-      .max(300_000)
-      .default(30_000)
-      .meta({ description: "How far the issuer's clock may be off, in ms." }),
-    refreshMs: z
-      .int()
-      .min(1_000)
-      .max(86_400_000)
-      .default(600_000)
-      .meta({ description: "How often the key set is fetched anew, at most, in ms." }),
-    keepMs: z
-      .int()
-      .min(0)
-      .max(604_800_000)
-      .default(86_400_000)
-      .meta({ description: "How long keys are used that cannot be fetched anew, in ms." }),
-  })
-  .meta({ description: "An issuer of JSON Web Tokens." });
 
 const match = z.strictObject({
   path: z.union([path, z.array(path).min(1)]).meta({ description: "One pattern or several." }),
@@ -136,7 +102,7 @@ const route = z
 /** The gateway's document. `gateway.schema.json` is made from it. */
 export const gatewayDocument = z.strictObject({
   $schema: z.string().optional().meta({ description: "For editors; not read." }),
-  jwt: z.record(name, provider).default({}).meta({ description: "Issuers of tokens by name." }),
+  jwt: z.record(name, tokenProvider).default({}).meta({ description: "Issuers of tokens by name." }),
   rateLimits: z.record(name, rateLimit).default({}).meta({ description: "Limits that routes share, by name." }),
   routes: z.array(route).meta({ description: "Order does not matter: the more exact pattern wins." }),
 });

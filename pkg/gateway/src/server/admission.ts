@@ -59,7 +59,7 @@ function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Fou
 }
 
 function authenticate(exchange: Exchange, matched: Matched): void {
-  const verdict = exchange.core.authenticator.authenticate(matched.head.authorization);
+  const verdict = exchange.core.authenticator.verify(matched.head.authorization);
   if (!(verdict instanceof Promise)) {
     checkCaller(exchange, matched, verdict);
     return;
@@ -79,7 +79,7 @@ function checkCaller(exchange: Exchange, matched: Matched, verdict: Caller | Aut
     refuseCaller(exchange, verdict.reason, needed);
     return;
   }
-  const { scopes } = verdict.identity;
+  const { scopes } = verdict.known.identity;
   if (needed.every((scope) => scopes.includes(scope))) checkLimit(exchange, matched, verdict);
   else refuseCaller(exchange, "scope_missing", needed);
 }
@@ -92,7 +92,7 @@ function refuseCaller(exchange: Exchange, reason: Reason, needed: readonly strin
 function checkLimit(exchange: Exchange, matched: Matched, caller: Caller | undefined): void {
   const { limit } = matched.route;
   if (limit) {
-    const key = (limit.by === "subject" && caller?.limitKey) || addressKey(exchange.clientAddress);
+    const key = (limit.by === "subject" && caller?.known.limitKey) || addressKey(exchange.clientAddress);
     const { allowed, remaining, resetMs, retryAfterMs } = limit.limiter.take(key);
     const state = `"${limit.name}";r=${remaining};t=${Math.ceil(resetMs / 1e3)}`;
     exchange.limitHeaders = ["ratelimit-policy", limit.policyHeader, "ratelimit", state];
@@ -115,6 +115,6 @@ function forward(exchange: Exchange, { route, head, target }: Matched, caller: C
       onTooLarge: () => exchange.refuse("body_too_large"),
     });
   }
-  exchange.forwarding = new Forwarding(exchange, route, head, { target, identity: caller?.headers });
+  exchange.forwarding = new Forwarding(exchange, route, head, { target, identity: caller?.known.headers });
   exchange.forwarding.send();
 }

@@ -1,9 +1,9 @@
 import { compactVerify, errors, type JWSHeaderParameters } from "jose";
-import type { Identity } from "../headers/outgoing.ts";
+import type { Identity } from "../auth.ts";
 import type { KeySet } from "./key-set.ts";
 import { parseStrictObject } from "./strict-json.ts";
 
-/** Why a token is refused: a fixed word for the access log, never for the client. */
+/** Why a token is refused: a fixed word for operators, never for the caller. */
 export type TokenFault =
   | "malformed"
   | "header"
@@ -32,8 +32,14 @@ export interface UnverifiedToken {
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
+/** Who a token's issuer says it is of. */
+export interface TokenIdentity extends Identity {
+  /** The token's `iss`. */
+  readonly issuer: string;
+}
+
 export interface VerifiedToken {
-  readonly identity: Identity;
+  readonly identity: TokenIdentity;
   /** When it expires, in milliseconds since the Unix epoch, without skew. */
   readonly expiresAtMs: number;
 }
@@ -101,7 +107,7 @@ export function checkClaims(
   }
   const scopes = scopesOf(scope ?? scp);
   if (scopes === undefined) return "scope";
-  return { identity: { issuer: rules.issuer, subject: sub, scopes }, expiresAtMs: exp * 1e3 };
+  return { identity: { issuer: rules.issuer, subject: sub, scopes, claims }, expiresAtMs: exp * 1e3 };
 }
 
 /** Seconds since the epoch, up to the year 9999: `1e400` is Infinity to a JSON parser, and would never pass. */

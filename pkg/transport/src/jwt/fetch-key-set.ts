@@ -1,4 +1,4 @@
-import type { Fetch } from "@plinth/transport";
+import type { Fetch } from "../http/client-metrics.ts";
 
 export const maxKeySetBytes = 512 * 1024;
 

@@ -1,0 +1,13 @@
+export { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
+export { createIssuers, type IssuersOptions } from "./issuers.ts";
+export { KeyKeeper, type KeyKeeperOptions } from "./key-keeper.ts";
+export { type KeySet, parseKeySet } from "./key-set.ts";
+export { keySetUrlProblem, type TokenProvider, tokenProvider } from "./provider.ts";
+export {
+  type Issuer,
+  type TokenCaller,
+  type TokenRefusal,
+  TokenVerifier,
+  type TokenVerifierOptions,
+} from "./verifier.ts";
+export type { TokenFault, TokenIdentity, TokenRules } from "./verify.ts";

@@ -1,0 +1,51 @@
+import { z } from "zod";
+
+/** An issuer of tokens in the config: of the gateway's document, and of a service's section `auth`. */
+export const tokenProvider = z
+  .strictObject({
+    issuer: z.string().min(1).meta({ description: "The token's `iss`, exactly." }),
+    audiences: z.array(z.string().min(1)).min(1).meta({ description: "The token's `aud` must hold one of these." }),
+    algorithms: z
+      .array(
+        z.enum(["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"]),
+      )
+      .min(1)
+      .default(["ES256", "RS256"])
+      .meta({ description: "Signatures accepted. Public-key ones only." }),
+    jwks: z
+      .url({ protocol: /^https?$/ })
+      .meta({ description: "URL of the key set: https, or http on a loopback address." }),
+    clockSkewMs: z
+      .int()
+      .min(0)
+      .max(300_000)
+      .default(30_000)
+      .meta({ description: "How far the issuer's clock may be off, in ms." }),
+    refreshMs: z
+      .int()
+      .min(1_000)
+      .max(86_400_000)
+      .default(600_000)
+      .meta({ description: "How often the key set is fetched anew, at most, in ms." }),
+    keepMs: z
+      .int()
+      .min(0)
+      .max(604_800_000)
+      .default(86_400_000)
+      .meta({ description: "How long keys are used that cannot be fetched anew, in ms." }),
+  })
+  .meta({ description: "An issuer of JSON Web Tokens." });
+
+export type TokenProvider = z.infer<typeof tokenProvider>;
+
+/** Key sets come over https, or over http from this machine only. */
+export function keySetUrlProblem(text: string): string | undefined {
+  if (!URL.canParse(text)) return `expected a URL, got ${JSON.stringify(text)}`;
+  const { protocol, hostname, username, password } = new URL(text);
+  if (username !== "" || password !== "") return "a URL with a user name or password is not taken";
+  if (protocol === "https:") return undefined;
+  const isLoopback = hostname === "localhost" || hostname === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(hostname);
+  return protocol === "http:" && isLoopback
+    ? undefined
+    : "expected https; http is for loopback addresses only, since whoever sits between could give keys of their own";
+}

@@ -1,0 +1,127 @@
+import type { Clock } from "@plinth/kernel";
+import type { KeyKeeper } from "./key-keeper.ts";
+import { type CachedToken, TokenCache, tokenKey } from "./token-cache.ts";
+import {
+  checkClaims,
+  headerFault,
+  maxTokenLength,
+  takeApart,
+  type TokenFault,
+  type TokenIdentity,
+  type TokenRules,
+  verify,
+} from "./verify.ts";
+
+/** An issuer whose tokens are taken. */
+export interface Issuer {
+  /** Name in the config: in logs and metrics. */
+  readonly name: string;
+  readonly rules: TokenRules;
+  readonly keys: KeyKeeper;
+}
+
+/** A caller with a valid token. */
+export interface TokenCaller<Known> extends CachedToken {
+  /** What is made of the identity, once for each token. */
+  readonly known: Known;
+  readonly issuer: Issuer;
+}
+
+export interface TokenRefusal {
+  readonly reason: "token_missing" | "token_invalid" | "token_expired" | "keys_unavailable";
+  /** Which rule it broke, for operators. */
+  readonly fault: TokenFault | undefined;
+}
+
+export interface TokenVerifierOptions<Known> {
+  readonly issuers: readonly Issuer[];
+  readonly clock: Clock;
+  /** What is kept of a verified identity, and given to whoever asks. */
+  readonly toKnown: (identity: TokenIdentity) => Known;
+  /** Verified tokens remembered, 2 or more. Default 10_000. */
+  readonly maxCachedTokens?: number;
+}
+
+/** Tells who is calling by the bearer token. */
+export class TokenVerifier<Known> {
+  readonly #byIssuer: ReadonlyMap<unknown, Issuer>;
+  readonly #clock: Clock;
+  readonly #toKnown: (identity: TokenIdentity) => Known;
+  readonly #cache: TokenCache<TokenCaller<Known>>;
+
+  constructor({ issuers, clock, toKnown, maxCachedTokens = 10_000 }: TokenVerifierOptions<Known>) {
+    this.#byIssuer = new Map(issuers.map((issuer) => [issuer.rules.issuer, issuer]));
+    this.#clock = clock;
+    this.#toKnown = toKnown;
+    this.#cache = new TokenCache(maxCachedTokens);
+  }
+
+  /**
+   * @param authorization - The one Authorization header, if there is one.
+   * @returns At once for a token that was verified before.
+   */
+  verify(
+    authorization: string | undefined,
+  ): TokenCaller<Known> | TokenRefusal | Promise<TokenCaller<Known> | TokenRefusal> {
+    const token = authorization === undefined ? undefined : bearerToken(authorization);
+    if (token === undefined) return missing;
+    if (token.length > maxTokenLength || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return invalid("malformed");
+    const key = tokenKey(token);
+    const cached = this.#cache.get(key);
+    if (cached) {
+      if (this.#clock.now() >= cached.usableUntilMs) {
+        this.#cache.delete(key);
+        return expired;
+      }
+      if (cached.keyVersion === cached.issuer.keys.version && cached.issuer.keys.current) return cached;
+    }
+    return this.#verify(token, key);
+  }
+
+  async #verify(token: string, key: string): Promise<TokenCaller<Known> | TokenRefusal> {
+    const parts = takeApart(token);
+    if (parts === "malformed") return invalid("malformed");
+    const { header, claims } = parts;
+    const issuer = this.#byIssuer.get(claims.iss);
+    if (!issuer) return invalid("issuer");
+    const { rules, keys } = issuer;
+    const fault = headerFault(header, rules.algorithms);
+    if (fault) return invalid(fault);
+
+    let set = await keys.available();
+    if (!set) return unavailable;
+    if (header.kid !== undefined && !set.has(header.kid)) {
+      set = await keys.refreshForUnknown();
+      if (!set) return unavailable;
+      if (!set.has(header.kid)) return invalid("key_unknown");
+    }
+    const keyVersion = keys.version;
+    const broken = await verify(token, set, rules);
+    if (broken) return invalid(broken);
+    const verified = checkClaims(claims, rules, this.#clock.now());
+    if (verified === "expired") return expired;
+    if (typeof verified === "string") return invalid(verified);
+
+    const caller: TokenCaller<Known> = {
+      known: this.#toKnown(verified.identity),
+      issuer,
+      usableUntilMs: verified.expiresAtMs + rules.clockSkewMs,
+      keyVersion,
+    };
+    this.#cache.set(key, caller);
+    return caller;
+  }
+}
+
+/** The token of `Bearer …`; undefined for another scheme, which nobody here knows of. */
+function bearerToken(authorization: string): string | undefined {
+  return /^bearer +(\S.*)$/i.exec(authorization)?.[1] ?? (/^bearer *$/i.test(authorization) ? "" : undefined);
+}
+
+const missing: TokenRefusal = Object.freeze({ reason: "token_missing", fault: undefined });
+const expired: TokenRefusal = Object.freeze({ reason: "token_expired", fault: "expired" });
+const unavailable: TokenRefusal = Object.freeze({ reason: "keys_unavailable", fault: undefined });
+
+function invalid(fault: TokenFault): TokenRefusal {
+  return { reason: "token_invalid", fault };
+}
