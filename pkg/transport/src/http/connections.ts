@@ -37,9 +37,11 @@ export class Connections {
       if (socket.bytesRead === 0) unused.push(socket);
       else this.release(socket);
     }
-    const onGraceOver = (): void => {
+    const cutUnused = (): void => {
       for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
     };
+    // Where the event loop runs late, a timer comes before what has arrived meanwhile is read.
+    const onGraceOver = (): void => void setImmediate(cutUnused);
     const timer = clock.schedule(unusedGraceMs, onGraceOver, { keepAlive: false });
     return closed.finally(() => {
       timer.cancel();
