@@ -27,6 +27,7 @@ import { Faults } from "./faults.ts";
 import { connectRefused, refusalOf } from "./head.ts";
 import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
+import { Pipelines } from "./pipelines.ts";
 import { idsOf, ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 import { Shedder } from "./shed.ts";
@@ -79,6 +80,7 @@ export class RequestCore implements ExchangeOwner, OnionHost {
   readonly #faults: Faults;
   readonly #shedder: Shedder;
   readonly #budget: Budget;
+  readonly #pipelines = new Pipelines();
   readonly #onion: Onion;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
@@ -107,18 +109,26 @@ export class RequestCore implements ExchangeOwner, OnionHost {
       onThrown: (thrown, request, response) => this.#recover(thrown, request, response),
       errors: this.#options.errors,
     });
-    server.on("checkExpectation", (request, response) => this.#answer(this.#open(request, response), badExpectation));
+    server.on("checkExpectation", (request, response) => {
+      if (!this.#isRefused(request, response)) this.#answer(this.#open(request, response), badExpectation);
+    });
+    server.on("checkContinue", (request, response) => {
+      if (this.#isRefused(request, response)) return; // without a word that would have its body sent
+      response.writeContinue();
+      server.emit("request", request, response);
+    });
+    server.on("connect", ({ socket }) => {
+      if (server.listenerCount("connect") > 1) return;
+      this.#observer.malformed();
+      this.#answerRaw(socket, connectRefused);
+    });
     return server;
   }
 
   #begin(request: ServedRequest, response: ServedResponse, handler: RawHandler): void {
     if (this.draining) response.shouldKeepAlive = false;
-    const refusal = refusalOf(request);
-    if (refusal) {
-      this.#observer.malformed();
-      this.#answer(this.#open(request, response), refusal);
-      return;
-    }
+    if (this.#isRefused(request, response)) return;
+    if (response.socket === null && this.#isFlood(request, response)) return; // another's reply is ahead of its own
     if (this.#options.ops?.(request, response)) return;
     if (this.#onion.shedsFirst && this.#shedder.shed(request, response)) return;
     const exchange = this.#open(request, response);
@@ -130,6 +140,20 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     if (!this.#shedder.shed(exchange.request, exchange.response)) return undefined;
     exchange.heldAt = -1; // it is counted as shed
     return true;
+  }
+
+  #isRefused(request: ServedRequest, response: ServedResponse): boolean {
+    const refusal = refusalOf(request);
+    if (refusal === undefined) return false;
+    this.#observer.malformed();
+    this.#answer(this.#open(request, response), refusal);
+    return true;
+  }
+
+  #isFlood(request: ServedRequest, response: ServedResponse): boolean {
+    return this.#pipelines.isTooMuch(request.socket, response, (failure) =>
+      this.#answer(this.#open(request, response), failure),
+    );
   }
 
   #open(request: ServedRequest, response: ServedResponse): HttpExchange {
