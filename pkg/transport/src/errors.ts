@@ -19,7 +19,9 @@ export type TransportErrorCode =
   | "ERR_REQUEST_TIMEOUT"
   | "ERR_REQUEST_TOO_LARGE"
   | "ERR_ROUTE_NOT_FOUND"
-  | "ERR_RPC_UNIMPLEMENTED";
+  | "ERR_RPC_UNIMPLEMENTED"
+  | "ERR_TLS_CERTIFICATE"
+  | "ERR_TLS_FILE";
 
 export class TransportError extends AppError<TransportErrorCode> {
   override readonly name: string = "TransportError";

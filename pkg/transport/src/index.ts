@@ -38,5 +38,7 @@ export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } fro
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
 export { connectRoutes } from "./rpc/connect.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
+export { type Certificates, type CertificatesOptions, watchCertificates } from "./tls/certificates.ts";
+export { tlsSettings, type TlsSettings } from "./tls/settings.ts";
 export { watchListeners, type WatchListenersOptions } from "./watch-listeners.ts";
 export { fromHttpStatus, toHttpStatus } from "./status.ts";
