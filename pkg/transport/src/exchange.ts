@@ -48,6 +48,8 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
   identity: Identity | undefined;
   /** What {@link setReplyHeader} has been given; undefined until then. */
   replyHeaders: Record<string, string> | undefined;
+  /** What {@link setReplyTrailer} has been given for the end of a gRPC call; undefined until then. */
+  replyTrailers: Record<string, string> | undefined;
   #clientAddress: string | undefined;
   #over: PromiseWithResolvers<Outcome> | undefined;
   readonly #timer: Scheduled;
@@ -105,11 +107,19 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
    * @throws {@link TransportError} `ERR_REPLY_BEGUN`.
    */
   setReplyHeader(name: string, value: string): void {
-    if (this.hasReplyBegun) {
-      const message = `the reply is on its way, so that ${name} cannot be added; set it before next is called`;
-      throw new TransportError("ERR_REPLY_BEGUN", "failed_precondition", message);
-    }
+    if (this.hasReplyBegun) throw replyBegun(name);
     (this.replyHeaders ??= {})[name] = value;
+  }
+
+  /**
+   * Adds metadata that comes after the reply, whatever it will be: over HTTP as the header `trailer-…` of the Connect protocol.
+   * @param name - In lower case. One that is there already is replaced.
+   * @throws {@link TransportError} `ERR_REPLY_BEGUN`, over gRPC only once the call is over.
+   */
+  setReplyTrailer(name: string, value: string): void {
+    if (this.protocol === "http") this.setReplyHeader(`trailer-${name}`, value);
+    else if (this.#isOver) throw replyBegun(name);
+    else (this.replyTrailers ??= {})[name] = value;
   }
 
   /** Resolves when {@link end} has been called. Never rejects. */
@@ -167,6 +177,14 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
 
   /** Answers in place of the handler, which has been told to stop. */
   protected abstract expired(error: AppError): void;
+}
+
+function replyBegun(name: string): TransportError {
+  return new TransportError(
+    "ERR_REPLY_BEGUN",
+    "failed_precondition",
+    `the reply is on its way, so that ${name} cannot be added; set it earlier`,
+  );
 }
 
 /** The signal is read, and so made, only when something asks for it. */

@@ -77,13 +77,12 @@ describe("a unary method over HTTP", () => {
     assert.equal(http.lines.withMessage("request")[0]?.route, say);
   });
 
-  it("serves only the methods of the contract, and of those the unary ones", async () => {
+  it("serves only the methods of the contract", async () => {
     await using http = await startConnect();
-    for (const path of [`/${EchoService.typeName}/Count`, `/${EchoService.typeName}/Nothing`, "/nowhere.Service/Say"]) {
+    for (const path of [`/${EchoService.typeName}/Nothing`, "/nowhere.Service/Say"]) {
       const response = await http.fetch(path, { method: "POST", ...json({}) });
       assert.deepEqual([response.status, (await bodyOf(response)).code], [404, "ERR_ROUTE_NOT_FOUND"]);
     }
-    assert.equal((await http.fetch(say)).status, 404);
   });
 });
 
@@ -148,7 +147,7 @@ describe("an error of a method over HTTP", () => {
       ],
       ["too large a body", json({ text: "x".repeat(2_000) }), 413, "resource_exhausted", "ERR_REQUEST_TOO_LARGE"],
       ["another version", withHeader("connect-protocol-version", "2"), 400, "invalid_argument", "ERR_REQUEST_REFUSED"],
-      ["a compressed message", withHeader("content-encoding", "gzip"), 501, "unimplemented", "ERR_RPC_UNIMPLEMENTED"],
+      ["an unknown encoding", withHeader("content-encoding", "br"), 501, "unimplemented", "ERR_RPC_UNIMPLEMENTED"],
     ];
   for (const [name, init, status, code, reason] of refused) {
     it(`answers ${name} with ${status} ${code}, in the form of the protocol`, async () => {

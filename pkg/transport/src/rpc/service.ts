@@ -1,11 +1,34 @@
 import type { DescMethod, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type RequestContext, token } from "@plinth/kernel";
+import type { Identity } from "../auth.ts";
 
-/** What an RPC handler knows of its call; the same on every wire. */
+/**
+ * What an RPC handler knows of its call, and may say beside its reply; the same on every wire. The names of metadata are in
+ * lower case; values under a name that ends in `-bin` are base64.
+ */
 export interface RpcCall extends RequestContext {
+  readonly protocol: "http" | "grpc";
+  /** `package.Service/Method`, over HTTP with a slash before it. */
+  readonly route: string;
   readonly requestId: string;
   readonly signal: AbortSignal;
   readonly deadlineAtMs: number;
+  /** Who asks, where the server authenticates its callers. */
+  readonly identity: Identity | undefined;
+  /** Address of the caller, without port. */
+  readonly clientAddress: string;
+  /** What the caller sent under this name; several of one name are joined by `, `. */
+  header(name: string): string | undefined;
+  /**
+   * Adds metadata ahead of the reply, that of an error included. Over HTTP it is a header, such as `etag` or `cache-control` for a GET.
+   * @throws {@link TransportError} `ERR_REPLY_BEGUN` when the reply is on its way.
+   */
+  setReplyHeader(name: string, value: string): void;
+  /**
+   * Adds metadata after the reply: a trailer over gRPC, the header `trailer-…` over HTTP.
+   * @throws {@link TransportError} `ERR_REPLY_BEGUN`, as above; for a gRPC stream only once it is over.
+   */
+  setReplyTrailer(name: string, value: string): void;
 }
 
 type In<M extends DescMethod> = MessageShape<M["input"]>;

@@ -1,85 +1,187 @@
-import {
-  create,
-  type DescMethod,
-  fromBinary,
-  fromJson,
-  type JsonValue,
-  toBinary,
-  toJsonString,
-} from "@bufbuild/protobuf";
-import { type AppError, currentContext, messageOf, type RequestContext, isServerFault } from "@plinth/kernel";
+import type { IncomingHttpHeaders } from "node:http";
+import { create, type DescMethod, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { currentContext, messageOf, type RequestContext } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
-import type { HttpApp, RenderedError } from "../http/server.ts";
-import type { Problem } from "../problem.ts";
-import { toConnectCode } from "../status.ts";
-import { errorDetails } from "./details.ts";
+import type { HttpApp } from "../http/server.ts";
+import { renderConnectError } from "./connect-error.ts";
+import {
+  checkVersion,
+  type Codec,
+  codecOf,
+  encodings,
+  inflate,
+  isGzip,
+  mediaTypes,
+  messageInQuery,
+  type SentMessage,
+  wrongMediaType,
+} from "./connect-request.ts";
 import { type ErasedHandler, methodName, requireMessage, type RpcCall, type RpcService } from "./service.ts";
 
-/** Adds a route for each unary method that has a handler. */
+/** What is used of fastify's. */
+interface Request {
+  readonly headers: IncomingHttpHeaders;
+}
+
+interface Reply {
+  header(name: string, value: string): unknown;
+  send(payload: Uint8Array): unknown;
+}
+
+/** Adds routes for each method that has a handler: those that stream say why they do not answer here. */
 export function addUnaryMethods(app: HttpApp, services: readonly RpcService[]): void {
-  app.addContentTypeParser("application/proto", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  // Messages are read by their contract, from bytes: what fastify would parse, it would parse in vain.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(["application/json", "application/proto"], { parseAs: "buffer" }, (_request, body, done) =>
+    done(null, body),
+  );
   for (const { descriptor, handlers } of services) {
     for (const method of descriptor.methods) {
       const handler = handlers[method.localName];
-      if (handler && method.methodKind === "unary") addUnary(app, method, handler);
+      if (!handler) continue;
+      if (method.methodKind === "unary") addUnary(app, method, handler);
+      else addStreaming(app, method);
     }
   }
 }
 
+const config = { renderError: renderConnectError, origin: "rpc" as const };
+
 function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler): void {
-  const options = {
-    config: { renderError, origin: "rpc" as const },
-    onRequest: (request: ConnectRequest, _reply: unknown, done: (error?: Error) => void) => done(refusalOf(request)),
+  const url = `/${methodName(method)}`;
+  const isReadOnly = method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  const maxBytes = app.initialConfig.bodyLimit ?? defaultBodyLimit;
+  const serve = (reply: Reply, { codec, isCompressed, bytes }: SentMessage): Promise<unknown> | undefined => {
+    const run = (message: Uint8Array) => answer(method, reply, codec, handler(parse(method, codec, message), callOf()));
+    return isCompressed ? inflate(bytes, maxBytes).then(run) : run(bytes);
   };
-  app.post(`/${methodName(method)}`, options, async (request, reply) => {
-    const output = await handler(parse(method, request.body), currentCall());
-    const message = create(method.output, requireMessage(method, output));
-    if (request.body instanceof Uint8Array)
-      return reply.type("application/proto").send(Buffer.from(toBinary(method.output, message)));
-    return reply.type("application/json").serializer(String).send(toJsonString(method.output, message));
+  app.route({
+    method: "POST",
+    url,
+    config,
+    onRequest: (request, reply, done) => done(refusalOf(request, reply)),
+    handler: ({ headers, body }, reply) => {
+      // Without a body, all fields have their defaults.
+      if (!(body instanceof Uint8Array)) return answer(method, reply, "json", handler(create(method.input), callOf()));
+      return serve(reply, {
+        codec: codecOf(headers) ?? "json",
+        isCompressed: isGzip(headers["content-encoding"]),
+        bytes: body,
+      });
+    },
+  });
+  if (isReadOnly) {
+    app.route({
+      method: "GET",
+      url,
+      config,
+      exposeHeadRoute: false,
+      handler: ({ raw }, reply) => serve(reply, messageInQuery(raw.url ?? "")),
+    });
+  }
+  refuseOthers(app, url, isReadOnly ? ["GET", "POST"] : ["POST"]);
+}
+
+const defaultBodyLimit = 1_048_576;
+
+function addStreaming(app: HttpApp, method: DescMethod): void {
+  const url = `/${methodName(method)}`;
+  app.route({
+    method: "POST",
+    url,
+    config,
+    onRequest: ({ headers }, reply, done) => {
+      try {
+        codecOf(headers);
+        done(
+          new TransportError(
+            "ERR_RPC_UNIMPLEMENTED",
+            "unimplemented",
+            `${methodName(method)} streams, which this server does over gRPC alone`,
+          ),
+        );
+      } catch {
+        reply.header("accept-post", "");
+        done(wrongMediaType());
+      }
+    },
+    handler: () => {},
+  });
+  refuseOthers(app, url, ["POST"]);
+}
+
+/** The other methods of HTTP: without these routes they would be answered as if there were no such path. */
+function refuseOthers(app: HttpApp, url: string, allowed: readonly string[]): void {
+  const allow = allowed.join(", ");
+  app.route({
+    method: ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"].filter((method) => !allowed.includes(method)),
+    url,
+    config,
+    exposeHeadRoute: false,
+    onRequest: (_request, reply, done) => {
+      reply.header("allow", allow);
+      done(new TransportError("ERR_METHOD_NOT_ALLOWED", "invalid_argument", `this method is called by ${allow}`));
+    },
+    handler: () => {},
   });
 }
 
-interface ConnectRequest {
-  readonly headers: NodeJS.Dict<string | string[]>;
+/** What of the protocol this server does not speak, if the request asks for it: before its body is read. */
+function refusalOf({ headers }: Request, reply: Reply): Error | undefined {
+  try {
+    checkVersion(headers["connect-protocol-version"], "1", "connect-protocol-version");
+    codecOf(headers);
+    isGzip(headers["content-encoding"]);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error;
+    if (error.code === "ERR_REQUEST_MEDIA_TYPE") reply.header("accept-post", mediaTypes);
+    if (error.code === "ERR_RPC_UNIMPLEMENTED") reply.header("accept-encoding", encodings);
+    return error;
+  }
 }
 
-/** What of the protocol this server does not speak, if the request asks for it. */
-function refusalOf({ headers }: ConnectRequest): TransportError | undefined {
-  const version = headers["connect-protocol-version"];
-  if (version !== undefined && version !== "1")
-    return new TransportError("ERR_REQUEST_REFUSED", "invalid_argument", "connect-protocol-version must be 1");
-  const encoding = headers["content-encoding"];
-  if (encoding !== undefined && encoding !== "identity")
-    return new TransportError(
-      "ERR_RPC_UNIMPLEMENTED",
-      "unimplemented",
-      "this server reads no compressed messages; send content-encoding: identity",
-    );
+/** Sends what the handler returned: at once when it is no promise, which fastify would wait for. */
+function answer(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Promise<Buffer> | undefined {
+  if (isThenable(output))
+    return Promise.resolve(output).then((message: unknown) => payloadOf(method, reply, codec, message));
+  reply.send(payloadOf(method, reply, codec, output));
   return undefined;
 }
 
-function parse(method: DescMethod, body: unknown): unknown {
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function payloadOf(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Buffer {
+  const message = create(method.output, requireMessage(method, output));
+  const bytes =
+    codec === "proto" ? viewOf(toBinary(method.output, message)) : Buffer.from(toJsonString(method.output, message));
+  reply.header("content-type", codec === "proto" ? "application/proto" : "application/json");
+  return bytes;
+}
+
+/** The same bytes, not a copy of them. */
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+function parse(method: DescMethod, codec: Codec, bytes: Uint8Array): unknown {
   try {
-    if (body instanceof Uint8Array) return fromBinary(method.input, body);
-    // Without a body, all fields have their defaults.
-    return fromJson(method.input, isJson(body) ? body : {}, { ignoreUnknownFields: true });
+    if (codec === "proto") return fromBinary(method.input, bytes);
+    return fromJsonString(method.input, viewOf(bytes).toString(), { ignoreUnknownFields: true });
   } catch (error) {
     throw new TransportError(
       "ERR_REQUEST_BODY",
       "invalid_argument",
-      `the body is no ${method.input.typeName}: ${messageOf(error)}`,
+      `the message is no ${method.input.typeName}: ${messageOf(error)}`,
       { cause: error },
     );
   }
 }
 
-/** True for whatever the parser of JSON returns. */
-function isJson(body: unknown): body is JsonValue {
-  return body !== undefined;
-}
-
-function currentCall(): RpcCall {
+function callOf(): RpcCall {
   const context = currentContext();
   if (context === undefined || !isCall(context)) throw new Error("an RPC runs inside a request");
   return context;
@@ -87,18 +189,5 @@ function currentCall(): RpcCall {
 
 /** The signal is not looked at: it is made when somebody does. */
 function isCall(context: RequestContext): context is RpcCall {
-  return context.requestId !== undefined && context.deadlineAtMs !== undefined && "signal" in context;
-}
-
-/** @see https://connectrpc.com/docs/protocol#error-end-stream */
-function renderError(error: AppError, problem: Problem): RenderedError {
-  const body = {
-    code: toConnectCode(error.status),
-    message: problem.detail,
-    details: errorDetails(error, isServerFault(error.status)).map(({ typeName, value }) => ({
-      type: typeName,
-      value: Buffer.from(value).toString("base64").replace(/=+$/, ""),
-    })),
-  };
-  return { status: problem.status, contentType: "application/json", body: JSON.stringify(body) };
+  return context.requestId !== undefined && context.deadlineAtMs !== undefined && "setReplyTrailer" in context;
 }
