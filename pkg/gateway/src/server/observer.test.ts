@@ -46,14 +46,16 @@ function recordingTracing(): Tracing & { readonly spans: Recorded[] } {
         spanId: randomHex(8),
         sampled: true,
         setAttribute: (key, value) => void (attributes[key] = value),
+        setAttributes: (given) => void Object.assign(attributes, given),
         rename: (better) => void (span.name = better),
         fail: (error) => void failures.push(error),
+        setFailed: (type) => void failures.push(type),
         end: () => void span.ended++,
       };
       spans.push(span);
       return span;
     },
-    withSpan: async (name, options, fn) => fn(recordingTracing().startSpan(name, options)),
+    withSpan: async (name, attributes, fn) => fn(recordingTracing().startSpan(name, { attributes })),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { RedactionOptions } from "../logger/field-rules.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import type { Tracing } from "../tracing/span.ts";
 import type { AppError } from "./app-error.ts";
 import type { Guarded, GuardOptions } from "./guard.ts";
 import { InProcessErrorBus } from "./in-process-bus.ts";

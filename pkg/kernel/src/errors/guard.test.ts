@@ -4,7 +4,8 @@ import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import { currentContext, runInContext } from "../context.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
-import { createTracing, type Span, type StartSpanOptions, type Tracing } from "../tracing/tracing.ts";
+import type { Span, StartSpanOptions, Tracing } from "../tracing/span.ts";
+import { createTracing } from "../tracing/tracing.ts";
 import { AppError } from "./app-error.ts";
 import { createErrorBus, type ErrorBus, type ErrorReport } from "./error-bus.ts";
 

@@ -1,6 +1,6 @@
 import { isCancelled, isThenable } from "../app/limited.ts";
 import { currentContext, deriveContext, runInContext } from "../context.ts";
-import type { Span, Tracing } from "../tracing/tracing.ts";
+import type { Span, Tracing } from "../tracing/span.ts";
 import { AppError } from "./app-error.ts";
 import type { ErrorBus, ErrorOrigin } from "./error-bus.ts";
 

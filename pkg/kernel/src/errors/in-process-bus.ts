@@ -1,7 +1,9 @@
 import type { Clock } from "../clock.ts";
 import { currentContext, runOutsideContext } from "../context.ts";
 import { FieldRules } from "../logger/field-rules.ts";
-import { createTracing, recordException, type Tracing } from "../tracing/tracing.ts";
+import type { Tracing } from "../tracing/span.ts";
+import { recordException } from "../tracing/spans.ts";
+import { createTracing } from "../tracing/tracing.ts";
 import { AppError } from "./app-error.ts";
 import { unwrapped } from "./brand.ts";
 import type {

@@ -1,6 +1,7 @@
 import { provider } from "../app/provider.ts";
 import { token } from "../app/token.ts";
-import { createTracing, type SpanSink, type Tracing } from "./tracing.ts";
+import type { Tracing } from "./span.ts";
+import { createTracing, type SpanSink } from "./tracing.ts";
 
 export const tracing = token("tracing").of<Tracing>();
 /** Where spans go; the first that is there is used. `@plinth/telemetry` adds one, or undefined when no exporter is configured. */

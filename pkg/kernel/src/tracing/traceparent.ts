@@ -1,3 +1,5 @@
+import { parseTracestate } from "./tracestate.ts";
+
 /** Where a span stands: what crosses a wire as `traceparent`. */
 export interface SpanContext {
   /** 32 lower-case hex digits, not all zero. */
@@ -5,6 +7,10 @@ export interface SpanContext {
   /** 16 lower-case hex digits, not all zero. */
   readonly spanId: string;
   readonly sampled: boolean;
+  /** What tracing systems on the way keep with the trace: a `tracestate` header as {@link parseTracestate} gives it. */
+  readonly traceState?: string | undefined;
+  /** False where the other process is nobody whose word on sampling counts. Default: it counts. */
+  readonly isTrusted?: boolean | undefined;
 }
 
 const pattern = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
@@ -29,4 +35,23 @@ export function parseTraceparent(header: string | undefined): SpanContext | unde
 /** The header that makes `context` the parent of what the other side does. */
 export function formatTraceparent({ traceId, spanId, sampled }: SpanContext): string {
   return `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`;
+}
+
+/**
+ * The span of another process that a request continues, from its headers.
+ *
+ * @param tracestate - All lines of it, joined by commas.
+ * @param isTrusted - Whether the peer's word on sampling counts. Default true.
+ * @returns Undefined without a valid `traceparent`; a `tracestate` that is invalid is dropped alone.
+ */
+export function parseTraceContext(
+  traceparent: string | undefined,
+  tracestate: string | undefined,
+  isTrusted = true,
+): SpanContext | undefined {
+  const caller = parseTraceparent(traceparent);
+  if (caller === undefined) return undefined;
+  const traceState = parseTracestate(tracestate);
+  if (traceState === undefined && isTrusted) return caller;
+  return { ...caller, traceState, isTrusted };
 }

@@ -19,7 +19,7 @@ import { createErrorBus } from "../errors/error-bus.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
 import { randomHex } from "./ids.ts";
 import type { SpanContext } from "./traceparent.ts";
-import { createTracing, type SpanSink } from "./tracing.ts";
+import { createTracing, type SpanSink, withSpan } from "./tracing.ts";
 
 interface Recorded {
   name: string;
@@ -38,11 +38,17 @@ interface Recorded {
 function recorder(): { readonly sink: SpanSink; readonly spans: Recorded[]; readonly asked: (SpanContext | null)[] } {
   const asked: (SpanContext | null)[] = [];
   const spans: Recorded[] = [];
+  let nextTraceId = "";
   const startSpan = (name: string, options?: SpanOptions, context?: Context): OtelSpan => {
     const parent = options?.root || !context ? undefined : trace.getSpanContext(context);
     const recorded: Recorded = {
       name,
-      context: { traceId: parent?.traceId ?? randomHex(16), spanId: randomHex(8), traceFlags: parent?.traceFlags ?? 1 },
+      context: {
+        traceId: parent?.traceId ?? nextTraceId,
+        spanId: randomHex(8),
+        traceFlags: parent?.traceFlags ?? 1,
+        ...(parent?.traceState ? { traceState: parent.traceState } : {}),
+      },
       parent,
       options,
       attributes: { ...options?.attributes },
@@ -67,7 +73,12 @@ function recorder(): { readonly sink: SpanSink; readonly spans: Recorded[]; read
     return caller?.sampled ?? true;
   };
   return {
-    sink: { api, getTracer: () => ({ startSpan }) as Tracer, isSampled },
+    sink: {
+      api,
+      getTracer: () => ({ startSpan }) as Tracer,
+      isSampled,
+      useTraceId: (traceId) => void (nextTraceId = traceId),
+    },
     spans,
     asked,
   };
@@ -106,6 +117,11 @@ describe("tracing without a sink", () => {
       assert.notEqual(span.spanId, remote.spanId);
       assert.equal(span.sampled, sampled);
     }
+  });
+
+  it("goes on with no sampling of a caller whose word does not count", () => {
+    assert.equal(tracing.startSpan("work", { parent: { ...remote, isTrusted: false } }).sampled, false);
+    assert.equal(tracing.startSpan("work", { parent: { ...remote, isTrusted: true } }).sampled, true);
   });
 
   it("takes the span of the request for parent, unless told to begin anew", () => {
@@ -175,15 +191,141 @@ describe("tracing with a sink", () => {
     assert.deepEqual(asked, [remote, null]);
   });
 
+  it("hands the trace id that it was decided by to the provider", () => {
+    const { sink, spans } = recorder();
+    const ids: string[] = [];
+    const isSampled: SpanSink["isSampled"] = (_caller, traceId) => ids.push(traceId) > 0;
+    const span = createTracing({ sink: { ...sink, isSampled } }).startSpan("begun", { parent: null });
+    assert.deepEqual(ids, [span.traceId]);
+    assert.equal(spans[0]?.context.traceId, span.traceId);
+  });
+
+  it("asks the provider for nothing, and looks at no attribute, where a trace is not sampled", async () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink: { ...sink, isSampled: () => false } });
+    let looked = 0;
+    const attributes = {
+      get costly() {
+        looked++;
+        return "x";
+      },
+    };
+    for (let count = 0; count < 100; count++) {
+      const span = tracing.startSpan("GET", { parent: null, kind: "server", attributes });
+      span.setAttributes(attributes);
+      span.setFailed("500");
+      span.fail(new Error("x"));
+      await tracing.withSpan("below", attributes, () => {}, { parent: span });
+      span.end();
+    }
+    assert.deepEqual([spans.length, looked], [0, 0]);
+  });
+
+  it("links spans that it is not below, with attributes, and keeps what tracing systems put beside them", () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink });
+    const own = tracing.startSpan("own", { parent: null });
+    const far = { ...remote, traceState: "rojo=1" };
+    tracing.startSpan("batch", { parent: null, links: [{ span: far, attributes: { index: 0 } }, { span: own }] });
+    const kept = spans[1]?.options?.links?.[0]?.context.traceState;
+    assert.equal(kept?.set("new", "1").serialize(), "new=1,rojo=1");
+    assert.equal(kept?.set("rojo", "2").get("rojo"), "2");
+    assert.equal(kept?.unset("rojo").serialize(), "");
+    const links = spans[1]?.options?.links?.map(({ context, attributes }) => ({
+      ...context,
+      traceState: context.traceState?.serialize(),
+      attributes,
+    }));
+    assert.deepEqual(links, [
+      {
+        traceId: remote.traceId,
+        spanId: remote.spanId,
+        traceFlags: 1,
+        isRemote: true,
+        traceState: "rojo=1",
+        attributes: { index: 0 },
+      },
+      {
+        traceId: own.traceId,
+        spanId: own.spanId,
+        traceFlags: 1,
+        isRemote: false,
+        traceState: undefined,
+        attributes: {},
+      },
+    ]);
+  });
+
+  it("gives what tracing systems keep with the caller's trace to all spans of it, recorded or not", () => {
+    for (const sampled of [true, false]) {
+      const { sink } = recorder();
+      const tracing = createTracing({ sink });
+      const parent = { ...remote, sampled, traceState: "rojo=1,congo=2" };
+      const span = tracing.startSpan("work", { parent });
+      assert.equal(span.traceState, "rojo=1,congo=2");
+      assert.equal(tracing.startSpan("below", { parent: span }).traceState, "rojo=1,congo=2");
+    }
+  });
+
+  it("fails a span without an error by the type that it is told", () => {
+    const { sink, spans } = recorder();
+    createTracing({ sink }).startSpan("GET", { parent: null }).setFailed("503");
+    assert.deepEqual(spans[0]?.status, { code: SpanStatusCode.ERROR });
+    assert.equal(spans[0]?.attributes["error.type"], "503");
+    assert.deepEqual(spans[0]?.exceptions, []);
+  });
+
+  it("goes on, without being given it, by the withSpan of nobody", async () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink });
+    await tracing.withSpan("request", {}, async () => {
+      await withSpan("price", { "order.items": 3 }, () => withSpan("tax", {}, () => {}, { kind: "client" }));
+    });
+    assert.deepEqual(
+      spans.map(({ name, attributes, ends, parent }) => [
+        name,
+        attributes,
+        ends,
+        spans.find(({ context }) => context.spanId === parent?.spanId)?.name,
+      ]),
+      [
+        ["request", {}, 1, undefined],
+        ["price", { "order.items": 3 }, 1, "request"],
+        ["tax", {}, 1, "price"],
+      ],
+    );
+    const failed = tracing.withSpan("request", {}, () =>
+      withSpan("price", {}, () => Promise.reject(new Error("no price"))),
+    );
+    await assert.rejects(failed, { message: "no price" });
+    assert.equal(
+      spans.find(({ name, status }) => name === "price" && status !== undefined)?.status?.message,
+      "no price",
+    );
+  });
+
+  it("is exported nowhere by the withSpan of nobody outside of a request, which still runs the work and names a trace", async () => {
+    assert.equal(await withSpan("alone", {}, ({ traceId }) => traceId.length), 32);
+    await assert.rejects(
+      withSpan("alone", {}, () => Promise.reject(new Error("x"))),
+      { message: "x" },
+    );
+  });
+
   it("nests spans by withSpan: parent, child and grandchild in one trace, siblings beside each other", async () => {
     const { sink, spans } = recorder();
     const tracing = createTracing({ sink });
-    await tracing.withSpan("request", { kind: "server", parent: remote }, async () => {
-      await Promise.all([
-        tracing.withSpan("left", {}, () => tracing.withSpan("below left", { kind: "client" }, () => {})),
-        tracing.withSpan("right", {}, () => {}),
-      ]);
-    });
+    await tracing.withSpan(
+      "request",
+      {},
+      async () => {
+        await Promise.all([
+          tracing.withSpan("left", {}, () => tracing.withSpan("below left", {}, () => {}, { kind: "client" })),
+          tracing.withSpan("right", {}, () => {}),
+        ]);
+      },
+      { kind: "server", parent: remote },
+    );
     const parents = new Map(
       spans.map(({ name, parent }) => [name, spans.find(({ context }) => context.spanId === parent?.spanId)?.name]),
     );

@@ -1,4 +1,4 @@
-import { randomHex, type Span, type StartSpanOptions, type Tracing } from "@plinth/kernel";
+import { randomHex, type Span, type SpanAttributes, type StartSpanOptions, type Tracing } from "@plinth/kernel";
 
 /** A span as a test looks at it. */
 export interface RecordedSpan extends Span {
@@ -24,15 +24,22 @@ export class RecordingTracing implements Tracing {
       spanId: randomHex(8),
       sampled: true,
       setAttribute: (key, value) => void (span.attributes[key] = value),
+      setAttributes: (attributes) => void Object.assign(span.attributes, attributes),
       rename: (better) => void (span.name = better),
       fail: (error) => void (span.failure = error),
+      setFailed: (type) => void (span.failure = type),
       end: () => void span.ends++,
     };
     this.spans.push(span);
     return span;
   }
 
-  async withSpan<T>(name: string, options: StartSpanOptions, fn: (span: Span) => T | Promise<T>): Promise<T> {
-    return fn(this.startSpan(name, options));
+  async withSpan<T>(
+    name: string,
+    attributes: SpanAttributes,
+    fn: (span: Span) => T | Promise<T>,
+    options: StartSpanOptions = {},
+  ): Promise<T> {
+    return fn(this.startSpan(name, { ...options, attributes }));
   }
 }
