@@ -6,7 +6,7 @@
 import { cpuSecondsOf, listProcesses, treeOf } from "./cpu.ts";
 import { LoadConnection } from "./load-connection.ts";
 import { percentile } from "./statistics.ts";
-import { parseLoadPlan, type LoadPlan, type LoadReport } from "./load-plan.ts";
+import { parseLoadPlan, type Load, type LoadPlan, type LoadReport } from "./load-plan.ts";
 
 const maxReasons = 5;
 
@@ -24,10 +24,7 @@ class LoadRun {
 
   start(): void {
     const { load, port } = this.#plan;
-    const request = Buffer.from(
-      `GET ${load.path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAccept: application/json\r\nUser-Agent: plinth-bench\r\n\r\n`,
-      "latin1",
-    );
+    const request = requestOf(load, port);
     const readBuffer = Buffer.alloc(65_536);
     const events = {
       onReply: (status: number, bodyBytes: number, latencyMs: number) => this.#count(status, bodyBytes, latencyMs),
@@ -88,6 +85,17 @@ class LoadRun {
     this.#errors += 1;
     if (this.#reasons.size < maxReasons) this.#reasons.add(reason);
   }
+}
+
+/** The bytes of one request, sent again and again. */
+function requestOf({ path, body }: Load, port: number): Buffer {
+  const bytes = Buffer.from(body?.base64 ?? "", "base64");
+  const ofBody = body ? `Content-Type: ${body.contentType}\r\nContent-Length: ${bytes.length}\r\n` : "";
+  const accept = body?.contentType ?? "application/json";
+  const head =
+    `${body ? "POST" : "GET"} ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAccept: ${accept}\r\n` +
+    `User-Agent: plinth-bench\r\n${ofBody}\r\n`;
+  return Buffer.concat([Buffer.from(head, "latin1"), bytes]);
 }
 
 async function elapse(ms: number): Promise<void> {

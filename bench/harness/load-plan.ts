@@ -4,12 +4,19 @@
 export interface Load {
   /** Keep-alive connections, each with one request in flight. 1 or more. */
   readonly connections: number;
-  /** Path and query of each `GET`. */
+  /** Path and query of each request. */
   readonly path: string;
+  /** What each request brings, which makes it a `POST`. Default: a `GET` without a body. */
+  readonly body?: LoadBody;
   /** Status that each reply must have. */
   readonly status: number;
   /** Body length that each reply must have, in bytes. */
   readonly bodyBytes: number;
+}
+
+export interface LoadBody {
+  readonly contentType: string;
+  readonly base64: string;
 }
 
 export interface LoadPlan {
@@ -57,7 +64,19 @@ function isLoadPlan(value: unknown): value is LoadPlan {
     "load" in value &&
     hasNumbers(value.load, ["connections", "status", "bodyBytes"]) &&
     "path" in value.load &&
-    typeof value.load.path === "string"
+    typeof value.load.path === "string" &&
+    (!("body" in value.load) || isLoadBody(value.load.body))
+  );
+}
+
+function isLoadBody(value: unknown): value is LoadBody {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "contentType" in value &&
+    typeof value.contentType === "string" &&
+    "base64" in value &&
+    typeof value.base64 === "string"
   );
 }
 

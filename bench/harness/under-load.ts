@@ -23,10 +23,12 @@ export interface ServerRow {
   readonly name: string;
   readonly role: RowRole;
   readonly start: () => Promise<Running>;
+  /** What its load has otherwise than that of the other rows. Default nothing. */
+  readonly load?: Partial<Load>;
 }
 
 export interface LoadQuestion extends Pick<Question, "name" | "sentence" | "subject" | "targets"> {
-  /** The load that every row gets. */
+  /** The load that every row gets, but for what a row has otherwise. */
   readonly load: Load;
   readonly prepare: (lab: Lab) => Promise<readonly ServerRow[]>;
 }
@@ -37,7 +39,7 @@ export function underLoad({ load, prepare, ...question }: LoadQuestion): Questio
     ...question,
     figures,
     effort,
-    shape: { ...load },
+    shape: shapeOf(load),
     describe: (taken) =>
       `${load.connections} connections, ${load.bodyBytes}-byte body, ${warmupSecondsOf(taken)} s of warm-up, ` +
       `medians of ${taken.rounds} rounds of ${secondsOf(taken)} s.`,
@@ -46,10 +48,14 @@ export function underLoad({ load, prepare, ...question }: LoadQuestion): Questio
       return rows.map((row) => ({
         name: row.name,
         role: row.role,
-        measure: async (taken) => toReading(await measureOnce(lab, load, row, taken)),
+        measure: async (taken) => toReading(await measureOnce(lab, { ...load, ...row.load }, row, taken)),
       }));
     },
   };
+}
+
+function shapeOf({ body, ...rest }: Load): Question["shape"] {
+  return body === undefined ? rest : { ...rest, contentType: body.contentType };
 }
 
 /** What a report of the load generator says of one request. */

@@ -6,11 +6,13 @@ import { emptyApp } from "./empty-app.ts";
 import { errorBus } from "./error-bus.ts";
 import { httpService } from "./http-service.ts";
 import { metrics } from "./metrics.ts";
+import { rpcHttp } from "./rpc-http.ts";
 
 /** Every question, in the order `--list` names them. */
 export const questions: readonly Question[] = [
   bareForwarding,
   httpService,
+  rpcHttp,
   coldStart,
   container,
   emptyApp,

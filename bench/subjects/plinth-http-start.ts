@@ -9,7 +9,7 @@ import { nodeProgram } from "./programs.ts";
  * Starts the service with its log in a file and a collector for its spans, and at its stop makes sure that both were
  * written to: a row that claims "everything on" must not win by a setting that did not take.
  */
-export async function startPlinthHttp(lab: Lab): Promise<Running> {
+export async function startPlinthHttp(lab: Lab, program = "plinth-http.ts"): Promise<Running> {
   const [port = 0] = await findFreePorts(1);
   const stdoutFile = join(await lab.directory(), "service.log");
   const collector = await lab.companion(nodeProgram("collector-stub.ts"));
@@ -18,7 +18,7 @@ export async function startPlinthHttp(lab: Lab): Promise<Running> {
     OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}`,
     PLINTH_TELEMETRY_SAMPLE_RATIO: "0.01",
   };
-  const server = await lab.server({ ...nodeProgram("plinth-http.ts", settings), port, stdoutFile });
+  const server = await lab.server({ ...nodeProgram(program, settings), port, stdoutFile });
   const stop = async (): Promise<void> => {
     await server.stop();
     const count = await fetch(`http://127.0.0.1:${collector.port}/count`);
@@ -28,7 +28,7 @@ export async function startPlinthHttp(lab: Lab): Promise<Running> {
     if (spanBytes === 0 || logBytes === 0) {
       throw new BenchError(
         "ERR_BENCH_DEFINITION",
-        `plinth-http.ts ran without everything on: ${spanBytes} bytes of spans, ${logBytes} bytes of log`,
+        `${program} ran without everything on: ${spanBytes} bytes of spans, ${logBytes} bytes of log`,
       );
     }
   };
