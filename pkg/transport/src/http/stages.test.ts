@@ -85,7 +85,13 @@ for (const { where, place } of places) {
           throw new Error("secret");
         },
       ],
-      ["throws undefined", async () => Promise.reject<void>(Object(undefined).nothing)],
+      [
+        "throws undefined",
+        () => {
+          const nothing: unknown = undefined;
+          throw nothing;
+        },
+      ],
     ] as const satisfies readonly (readonly [string, Handle])[]) {
       it(`that ${what} is answered with 500 and reported once`, async () => {
         await using http = await serve(tenants(handle));
