@@ -185,6 +185,21 @@ describe("drain", () => {
     await drained;
   });
 
+  it("reads what has arrived when that time is over, though the event loop runs late, before it closes a connection", async () => {
+    const clock = new FakeClock();
+    await using http = await startHttp({ routes: working, clock });
+    const connection = http.connect();
+    await once(connection.socket, "connect");
+    await (await http.fetch("/")).text(); // it has been accepted
+    const drained = http.server.drain({ signal: never });
+    setTimeout(() => {
+      connection.write(get); // it is there, and nobody has read it yet
+      void clock.advance(500);
+    });
+    assert.match(await connection.ended, /\r\nConnection: close\r\n\r\nx$/);
+    await drained;
+  });
+
   it("cuts off what is left when its signal aborts", async () => {
     const aborted = Promise.withResolvers<void>();
     await using http = await startHttp({
