@@ -252,7 +252,10 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     }
     for (const name of ofTheReplyThatFailed) reply.removeHeader(name);
     if (exchange) reply.header("x-request-id", exchange.requestId);
-    if (closing.has(problem.status)) reply.header("connection", "close");
+    if (closing.has(problem.status)) {
+      reply.header("connection", "close");
+      this.#pipelines.close(request.raw.socket);
+    }
     const render = request.routeOptions.config?.renderError ?? renderProblem;
     const { status, contentType, body } = render(failure.error, problem);
     void reply.code(status).type(contentType).serializer(String).send(body);
@@ -358,7 +361,8 @@ export class RequestCore implements ExchangeOwner, OnionHost {
   /** Answers past fastify, with nothing that a route has set, and closes the connection unless it can be kept. */
   #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error, keepAlive = false): void {
     this.#faults.record(thrown, failure, exchange);
-    const { response, requestId, span, replyHeaders: headers } = exchange;
+    const { request, response, requestId, span, replyHeaders: headers } = exchange;
+    if (!keepAlive) this.#pipelines.close(request.socket);
     if (response.headersSent) exchange.cut(failure.error);
     else writeProblem(response, failure, { requestId, traceId: span.traceId, headers, keepAlive });
   }

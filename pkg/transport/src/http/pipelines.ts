@@ -11,7 +11,7 @@ const tooMany: HttpFailure = toFailure({
   message: `more than ${maxWaiting} requests wait on this connection; read the replies before sending more`,
 });
 
-/** Holds requests that come before the replies to those ahead of them to a number: node would begin all of them at once. */
+/** Requests that come before the replies to those ahead of them: node would begin all of them at once, whatever those replies are. */
 export class Pipelines {
   readonly #waiting = new WeakMap<Socket, number>();
 
@@ -22,7 +22,7 @@ export class Pipelines {
    */
   isTooMuch(socket: Socket, response: ServerResponse, refuse: (failure: HttpFailure) => void): boolean {
     const count = this.#waiting.get(socket) ?? 0;
-    if (count > maxWaiting) return true;
+    if (count > maxWaiting) return true; // or closed
     this.#waiting.set(socket, count + 1);
     if (count === maxWaiting) {
       socket.pause();
@@ -34,5 +34,10 @@ export class Pipelines {
       if (left <= maxWaiting) this.#waiting.set(socket, left - 1);
     });
     return false;
+  }
+
+  /** The reply that is being given is the connection's last one: what stands behind it is not begun. RFC 9112, 9.6. */
+  close(socket: Socket): void {
+    this.#waiting.set(socket, Infinity);
   }
 }
