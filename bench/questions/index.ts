@@ -4,14 +4,14 @@ import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
 import { emptyApp } from "./empty-app.ts";
 import { errorBus } from "./error-bus.ts";
-import { httpService } from "./http-service.ts";
+import { httpServer } from "./http-server.ts";
 import { metrics } from "./metrics.ts";
 import { rpcHttp } from "./rpc-http.ts";
 
 /** Every question, in the order `--list` names them. */
 export const questions: readonly Question[] = [
   bareForwarding,
-  httpService,
+  httpServer,
   rpcHttp,
   coldStart,
   container,

@@ -13,7 +13,7 @@ import {
   GreetResponseSchema,
 } from "../../examples/platform/gen/plinth/examples/greeter/v1/greeter_pb.ts";
 import { underLoad } from "../harness/under-load.ts";
-import { startPlinthHttp } from "../subjects/plinth-http-start.ts";
+import { startPlinthHttp } from "../subjects/http-server-start.ts";
 import { startNode } from "../subjects/programs.ts";
 import { greetingOf } from "../subjects/greeting.ts";
 
