@@ -2,6 +2,8 @@ import { AppError } from "@plinth/kernel";
 
 /** Every code that the servers give to what they refuse or fail at themselves. */
 export type TransportErrorCode =
+  | "ERR_AUTH_NEED"
+  | "ERR_AUTH_UNAVAILABLE"
   | "ERR_DEADLINE_EXCEEDED"
   | "ERR_LISTEN_ADDRESS"
   | "ERR_LISTEN_LOST"
@@ -11,6 +13,8 @@ export type TransportErrorCode =
   | "ERR_MIDDLEWARE_ORDER"
   | "ERR_OVERLOADED"
   | "ERR_REPLY_BEGUN"
+  | "ERR_REPLY_INVALID"
+  | "ERR_REPLY_TOO_LARGE"
   | "ERR_REQUEST_BODY"
   | "ERR_REQUEST_INVALID"
   | "ERR_REQUEST_MALFORMED"
@@ -20,8 +24,12 @@ export type TransportErrorCode =
   | "ERR_REQUEST_TOO_LARGE"
   | "ERR_ROUTE_NOT_FOUND"
   | "ERR_RPC_UNIMPLEMENTED"
+  | "ERR_SCOPE_MISSING"
+  | "ERR_SERVER_STOPPING"
+  | "ERR_STREAM_IDLE"
   | "ERR_TLS_CERTIFICATE"
-  | "ERR_TLS_FILE";
+  | "ERR_TLS_FILE"
+  | "ERR_UNAUTHENTICATED";
 
 export class TransportError extends AppError<TransportErrorCode> {
   override readonly name: string = "TransportError";

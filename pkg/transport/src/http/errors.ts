@@ -111,6 +111,12 @@ export function toHttpFailure(thrown: unknown): HttpFailure {
   }
 }
 
+/** @param types - Those that the route reads. */
+export function mediaTypeRefused(types: readonly string[]): TransportError {
+  const what = `the media type of the body is not one that this route reads; send ${types.join(" or ")}`;
+  return new TransportError("ERR_REQUEST_MEDIA_TYPE", "invalid_argument", what);
+}
+
 export function routeNotFound(method: string): TransportError {
   return new TransportError(
     "ERR_ROUTE_NOT_FOUND",
@@ -124,7 +130,8 @@ export function toParserFailure(error: Error & { readonly code?: unknown }): Htt
 }
 
 function classify(thrown: unknown): HttpFailure {
-  if (AppError.is(thrown)) return { error: thrown };
+  if (AppError.is(thrown))
+    return thrown.code === mediaType.code ? { error: thrown, httpStatus: 415 } : { error: thrown };
   if (!(thrown instanceof Error) || !("code" in thrown) || typeof thrown.code !== "string")
     return { error: toUnexpected(thrown), isUnexpected: true };
   if ("validation" in thrown && Array.isArray(thrown.validation)) {

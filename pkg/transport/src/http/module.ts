@@ -1,5 +1,6 @@
 import {
   appControl,
+  appInfo,
   clock,
   defineModule,
   errorBus,
@@ -53,10 +54,12 @@ export function httpModuleIn(settings: HttpSection) {
       scopes: requestScopes,
       loopDelay,
       control: appControl,
+      app: appInfo,
     },
-    create: async ({ opsSettings: { port }, ops, health: state, routes, services, control, ...options }) => {
+    create: async ({ opsSettings: { port }, ops, health: state, routes, services, control, app, ...options }) => {
       const server = await createHttpServer({
         ...options,
+        info: { title: app.name, version: app.version },
         log: options.log.named(settings.section),
         routes: [...routes, connectRoutes(services)],
         ops: port === undefined ? ops : undefined,

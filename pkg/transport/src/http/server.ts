@@ -11,6 +11,9 @@ import { routeNotFound } from "./errors.ts";
 import { exchangeOf } from "./exchange.ts";
 import { closeGaps } from "./guard.ts";
 import { bridgeLog, QuietLog } from "./log-bridge.ts";
+import type { DocumentInfo } from "./openapi/document.ts";
+import { recordRoutes } from "./openapi/route-record.ts";
+import { serveDocument } from "./openapi/serve.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
 
 export type { RenderedError } from "./core.ts";
@@ -29,6 +32,8 @@ export type HttpRoutes = (app: HttpApp) => void | Promise<void>;
 
 export interface HttpServerOptions extends RequestCoreOptions {
   readonly routes: readonly HttpRoutes[];
+  /** What the OpenAPI document calls the service. Default: `http`, `0.0.0`. */
+  readonly info?: DocumentInfo;
   /** The environment variable that moves the port, for the error of a busy one. Default `PLINTH_HTTP_PORT`. */
   readonly portVariable?: string;
   /**
@@ -79,6 +84,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       return exchangeOf(this.raw)?.signal ?? new AbortController().signal;
     },
   });
+  const { openapiPath } = settings;
+  const records = openapiPath === undefined ? [] : recordRoutes(app); // before their schemas are made ready
   app.addHook("onRoute", useStandardSchemas);
   app.addHook("onRequest", (request, reply, done) => {
     request.log = reply.log = requestLog;
@@ -91,6 +98,11 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   await app.register(async (inner) => {
     inner.setErrorHandler((error, request, reply) => core.fail(error, request, reply));
     inner.setNotFoundHandler((request, reply) => core.fail(routeNotFound(request.method), request, reply));
+    if (openapiPath !== undefined) {
+      const { info = { title: "http", version: "0.0.0" } } = options;
+      const warn = (text: string): void => log.warn("openapi", { what: text });
+      serveDocument(inner, { path: openapiPath, records, info, warn });
+    }
     for (const addRoutes of routes) await inner.register(async (scope) => addRoutes(scope));
   });
   await app.ready();

@@ -42,6 +42,11 @@ export const httpSettingsIn = <const Section extends string>(section: Section, p
           description:
             "Requests are answered with 503 while the event loop runs later than this, in ms; 0 never refuses one for that.",
         }),
+        openapiPath: z
+          .string()
+          .regex(/^(?:\/[A-Za-z0-9._~-]+)+$/, "expected a path such as /openapi.json")
+          .optional()
+          .meta({ description: "Where the OpenAPI document of the routes is served; absent, nowhere." }),
         accessLog: z.boolean().default(true).meta({ description: "Write one line for each request." }),
       })
       .refine(({ headersTimeoutMs, requestTimeoutMs }) => headersTimeoutMs <= requestTimeoutMs, {
