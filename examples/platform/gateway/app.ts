@@ -23,7 +23,7 @@ export const createGateway: AppFactory = ({ environment, registryModule, config,
           routes: routesPath,
           jwksUrls: { [issuer.name]: `http://127.0.0.1:${keysPort}/.well-known/jwks.json` },
         },
-        telemetry: { trustCallerSampling: false },
+        telemetry: { trustCallerSampling: "never" },
       },
     },
   });

@@ -1,26 +1,33 @@
 import { appInfo, defineModule, logger, metrics, provider, token, spanSinks, type SpanSink } from "@plinth/kernel";
+import { exportOptionsOf } from "./export-options.ts";
+import { describeForeignSdk } from "./foreign-sdk.ts";
+import { offerToPreload, takeFromPreload } from "./preload-link.ts";
 import { createTelemetry, type Telemetry } from "./provider.ts";
 import { telemetrySettings } from "./settings.ts";
 
-/** Undefined when no exporter is configured. */
+/** `off` when no exporter is configured. */
 export const telemetry = token("telemetry").of<Telemetry | "off">();
 
 const provideTelemetry = provider({
   provides: telemetry,
   needs: { info: appInfo, settings: telemetrySettings, log: logger, metrics },
   ground: true,
-  create: async ({ info, settings, log, metrics: own }) => {
-    const endpoint = settings.endpoint ?? (info.environment.OTEL_EXPORTER_OTLP_ENDPOINT || undefined);
-    if (endpoint === undefined) return "off";
-    return createTelemetry({
-      settings: { ...settings, endpoint },
-      service: info,
-      log: log.named("telemetry"),
-      metrics: own,
-    });
+  create: async ({ info, settings, log: root, metrics: own }) => {
+    const log = root.named("telemetry");
+    const options = await exportOptionsOf(settings, info.environment);
+    const foreign = describeForeignSdk(options?.url);
+    if (foreign !== undefined) log.warn(foreign);
+    if (options === undefined) return "off";
+    if (options.ignored.length > 0)
+      log.warn("variables of OpenTelemetry that do nothing here; unset them", { variables: options.ignored });
+    const made = await createTelemetry({ settings: options, service: info, log, metrics: own });
+    offerToPreload(made);
+    return made;
   },
   stop: async (own) => {
-    if (own !== "off") await own.close();
+    if (own === "off") return;
+    takeFromPreload(own);
+    await own.close();
   },
 });
 

@@ -1,4 +1,4 @@
-import { defineSettings, type ValueOf } from "@plinth/kernel";
+import { defineSettings, secretString, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
 
 export const telemetrySettings = defineSettings(
@@ -11,27 +11,28 @@ export const telemetrySettings = defineSettings(
         description:
           "Base URL of an OTLP/HTTP collector; `/v1/traces` is added. Default: `OTEL_EXPORTER_OTLP_ENDPOINT`; absent: nothing is exported.",
       }),
-    sampleRatio: z.number().min(0).max(1).default(1).meta({ description: "Share of new traces that is recorded." }),
-    trustCallerSampling: z.boolean().default(true).meta({
+    headers: z.record(z.string(), secretString("Value of the header.")).optional().meta({
       description:
-        "Follow the caller's decision to record a trace. False where callers are not trusted, as at the gateway.",
+        "Sent with each export, for instance a key of the collector's. Default: `OTEL_EXPORTER_OTLP_HEADERS`.",
     }),
-    maxQueuedSpans: z
-      .number()
-      .int()
-      .min(1)
-      .default(2_048)
-      .meta({ description: "Spans waiting for export; more are dropped and counted." }),
-    exportIntervalMs: z
-      .number()
-      .positive()
-      .default(1_000)
-      .meta({ description: "Longest wait of a span before its export, in ms." }),
-    exportTimeoutMs: z
-      .number()
-      .positive()
-      .default(3_000)
-      .meta({ description: "Limit of one export, and of the flush at stop, in ms." }),
+    sampleRatio: z.number().min(0).max(1).optional().meta({
+      description: "Share of new traces that is recorded. Default: as `OTEL_TRACES_SAMPLER` says, else 1.",
+    }),
+    trustCallerSampling: z.enum(["trusted", "always", "never"]).optional().meta({
+      description:
+        "Whose decision to record a trace is followed: that of `trusted` peers, see `http.trustedPeers`, of all, or of none, as at the edge. Default: `never` where `OTEL_TRACES_SAMPLER` is one that asks no parent, else `trusted`.",
+    }),
+    maxQueuedSpans: z.number().int().min(1).max(1_000_000).optional().meta({
+      description:
+        "Spans waiting for export; more are dropped and counted. Default: `OTEL_BSP_MAX_QUEUE_SIZE`, else 2048.",
+    }),
+    exportIntervalMs: z.number().positive().max(3_600_000).optional().meta({
+      description: "Longest wait of a span before its export, in ms. Default: `OTEL_BSP_SCHEDULE_DELAY`, else 1000.",
+    }),
+    exportTimeoutMs: z.number().positive().max(600_000).optional().meta({
+      description:
+        "Limit of one export with all its tries, and of the flush at stop, in ms. Default: `OTEL_EXPORTER_OTLP_TIMEOUT`, else 3000.",
+    }),
   }),
 );
 

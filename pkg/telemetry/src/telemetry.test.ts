@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { describe, it } from "node:test";
 import { type ConfigData, coreModule, createMetrics, tracing } from "@plinth/kernel";
 import { MemoryLog, testApp } from "@plinth/kernel/testing";
+import { exportOptionsOf } from "./export-options.ts";
 import { telemetryModule } from "./module.ts";
 import { startCollector } from "./testing/index.ts";
 
@@ -20,12 +21,15 @@ describe("telemetryModule", () => {
     await using collector = await startCollector();
     await using app = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url });
     const parent = { traceId: "1".repeat(32), spanId: "2".repeat(16), sampled: true };
-    const failing = app
-      .get(tracing)
-      .withSpan("outer", { kind: "server", parent, attributes: { "a.b": 1 } }, async () => {
+    const failing = app.get(tracing).withSpan(
+      "outer",
+      { "a.b": 1 },
+      async () => {
         await app.get(tracing).withSpan("inner", {}, () => undefined);
         throw new TypeError("broken");
-      });
+      },
+      { kind: "server", parent },
+    );
     await assert.rejects(failing, { message: "broken" });
     const outer = await collector.waitFor(({ name }) => name === "outer");
     const inner = await collector.waitFor(({ name }) => name === "inner");
@@ -80,7 +84,7 @@ describe("telemetryModule", () => {
     const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url };
     const parent = { traceId: "a".repeat(32), spanId: "b".repeat(16), sampled: true };
     await using trusting = await start(endpoint, { sampleRatio: 0 });
-    await using wary = await start(endpoint, { sampleRatio: 0, trustCallerSampling: false });
+    await using wary = await start(endpoint, { sampleRatio: 0, trustCallerSampling: "never" });
     assert.equal(trusting.get(tracing).startSpan("a", { parent }).sampled, true);
     assert.equal(trusting.get(tracing).startSpan("b", { parent: { ...parent, sampled: false } }).sampled, false);
     assert.equal(wary.get(tracing).startSpan("c", { parent }).sampled, false);
@@ -117,15 +121,11 @@ describe("a collector in trouble", () => {
     const { createTelemetry } = await import("./provider.ts");
     const metrics = createMetrics();
     const { createLogger, createTracing } = await import("@plinth/kernel");
+    const settings = { endpoint: silent.url, maxQueuedSpans: 5, exportIntervalMs: 60_000, exportTimeoutMs: 50 };
+    const options = await exportOptionsOf(settings, {});
+    assert.ok(options);
     const telemetry = await createTelemetry({
-      settings: {
-        endpoint: silent.url,
-        sampleRatio: 1,
-        trustCallerSampling: true,
-        maxQueuedSpans: 5,
-        exportIntervalMs: 60_000,
-        exportTimeoutMs: 50,
-      },
+      settings: options,
       service: { name: "s", version: "1", instanceId: "i" },
       log: await createLogger({ destination: new MemoryLog() }),
       metrics,

@@ -1,0 +1,29 @@
+import type { SpanSink } from "@plinth/kernel";
+
+export interface SamplerOptions {
+  /** Share of traces that is recorded where no caller's word counts, from 0 to 1. */
+  readonly sampleRatio: number;
+  /** Whose decision to record a trace is followed: `trusted` peers', everybody's, or nobody's. */
+  readonly trustCallerSampling: "trusted" | "always" | "never";
+}
+
+/** The bits of a trace id that are random by the specification, as digits of hex and as a count of values. */
+const randomDigits = 14;
+const randomValues = 2 ** 56;
+
+/**
+ * Decides whether a trace is recorded: as its caller did where that counts, else by its id, so that every service with the same
+ * ratio comes to the same decision.
+ * @see https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
+ */
+export function samplerOf({ sampleRatio, trustCallerSampling }: SamplerOptions): SpanSink["isSampled"] {
+  const rejected = (1 - sampleRatio) * randomValues;
+  const byId = (traceId: string): boolean => {
+    if (sampleRatio >= 1 || sampleRatio <= 0) return sampleRatio >= 1;
+    return Number.parseInt(traceId.slice(-randomDigits), 16) >= rejected;
+  };
+  return (caller, traceId) => {
+    if (caller === null || trustCallerSampling === "never") return byId(traceId);
+    return trustCallerSampling === "trusted" && caller.isTrusted === false ? byId(traceId) : caller.sampled;
+  };
+}
