@@ -38,7 +38,7 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
   readonly requestId: string;
   readonly span: Span;
   readonly startedAtMs: number;
-  readonly deadlineAtMs: number;
+  deadlineAtMs: number;
   readonly budget: Budget;
   /** Route template or RPC method: what labels and span names may hold. */
   route = "unmatched";
@@ -161,6 +161,12 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
     this.#over?.resolve({ error: this.error });
     const scope = this.#scope;
     if (scope) runInContext(this, async () => scope.close()).catch(onFailure);
+  }
+
+  /** From now on it takes as long as it takes. */
+  protected lift(): void {
+    this.#timer.cancel();
+    this.deadlineAtMs = Infinity;
   }
 
   /** The deadline has passed. */

@@ -71,6 +71,7 @@ type RawHandler = (request: ServedRequest, response: ServedResponse) => void;
 /** What surrounds every request, whichever route it goes to: recovery, request id, trace, log context, metrics, deadline. */
 export class RequestCore implements ExchangeOwner, OnionHost {
   readonly inFlight = new Set<HttpExchange>();
+  isEnding = false;
   /** While true, each reply closes its connection. */
   draining = false;
   /** Called with the connection of each finished request. */
@@ -186,7 +187,7 @@ export class RequestCore implements ExchangeOwner, OnionHost {
   #finish(exchange: HttpExchange): void {
     const { response, request } = exchange;
     this.inFlight.delete(exchange);
-    if (!response.writableFinished && exchange.error === undefined) {
+    if (!response.writableFinished && exchange.error === undefined && exchange.closeCode === undefined) {
       if (response.errored) this.#breakOff(response.errored, exchange);
       else exchange.error = callerGone();
     }
@@ -196,6 +197,12 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     const tookMs = this.#options.clock.monotonicMs() - exchange.startedAtMs;
     this.#observer.finished(exchange, tookMs, this.#onion.reachedBy(exchange));
     this.onFinished?.(request.socket);
+  }
+
+  /** Ends what has no end of its own, now and from now on. */
+  endStreams(): void {
+    this.isEnding = true;
+    for (const { onDrain } of this.inFlight) onDrain?.();
   }
 
   /** The router has found the route, or that there is none. */

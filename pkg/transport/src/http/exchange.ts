@@ -6,6 +6,8 @@ import { toHttpStatus } from "../status.ts";
 
 /** Who serves an exchange, and answers it when its handler cannot. */
 export interface ExchangeOwner {
+  /** The server drains: what has no end of its own is to end now. */
+  readonly isEnding: boolean;
   /** The deadline has passed, and the handler has been told. */
   expired(exchange: HttpExchange, error: AppError): void;
   /** Something threw that fastify knows nothing of: a listener of the request or of its reply, or what its body is piped into. */
@@ -23,6 +25,8 @@ export interface HttpExchangeOptions extends ExchangeOptions {
 /** A request as the server makes it: it knows the exchange that it belongs to. */
 export class ServedRequest extends IncomingMessage {
   exchange: HttpExchange | undefined;
+  /** What came behind the head of a request to upgrade the connection, which is no HTTP any more; undefined for any other. */
+  upgradeHead: Buffer | undefined;
 
   /** Its events come from the socket; whoever listens is still inside the request, and fails nothing else. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
@@ -83,6 +87,10 @@ export class HttpExchange extends Exchange {
   isReported = false;
   /** The place of the middleware outside of `route` that has it; it has come past all of them by default. */
   heldAt = Infinity;
+  /** Of the WebSocket that the request has become, which is 1006 until it is closed in order; undefined for any other. */
+  closeCode: number | undefined;
+  /** Ends what has no end of its own, at the beginning of the drain. */
+  onDrain: (() => void) | undefined;
   readonly #owner: ExchangeOwner;
   #isCut = false;
 
@@ -116,6 +124,7 @@ export class HttpExchange extends Exchange {
 
   /** What the caller got, or would have got; 499 when the caller left before the reply was complete. */
   get status(): number {
+    if (this.closeCode !== undefined) return 101;
     if (this.response.writableFinished) return this.response.statusCode;
     return this.#isCut && this.error ? toHttpStatus(this.error.status) : 499;
   }
@@ -126,6 +135,16 @@ export class HttpExchange extends Exchange {
     this.error = error;
     this.abort(error);
     this.response.destroy();
+  }
+
+  /**
+   * For what has no end of its own: it outlives the deadline, and ends when the server drains.
+   * @param end - Called at the beginning of the drain; at once, if that is over.
+   */
+  outlive(end: () => void): void {
+    this.lift();
+    if (this.#owner.isEnding) end();
+    else this.onDrain = end;
   }
 
   /** Calls listeners inside of the request. What they throw fails it. */

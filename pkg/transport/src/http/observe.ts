@@ -125,6 +125,7 @@ function writeLine(log: Logger, exchange: HttpExchange, tookMs: number): void {
     status,
     duration_ms: Math.round(tookMs * 1e3) / 1e3,
     code: error?.code,
+    close_code: exchange.closeCode,
     // the connection's events are outside of the request
     trace_id: span.traceId,
     span_id: span.spanId,

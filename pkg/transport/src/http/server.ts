@@ -169,6 +169,7 @@ class DrainingServer implements HttpServer {
     this.announceDrain();
     if (this.#unwatch === undefined) return; // it never listened
     this.#unwatch();
+    this.#core.endStreams();
     const { inFlight } = this.#core;
     const isBusy = (socket: object): boolean => inFlight.values().some(({ request }) => request.socket === socket);
     this.#core.onFinished = (socket) => {
