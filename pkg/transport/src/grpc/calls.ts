@@ -1,12 +1,4 @@
-import type { DescMethod } from "@bufbuild/protobuf";
-import type {
-  handleBidiStreamingCall,
-  handleClientStreamingCall,
-  handleServerStreamingCall,
-  handleUnaryCall,
-  UntypedHandleCall,
-  UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import type { Metadata, ServerInterceptor } from "@grpc/grpc-js";
 import {
   AppError,
   type Clock,
@@ -19,17 +11,23 @@ import {
   runInContext,
   type Tracing,
 } from "@plinth/kernel";
+import type { Authenticator } from "../auth.ts";
+import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
 import { TransportError } from "../errors.ts";
-import { safeRequestIdOf, toUnexpected } from "../exchange.ts";
+import { callerGone, type Exchange, safeRequestIdOf } from "../exchange.ts";
 import { type LoopDelay, overloaded } from "../loop-delay.ts";
-import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
+import type { Middleware } from "../middleware.ts";
+import type { RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
-import { type AnyCall, budgetOf, CallExchange, leftMsOf, textIn } from "./call-exchange.ts";
+import { budgetOf, CallExchange, type CallOwner, leftMsOf, textIn } from "./call-exchange.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
-import { type CallIds, toGrpcStatus } from "./errors.ts";
-import { CallObserver, type MessageCount } from "./observe.ts";
+import { type CallIds, isMeantForCallers, libraryError, toCallError, toGrpcStatus } from "./errors.ts";
+import { CallObserver } from "./observe.ts";
 import { pump } from "./pump.ts";
+import { type Served, servedMethods, unmatchedMethod } from "./served.ts";
 import type { GrpcSettings } from "./settings.ts";
+import { Stages, type StagesHost } from "./stages.ts";
+import { Wire, type WireOwner } from "./wire.ts";
 
 export interface CallOptions {
   readonly settings: GrpcSettings;
@@ -42,17 +40,28 @@ export interface CallOptions {
   readonly scopes?: RequestScopes | undefined;
   /** How late the event loop runs. Absent: no call is refused for that. */
   readonly loopDelay?: LoopDelay | undefined;
+  /** Code of the user's around each call, each at its place among the layers. Default none. */
+  readonly middlewares?: readonly Middleware[] | undefined;
+  /** Finds out who asks. Absent: nobody is asked. */
+  readonly authenticator?: Authenticator | undefined;
 }
 
-export interface ImplementOptions {
+export interface ServeOptions {
   /** Leaves its calls out of metrics, traces and access log, and never refuses one for overload: for probes. Default false. */
   readonly isProbe?: boolean;
 }
 
-/** Puts recovery, trace, log context, metrics and deadline around the handlers of RPC services. */
-export class CallCore {
+/** Puts recovery, trace, log context, metrics, deadline and middlewares around the handlers of RPC services. */
+export class CallCore implements WireOwner, CallOwner, StagesHost {
+  /** Calls whose stream has not closed yet. */
+  readonly open = new Set<Wire>();
+  /** Takes each call from the library before it makes streams of it. */
+  readonly intercept: ServerInterceptor;
   readonly #options: CallOptions;
   readonly #observer: CallObserver;
+  readonly #stages: Stages;
+  readonly #trust: PeerTrust;
+  readonly #served = new Map<string, Served>();
 
   constructor(options: CallOptions) {
     const { settings, log, metrics } = options;
@@ -62,221 +71,230 @@ export class CallCore {
       accessLog: settings.accessLog ? log.named("access") : undefined,
       onFault: (thrown, exchange) => this.#report(thrown, exchange),
     });
+    this.#trust = createPeerTrust(settings.trustedPeers);
+    this.#stages = new Stages({ ...options, overload: (_exchange, wire) => this.#refuseIfOverloaded(wire) }, this);
+    const unmatched = unmatchedMethod(this.#observer.messagesOf("unmatched"));
+    this.intercept = ({ path }, base) => new Wire(base, this.#served.get(path) ?? unmatched, this);
   }
 
-  implement(
-    { descriptor, handlers }: RpcService,
-    { isProbe = false }: ImplementOptions = {},
-  ): UntypedServiceImplementation {
-    return Object.fromEntries(
-      descriptor.methods.map((method): [string, UntypedHandleCall] => {
-        const handler = handlers[method.localName];
-        if (!handler) throw new TypeError(`${descriptor.typeName} has no handler for ${method.localName}`);
-        const name = methodName(method);
-        // probes are counted nowhere
-        const messages = isProbe ? { received: 0, sent: 0 } : this.#observer.messagesOf(name);
-        const isUnary = method.methodKind === "unary";
-        return [method.localName, this.#handle(method, handler, { name, isUnary, isProbe, messages })];
-      }),
-    );
+  serve(service: RpcService, { isProbe = false }: ServeOptions = {}): void {
+    for (const [path, served] of servedMethods(service, isProbe, (name) => this.#observer.messagesOf(name)))
+      this.#served.set(path, served);
   }
 
-  /** For calls of methods that nobody serves. */
-  unmatched(): handleBidiStreamingCall<Buffer, Buffer> {
-    const name = "unmatched";
-    const served: Served = { name, isUnary: true, isProbe: false, messages: this.#observer.messagesOf(name) };
-    const refuse = async (): Promise<never> => {
-      throw new TransportError("ERR_RPC_UNIMPLEMENTED", "unimplemented", "this server has no such method");
-    };
-    return (call) =>
-      this.#serve(
-        served,
-        call,
-        refuse,
-        () => {},
-        (status) => call.emit("error", status),
-      );
-  }
-
-  #handle(method: DescMethod, handler: ErasedHandler, served: Served): UntypedHandleCall {
-    const { input } = method;
-    const { messages } = served;
-    const read = (bytes: Buffer): unknown => {
-      messages.received++;
-      return decode(input, bytes);
-    };
-    const write = (reply: unknown): Buffer => {
-      const bytes = encode(method, reply);
-      messages.sent++;
-      return bytes;
-    };
-    switch (method.methodKind) {
-      case "unary": {
-        const handle: handleUnaryCall<Buffer, Buffer> = (call, callback) =>
-          this.#serve(
-            served,
-            call,
-            async (exchange) => write(await handler(read(call.request), exchange)),
-            (reply) => callback(null, reply),
-            (status) => callback(status),
-          );
-        return handle;
-      }
-      case "client_streaming": {
-        const handle: handleClientStreamingCall<Buffer, Buffer> = (call, callback) =>
-          this.#serve(
-            served,
-            call,
-            async (exchange) => write(await handler(decodeAll(call, { read, exchange }), exchange)),
-            (reply) => callback(null, reply),
-            (status) => callback(status),
-          );
-        return handle;
-      }
-      case "server_streaming": {
-        const handle: handleServerStreamingCall<Buffer, Buffer> = (call) =>
-          this.#serve(
-            served,
-            call,
-            (exchange) => pump(handler(read(call.request), exchange), { call, method, write, exchange }),
-            () => call.end(),
-            (status) => call.emit("error", status),
-          );
-        return handle;
-      }
-      case "bidi_streaming": {
-        const handle: handleBidiStreamingCall<Buffer, Buffer> = (call) =>
-          this.#serve(
-            served,
-            call,
-            (exchange) =>
-              pump(handler(decodeAll(call, { read, exchange }), exchange), { call, method, write, exchange }),
-            () => call.end(),
-            (status) => call.emit("error", status),
-          );
-        return handle;
-      }
-    }
-  }
-
-  /** Runs one call to its end. */
-  #serve<Reply>(
-    served: Served,
-    call: AnyCall,
-    work: (exchange: CallExchange) => Promise<Reply>,
-    succeed: (reply: Reply) => void,
-    fail: (status: GrpcFailure) => void,
-  ): void {
-    let exchange: CallExchange;
+  began(wire: Wire, metadata: Metadata): void {
+    this.open.add(wire);
     try {
-      if (!served.isProbe && this.#isOverloaded()) {
-        this.#observer.shed(served.name);
-        fail(toFailure(overloaded(), idsOf(call)));
+      if (this.#stages.shedsFirst && this.#isOverloaded(wire)) {
+        this.#observer.shed(wire.served.name);
+        wire.fail(toGrpcStatus(overloaded(), idsOf(metadata)));
         return;
       }
-      exchange = this.#open(served, call);
+      wire.exchange = this.#open(wire, metadata);
     } catch (thrown) {
-      this.#recover(thrown, served, idsOf(call), fail);
+      this.#recover(thrown, wire, idsOf(metadata));
       return;
     }
-    runInContext(exchange, () => {
-      const working = settle(() => work(exchange));
-      Promise.race([working, exchange.givenUp])
-        .then(
-          (reply) => {
-            this.#finish(exchange, served);
-            succeed(reply);
-          },
-          (thrown: unknown) => fail(this.#fail(exchange, served, thrown)),
-        )
-        .catch((thrown: unknown) => this.#recover(thrown, served, idsIn(exchange), fail));
-      working.catch((thrown: unknown) => this.#lateFailure(thrown, exchange));
-    });
+    if (wire.served.hasManyRequests) this.#enter(wire);
   }
 
-  #isOverloaded(): boolean {
+  requested(wire: Wire, bytes: Buffer | undefined): void {
+    if (bytes !== undefined) this.#enter(wire);
+    else {
+      const text = "the method takes one message, and none or several came";
+      this.refuse(new TransportError("ERR_REQUEST_BODY", "unimplemented", text), wire);
+    }
+  }
+
+  closed(wire: Wire): void {
+    this.open.delete(wire);
+    const { exchange } = wire;
+    if (exchange === undefined || exchange.isOver) return;
+    const own = libraryError(wire.stream);
+    if (leftMsOf(wire) <= 0) exchange.expire();
+    else this.stop(wire, own ?? callerGone());
+  }
+
+  /** Ends a call that the server will not serve to its end; its handler is told. */
+  stop(wire: Wire, reason: AppError): void {
+    wire.exchange?.abort(reason);
+    this.giveUp(wire, reason);
+  }
+
+  giveUp(wire: Wire, error: AppError): void {
+    const { exchange } = wire;
+    if (exchange === undefined || exchange.isOver) return;
+    this.#answer(error, wire, exchange);
+    wire.release(error);
+  }
+
+  handle(wire: Wire, exchange: CallExchange): void {
+    const { handler, method, messages, hasManyRequests, hasManyReplies } = wire.served;
+    try {
+      if (!handler || !method)
+        throw new TransportError("ERR_RPC_UNIMPLEMENTED", "unimplemented", "this server has no such method");
+      const read = (bytes: Buffer): unknown => {
+        messages.received++;
+        return decode(method.input, bytes);
+      };
+      const result = handler(hasManyRequests ? decodeAll(wire, read) : read(wire.request ?? Buffer.alloc(0)), exchange);
+      if (hasManyReplies) {
+        pump(result, wire, (reply) => this.#write(reply, wire)).then(
+          () => this.#finish(wire, exchange, () => wire.end()),
+          (thrown: unknown) => this.#failed(thrown, wire, exchange),
+        );
+      } else if (isThenable(result)) {
+        result.then(
+          (reply) => this.#reply(reply, wire, exchange),
+          (thrown: unknown) => this.#failed(thrown, wire, exchange),
+        );
+      } else this.#reply(result, wire, exchange);
+    } catch (thrown) {
+      this.#failed(thrown, wire, exchange);
+    }
+  }
+
+  refuse(thrown: unknown, wire: Wire): void {
+    if (wire.exchange) this.#failed(thrown, wire, wire.exchange);
+  }
+
+  failedAround(thrown: unknown, exchange: Exchange): void {
+    this.#report(thrown, exchange);
+  }
+
+  #enter(wire: Wire): void {
+    const { exchange } = wire;
+    if (exchange === undefined || exchange.isOver) return;
+    try {
+      this.#stages.enter(wire, exchange);
+    } catch (thrown) {
+      this.#recover(thrown, wire, idsIn(exchange));
+    }
+  }
+
+  #isOverloaded({ served }: Wire): boolean {
     const { loopDelay, settings } = this.#options;
-    return settings.maxLoopDelayMs > 0 && loopDelay !== undefined && loopDelay.nowMs() > settings.maxLoopDelayMs;
+    if (served.isProbe || settings.maxLoopDelayMs === 0 || loopDelay === undefined) return false;
+    return loopDelay.nowMs() > settings.maxLoopDelayMs;
   }
 
-  #open({ name, isUnary, isProbe }: Served, call: AnyCall): CallExchange {
+  /** Where a middleware stands outside of that layer. */
+  #refuseIfOverloaded(wire: Wire): void {
+    if (!this.#isOverloaded(wire)) return;
+    wire.reached = -1; // it is counted as shed
+    this.#observer.shed(wire.served.name);
+    throw overloaded();
+  }
+
+  #open(wire: Wire, metadata: Metadata): CallExchange {
     const { tracing, clock, settings, scopes } = this.#options;
+    const { name, isProbe } = wire.served;
     const span = tracing.startSpan(name, {
       kind: "server",
-      parent: parseTraceparent(textIn(call.metadata, "traceparent")) ?? null,
+      parent: parseTraceparent(textIn(metadata, "traceparent")) ?? null,
     });
-    const exchange = new CallExchange({
-      requestId: safeRequestIdOf(textIn(call.metadata, "x-request-id")) ?? randomHex(16),
+    const given = textIn(metadata, "x-request-id");
+    const isKept = given !== undefined && this.#trust.isTrustedPeer(peerOf(wire.base.getConnectionInfo()));
+    const exchange = new CallExchange(wire, this, metadata, {
+      requestId: (isKept ? safeRequestIdOf(given) : undefined) ?? randomHex(16),
       span,
       clock,
       scopes,
-      budget: budgetOf(call, isUnary, settings),
-      metadata: call.metadata,
-    });
-    exchange.route = name;
-    call.on("cancelled", () => {
-      if (exchange.isOver) return; // it comes after every call
-      if (leftMsOf(call) <= 0) exchange.expire();
-      else exchange.cancel();
+      budget: budgetOf(wire, settings),
     });
     if (!isProbe) this.#observer.began();
     return exchange;
   }
 
-  #fail(exchange: CallExchange, served: Served, thrown: unknown): GrpcFailure {
-    const isUnexpected = exchange.stopped === undefined && !AppError.is(thrown);
-    const error = exchange.stopped ?? (AppError.is(thrown) ? thrown : toError(thrown));
-    exchange.error = error;
-    // That a caller gave too little time is not the server's fault.
-    const isCallers = error === exchange.stopped && exchange.budget.isCallers;
-    if (isUnexpected || (isIncident(error.status) && !isCallers))
-      this.#report(isUnexpected && error.status !== "internal" ? thrown : error, exchange);
-    this.#finish(exchange, served);
-    return toFailure(error, idsIn(exchange));
+  #write(reply: unknown, { served: { method, messages } }: Wire): Buffer {
+    if (!method) throw new TypeError("nothing is written for a method that nobody serves");
+    const bytes = encode(method, reply);
+    const { maxReplyBytes } = this.#options.settings;
+    if (bytes.length > maxReplyBytes) {
+      const text = `the reply has ${bytes.length} bytes, more than the ${maxReplyBytes} that this server sends in one message`;
+      throw new TransportError("ERR_REPLY_TOO_LARGE", "resource_exhausted", text);
+    }
+    messages.sent++;
+    return bytes;
   }
 
-  #finish(exchange: CallExchange, { isProbe }: Served): void {
+  #reply(reply: unknown, wire: Wire, exchange: CallExchange): void {
+    if (exchange.isOver || exchange.stopped) return;
+    let bytes: Buffer;
+    try {
+      bytes = this.#write(reply, wire);
+    } catch (thrown) {
+      this.#failed(thrown, wire, exchange);
+      return;
+    }
+    this.#finish(wire, exchange, () => wire.reply(bytes));
+  }
+
+  #failed(thrown: unknown, wire: Wire, exchange: CallExchange): void {
+    if (exchange.isOver || exchange.stopped) this.#lateFailure(thrown, exchange);
+    else this.#answer(thrown, wire, exchange);
+  }
+
+  /** Ends the call with an error. */
+  #answer(thrown: unknown, wire: Wire, exchange: CallExchange): void {
+    try {
+      const isUnexpected = exchange.stopped === undefined && !AppError.is(thrown);
+      const error = exchange.stopped ?? toCallError(thrown);
+      exchange.error = error;
+      // That a caller gave too little time, or stood still, is not the server's fault.
+      const isCallers = error === exchange.stopped && (exchange.budget.isCallers || isMeantForCallers(error));
+      const isFault = isUnexpected || isIncident(error.status) || error.code === "ERR_REPLY_TOO_LARGE";
+      if (isFault && !isCallers && wire.reached >= 0)
+        this.#report(isUnexpected && error.status !== "internal" ? thrown : error, exchange);
+      this.#finish(wire, exchange, () => wire.fail(toGrpcStatus(error, idsIn(exchange))));
+    } catch (second) {
+      this.#recover(second, wire, idsIn(exchange));
+    }
+  }
+
+  /** @param send - What goes to the caller. */
+  #finish(wire: Wire, exchange: CallExchange, send: () => void): void {
+    if (exchange.isOver) return;
+    try {
+      send();
+    } catch (thrown) {
+      this.#recover(thrown, wire, idsIn(exchange));
+    }
     exchange.end((thrown) => this.#report(thrown, exchange));
-    if (!isProbe) this.#observer.finished(exchange, this.#options.clock.monotonicMs() - exchange.startedAtMs);
+    if (wire.served.isProbe) return;
+    const tookMs = this.#options.clock.monotonicMs() - exchange.startedAtMs;
+    const reached = { metrics: this.#stages.isCounted(wire), accessLog: this.#stages.isLogged(wire) };
+    runInContext(exchange, () => this.#observer.finished(exchange, tookMs, reached));
   }
 
   #lateFailure(thrown: unknown, exchange: CallExchange): void {
-    if (exchange.stopped === undefined || thrown === exchange.stopped) return;
-    this.#options.log.debug("a handler failed after it had been told to stop", { error: thrown });
+    if (thrown === exchange.stopped) return;
+    runInContext(exchange, () =>
+      this.#options.log.debug("a handler failed after it had been told to stop", { error: thrown }),
+    );
   }
 
-  #report(thrown: unknown, exchange: CallExchange): void {
+  #report(thrown: unknown, exchange: Exchange): void {
     const { errors } = this.#options;
     runInContext(exchange, () => errors.report(thrown, { origin: "rpc", attributes: { method: exchange.route } }));
   }
 
   /** The outermost layer: what surrounds the handler has failed, or the status could not be sent. */
-  #recover(thrown: unknown, { name }: Served, ids: CallIds, fail: (status: GrpcFailure) => void): void {
+  #recover(thrown: unknown, wire: Wire, ids: CallIds): void {
     const { errors } = this.#options;
     const context = { requestId: ids.requestId, span: { traceId: ids.traceId, spanId: randomHex(8), sampled: false } };
     const report = (fault: unknown): void =>
-      runInContext(context, () => void errors.report(fault, { origin: "rpc", attributes: { method: name } }));
+      runInContext(
+        context,
+        () => void errors.report(fault, { origin: "rpc", attributes: { method: wire.served.name } }),
+      );
     report(thrown);
     try {
-      fail(toFailure(new AppError("ERR_INTERNAL", "internal", "a layer around the handler failed"), ids));
+      wire.fail(toGrpcStatus(new AppError("ERR_INTERNAL", "internal", "a layer around the handler failed"), ids));
     } catch (second) {
       report(second);
     }
   }
-}
-
-/** What is known of a method without its messages. */
-interface Served extends Required<ImplementOptions> {
-  readonly name: string;
-  readonly isUnary: boolean;
-  readonly messages: MessageCount;
-}
-
-/** A status as grpc-js takes it for a failure. */
-type GrpcFailure = Error & ReturnType<typeof toGrpcStatus>;
-
-function toFailure(error: AppError, ids: CallIds): GrpcFailure {
-  return Object.assign(new Error(error.code), toGrpcStatus(error, ids));
 }
 
 function idsIn({ span, requestId }: CallExchange): CallIds {
@@ -284,23 +302,13 @@ function idsIn({ span, requestId }: CallExchange): CallIds {
 }
 
 /** For a call without an exchange: the caller's own ids where they are well formed. */
-function idsOf({ metadata }: AnyCall): CallIds {
+function idsOf(metadata: Metadata): CallIds {
   return {
     traceId: parseTraceparent(textIn(metadata, "traceparent"))?.traceId ?? randomHex(16),
     requestId: safeRequestIdOf(textIn(metadata, "x-request-id")) ?? randomHex(16),
   };
 }
 
-/** What `work` returns or throws, as a promise. */
-async function settle<T>(work: () => Promise<T>): Promise<T> {
-  return work();
-}
-
-function toError(thrown: unknown): AppError {
-  try {
-    return toUnexpected(thrown);
-  } catch (error) {
-    // a proxy or getter that throws when looked at
-    return new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error });
-  }
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

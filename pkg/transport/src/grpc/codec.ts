@@ -1,10 +1,9 @@
-import type { Readable } from "node:stream";
 import { create, type DescMessage, type DescMethod, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { messageOf } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
-import type { Exchange } from "../exchange.ts";
 import { methodName, requireMessage, type RpcService } from "../rpc/service.ts";
+import type { Wire } from "./wire.ts";
 
 /**
  * The definition of a service as grpc-js wants it, from its descriptor. Messages pass it as bytes: those that cannot be
@@ -45,22 +44,16 @@ export function decode(schema: DescMessage, bytes: Buffer): unknown {
   }
 }
 
-export interface DecodeOptions {
-  /** The message that the bytes are. */
-  readonly read: (bytes: Buffer) => unknown;
-  readonly exchange: Exchange;
-}
-
 /**
  * Messages as they come; a handler may stop reading and still write.
- * @throws why the exchange was stopped, when the caller cancels: what came until then must not pass for the whole.
+ * @param read - The message that the bytes are.
+ * @throws why the call was stopped, when the caller cancels: what came until then must not pass for the whole.
  */
-export async function* decodeAll(stream: Readable, { read, exchange }: DecodeOptions): AsyncGenerator {
-  const messages: AsyncIterable<Buffer> = stream.iterator({ destroyOnReturn: false });
-  for await (const bytes of messages) yield read(bytes);
+export async function* decodeAll(wire: Wire, read: (bytes: Buffer) => unknown): AsyncGenerator {
+  for (let bytes = await wire.read(); bytes !== undefined; bytes = await wire.read()) yield read(bytes);
   // node's HTTP/2 client ends its stream properly before it resets it; the reset comes in the same turn.
   await new Promise(setImmediate);
-  if (exchange.stopped) throw exchange.stopped;
+  if (wire.exchange?.stopped) throw wire.exchange.stopped;
 }
 
 /** @param reply - A message, or what one is made of. */

@@ -1,10 +1,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Metadata, status, type StatusObject } from "@grpc/grpc-js";
-import { type AppError, isServerFault } from "@plinth/kernel";
+import { AppError, isServerFault } from "@plinth/kernel";
+import { TransportError } from "../errors.ts";
+import { toUnexpected } from "../exchange.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { toProblem } from "../problem.ts";
 import { errorDetails } from "../rpc/details.ts";
-import { toGrpcCode } from "../status.ts";
+import { fromGrpcCode, toGrpcCode } from "../status.ts";
 
 /** Trailers beyond about 8 KiB are refused by many peers, and with them the status itself. */
 const maxDetailsBytes = 4_096;
@@ -50,4 +52,48 @@ function toStatusBytes(code: number, message: string, details: ReturnType<typeof
     details: details.map(({ typeName, value }) => ({ typeUrl: `type.googleapis.com/${typeName}`, value })),
   });
   return Buffer.from(toBinary(StatusSchema, status));
+}
+
+/** What a handler has thrown, whatever it is. */
+export function toCallError(thrown: unknown): AppError {
+  if (AppError.is(thrown)) return thrown;
+  try {
+    return toUnexpected(thrown);
+  } catch (error) {
+    // a proxy or getter that throws when looked at
+    return new AppError("ERR_INTERNAL", "internal", "a thrown value that cannot be read", { cause: error });
+  }
+}
+
+/** A caller that stands still: its own fault, though its call ends as one that took too long. */
+export function idleError(what: "reader" | "request", idleMs: number): TransportError {
+  const text = what === "reader" ? "no reply was read" : "no message came";
+  return new TransportError("ERR_STREAM_IDLE", "deadline_exceeded", `${text} for ${idleMs} ms or longer`);
+}
+
+export function cutOffError(): TransportError {
+  const text = "the server stops, and the call took longer than it waits; try again elsewhere";
+  return new TransportError("ERR_SERVER_STOPPING", "unavailable", text, { retryable: true });
+}
+
+/** True for why a call was stopped that is not the server's fault, or is no fault. */
+export function isMeantForCallers({ code }: AppError): boolean {
+  return code === "ERR_STREAM_IDLE" || code === "ERR_SERVER_STOPPING";
+}
+
+/** What the library has answered a call with by itself, as for a message that is too large; undefined where it has not. */
+export function libraryError(stream: unknown): TransportError | undefined {
+  const status = sentStatus(field(stream, "sentTrailers")) ?? sentStatus(field(stream, "sentHeaders"));
+  if (status === undefined || status === "ok") return undefined;
+  const code = status === "resource_exhausted" ? "ERR_REQUEST_TOO_LARGE" : "ERR_REQUEST_BODY";
+  return new TransportError(code, status, "the call was refused by the parser of messages");
+}
+
+function sentStatus(headers: unknown): ReturnType<typeof fromGrpcCode> | undefined {
+  const code = field(headers, "grpc-status");
+  return code === undefined ? undefined : fromGrpcCode(Number(code));
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }

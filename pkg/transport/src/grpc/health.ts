@@ -24,6 +24,11 @@ export function healthService({ health, services }: HealthServiceOptions): RpcSe
       const { state } = await health.readiness();
       return { status: toServing(state) };
     },
+    async list() {
+      const { state } = await health.readiness();
+      const status = toServing(state);
+      return { statuses: Object.fromEntries([...known].map((service) => [service, { status }])) };
+    },
     /** Ends, after the last status, when the app begins to stop: the stream must not outlive the server. */
     async *watch({ service }, { signal }) {
       let change = Promise.withResolvers<void>();

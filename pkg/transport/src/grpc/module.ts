@@ -6,15 +6,18 @@ import {
   health,
   logger,
   metrics,
+  optional,
   provider,
   requestScopes,
   token,
   tracing,
 } from "@plinth/kernel";
 import { endpoints } from "@plinth/registry/endpoints";
+import { authenticator } from "../auth.ts";
 import type { TransportError } from "../errors.ts";
 import { incomingModule } from "../incoming.ts";
 import { loopDelay, loopDelayModule } from "../loop-delay.ts";
+import { middlewares } from "../middleware.ts";
 import { rpcServices } from "../rpc/service.ts";
 import { createGrpcServer, type GrpcServer } from "./server.ts";
 import { grpcSettings } from "./settings.ts";
@@ -34,6 +37,8 @@ const provideGrpcServer = provider({
     clock,
     scopes: requestScopes,
     loopDelay,
+    middlewares,
+    authenticator: optional(authenticator),
     control: appControl,
   },
   create: ({ log, control, ...options }) => {

@@ -75,13 +75,14 @@ export class CallObserver {
   /**
    * One of them that fails takes nothing from the others.
    * @param tookMs - From the call's start to its status.
+   * @param reached - Which of them the call has come to: a middleware outside of them may have refused it.
    */
-  finished(exchange: CallExchange, tookMs: number): void {
+  finished(exchange: CallExchange, tookMs: number, reached: { metrics: boolean; accessLog: boolean }): void {
     this.#active--;
     const { span, error, route: method } = exchange;
     const status = error?.status ?? "ok";
     try {
-      this.#duration.observe({ method, status }, tookMs / 1e3, span);
+      if (reached.metrics) this.#duration.observe({ method, status }, tookMs / 1e3, span);
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
@@ -97,7 +98,7 @@ export class CallObserver {
       this.#onFault(thrown, exchange);
     }
     try {
-      if (this.#log?.isEnabled("info") !== true) return; // asked each time: its level may change
+      if (!reached.accessLog || this.#log?.isEnabled("info") !== true) return; // asked each time: its level may change
       const duration_ms = Math.round(tookMs * 1e3) / 1e3;
       this.#log.info("call", { method, status, duration_ms, code: error?.code });
     } catch (thrown) {

@@ -1,37 +1,19 @@
-import type { DescMethod } from "@bufbuild/protobuf";
-import { callerGone, type Exchange } from "../exchange.ts";
-import { methodName } from "../rpc/service.ts";
+import type { Wire } from "./wire.ts";
 
-export interface PumpTarget {
-  readonly call: { write(message: Buffer): boolean; once(event: "drain", listener: () => void): unknown };
-  readonly method: DescMethod;
-  /** The bytes of what the handler has yielded. */
-  readonly write: (reply: unknown) => Buffer;
-  readonly exchange: Exchange;
-}
-
-/** Writes what `replies` yields as fast as the caller reads; stops, and tells the iterable, when the call is over. */
-export async function pump(replies: unknown, { call, method, write, exchange }: PumpTarget): Promise<void> {
-  const { signal } = exchange;
-  if (!isAsyncIterable(replies)) throw new TypeError(`the handler of ${methodName(method)} returned no async iterable`);
+/**
+ * Writes what `replies` yields as fast as the caller reads; stops, and tells the iterable, when the call is over.
+ * @param write - The bytes of what the handler has yielded.
+ * @throws whatever the iterable throws, and why the call was stopped.
+ */
+export async function pump(replies: unknown, wire: Wire, write: (reply: unknown) => Buffer): Promise<void> {
+  if (!isAsyncIterable(replies)) throw new TypeError(`the handler of ${wire.served.name} returned no async iterable`);
   for await (const reply of replies) {
-    signal.throwIfAborted();
-    if (!call.write(write(reply))) await drained(call, exchange);
+    const stopped = wire.exchange?.stopped;
+    if (stopped) throw stopped;
+    if (!wire.write(write(reply))) await wire.room();
   }
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === "object" && value !== null && Symbol.asyncIterator in value;
-}
-
-function drained(call: PumpTarget["call"], exchange: Exchange): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const { signal } = exchange;
-    const onAbort = (): void => reject(exchange.stopped ?? callerGone());
-    signal.addEventListener("abort", onAbort, { once: true });
-    call.once("drain", () => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    });
-  });
 }

@@ -1,5 +1,9 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { peerSettings } from "../client-address.ts";
+import { tlsSettings } from "../tls/settings.ts";
+
+const longestMs = 2 ** 31 - 1;
 
 export const grpcSettings = defineSettings(
   "grpc",
@@ -8,7 +12,7 @@ export const grpcSettings = defineSettings(
       .string()
       .min(1)
       .default("127.0.0.1")
-      .meta({ description: "Address that the gRPC server binds; 0.0.0.0 for all." }),
+      .meta({ description: "Address that the gRPC server binds; 0.0.0.0 for all, unix:/path for a Unix socket." }),
     port: z
       .number()
       .int()
@@ -16,6 +20,10 @@ export const grpcSettings = defineSettings(
       .max(65_535)
       .default(50_051)
       .meta({ description: "Port of the gRPC server; 0 takes a free one." }),
+    reusePort: z.boolean().default(false).meta({
+      description: "Let other processes of this machine bind the same port; the kernel shares connections out.",
+    }),
+    tls: tlsSettings.optional().meta({ description: "Certificates of the server. Absent: it speaks in the clear." }),
     deadlineMs: z
       .number()
       .positive()
@@ -28,6 +36,9 @@ export const grpcSettings = defineSettings(
       .min(1)
       .default(4_194_304)
       .meta({ description: "Largest message received, in bytes." }),
+    maxReplyBytes: z.int().min(1).default(4_194_304).meta({
+      description: "Largest message sent, in bytes. Most clients take no more than the default.",
+    }),
     maxConcurrentStreams: z
       .number()
       .int()
@@ -38,7 +49,42 @@ export const grpcSettings = defineSettings(
       description:
         "Calls are answered with UNAVAILABLE while the event loop runs later than this, in ms; 0 never refuses one for that.",
     }),
+    streamIdleTimeoutMs: z.int().min(0).max(longestMs).default(600_000).meta({
+      description:
+        "A call is ended when its caller has read no reply that waits, or sent no message that is waited for, for so long, in ms; 0 never ends one.",
+    }),
+    prefaceTimeoutMs: z.int().min(1).max(longestMs).default(10_000).meta({
+      description: "Time for a new connection to begin to speak HTTP/2, in ms.",
+    }),
+    keepaliveMs: z.int().min(0).max(longestMs).default(60_000).meta({
+      description: "How often each connection is pinged to see whether its other end is there, in ms; 0 never.",
+    }),
+    keepaliveTimeoutMs: z.int().min(1).max(longestMs).default(20_000).meta({
+      description: "A connection whose other end does not answer a ping for so long is cut off, in ms.",
+    }),
+    minPingIntervalMs: z.int().min(0).max(longestMs).default(10_000).meta({
+      description:
+        "Pings of a client that come closer together, in ms, three times without calls going on between them, end its connection with ENHANCE_YOUR_CALM; 0 allows any.",
+    }),
+    pingWithoutCalls: z.boolean().default(true).meta({
+      description: "Whether clients may ping while no call is open; if not, at most once in two hours.",
+    }),
+    maxConnectionAgeMs: z.int().min(0).max(longestMs).default(0).meta({
+      description:
+        "After so long, in ms and give or take a tenth, a client is asked to open another connection, so that new instances get their share; 0 never.",
+    }),
+    maxConnectionAgeGraceMs: z.int().min(0).max(longestMs).default(30_000).meta({
+      description: "Time for the calls of a connection that has become too old to end, in ms; then it is cut off.",
+    }),
+    maxConnectionIdleMs: z.int().min(0).max(longestMs).default(900_000).meta({
+      description: "A connection without calls is closed after so long, in ms; 0 never closes one.",
+    }),
+    reflection: z.boolean().default(false).meta({
+      description:
+        "Tell callers the contracts of all services, for tools such as grpcurl. Off, since it shows everything to everybody who can connect.",
+    }),
     accessLog: z.boolean().default(true).meta({ description: "Write one line for each call." }),
+    ...peerSettings,
   }),
 );
 

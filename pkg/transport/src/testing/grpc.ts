@@ -9,7 +9,9 @@ import {
 } from "@plinth/kernel";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { type RpcHandlers, rpcService } from "../rpc/service.ts";
+import type { Authenticator } from "../auth.ts";
 import type { LoopDelay } from "../loop-delay.ts";
+import type { Middleware } from "../middleware.ts";
 import { type Layers, observe, type Observed } from "./http.ts";
 import { createGrpcServer, type GrpcServer } from "../grpc/server.ts";
 import type { GrpcSettings } from "../grpc/settings.ts";
@@ -23,6 +25,8 @@ export interface TestGrpcOptions {
   readonly tracing?: Tracing;
   readonly scopes?: RequestScopes;
   readonly loopDelay?: LoopDelay;
+  readonly middlewares?: readonly Middleware[];
+  readonly authenticator?: Authenticator;
   /** What the server is given in place of its log or metrics, made of them. */
   readonly replace?: (layers: Layers) => Partial<Layers>;
 }
@@ -67,6 +71,8 @@ export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc
     health,
     scopes: options.scopes,
     loopDelay: options.loopDelay,
+    middlewares: options.middlewares,
+    authenticator: options.authenticator,
     services: [rpcService(EchoService, { ...echoHandlers, ...handlers })],
     ...replace?.({ log, metrics }),
   });
@@ -87,9 +93,24 @@ export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc
 export const testSettings: GrpcSettings = {
   host: "127.0.0.1",
   port: 0,
+  reusePort: false,
   deadlineMs: 10_000,
   maxMessageBytes: 4_194_304,
+  maxReplyBytes: 4_194_304,
   maxConcurrentStreams: 100,
   maxLoopDelayMs: 1_000,
+  streamIdleTimeoutMs: 600_000,
+  prefaceTimeoutMs: 10_000,
+  keepaliveMs: 60_000,
+  keepaliveTimeoutMs: 20_000,
+  minPingIntervalMs: 10_000,
+  pingWithoutCalls: true,
+  maxConnectionAgeMs: 0,
+  maxConnectionAgeGraceMs: 30_000,
+  maxConnectionIdleMs: 900_000,
+  reflection: false,
   accessLog: true,
+  trustedProxies: [],
+  forwardedBy: "x-forwarded-for",
+  trustedPeers: ["loopback", "private", "unix"],
 };

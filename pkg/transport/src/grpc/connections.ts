@@ -1,0 +1,89 @@
+import { constants, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { TLSSocket } from "node:tls";
+import type { Clock, Counter, Metrics } from "@plinth/kernel";
+import type { GrpcSettings } from "./settings.ts";
+
+export interface ConnectionGuardOptions {
+  readonly settings: GrpcSettings;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  /** True when a call is open on that connection. */
+  readonly hasCalls: (session: ServerHttp2Session) => boolean;
+}
+
+/** Pings that come too early before a connection is ended, as the specification has it. */
+const maxStrikes = 2;
+/** How often a client may ping without a call where that is not permitted. */
+const pingIntervalWithoutCallsMs = 7_200_000;
+/** What the answer to a ping and the frames around it come to, under TLS: more than that was a reply. */
+const maxPingReplyBytes = 96;
+
+/**
+ * What one connection may do besides its calls: time for its first frames, and how often it pings.
+ * @see https://github.com/grpc/proposal/blob/master/A8-client-side-keepalive.md
+ */
+export class ConnectionGuard {
+  /** From then on new connections are told to go elsewhere. */
+  isDraining = false;
+  readonly #options: ConnectionGuardOptions;
+  readonly #refused: Counter<"reason">;
+
+  constructor(options: ConnectionGuardOptions) {
+    this.#options = options;
+    this.#refused = options.metrics.counter({
+      name: "grpc_server_refused_connections_total",
+      help: "Connections ended for what their clients did: silence at the beginning, too many pings, a certificate that is not trusted.",
+      labels: ["reason"],
+    });
+  }
+
+  watch(server: Http2Server): void {
+    server.on("session", (session) => this.#guard(session));
+  }
+
+  #guard(session: ServerHttp2Session): void {
+    if (this.isDraining) session.close();
+    const { settings, clock } = this.#options;
+    if (settings.tls?.clientCertificate === "request" && hasForeignCertificate(session.socket)) {
+      this.#refused.inc({ reason: "certificate" });
+      session.destroy();
+      return;
+    }
+    const timer = clock.schedule(
+      settings.prefaceTimeoutMs,
+      () => {
+        this.#refused.inc({ reason: "silent" });
+        session.destroy();
+      },
+      { keepAlive: false },
+    );
+    session.once("remoteSettings", () => timer.cancel());
+    session.once("close", () => timer.cancel());
+    if (settings.minPingIntervalMs > 0) this.#countPings(session);
+  }
+
+  #countPings(session: ServerHttp2Session): void {
+    const { settings, clock, hasCalls } = this.#options;
+    let [strikes, lastAtMs, lastBytes] = [0, -Infinity, 0];
+    session.on("ping", () => {
+      const nowMs = clock.monotonicMs();
+      const { bytesWritten } = session.socket;
+      const isAllowed = settings.pingWithoutCalls || hasCalls(session);
+      const minMs = isAllowed ? settings.minPingIntervalMs : pingIntervalWithoutCallsMs;
+      // clients ping to measure while replies come in
+      if (bytesWritten - lastBytes > maxPingReplyBytes) strikes = 0;
+      else if (nowMs - lastAtMs < minMs) strikes++;
+      [lastAtMs, lastBytes] = [nowMs, bytesWritten];
+      if (strikes <= maxStrikes || session.destroyed) return;
+      this.#refused.inc({ reason: "pings" });
+      session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from("too_many_pings"));
+      session.destroy();
+    });
+  }
+}
+
+/** It has shown a certificate, and none of ours has signed it. */
+function hasForeignCertificate(socket: object): boolean {
+  if (!(socket instanceof TLSSocket) || socket.authorized) return false;
+  return Object.keys(socket.getPeerCertificate()).length > 0;
+}
