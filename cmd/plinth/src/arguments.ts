@@ -21,7 +21,7 @@ export class UsageError extends Error {
 /** A start may take 60 s, and taking it back 25 s. */
 const defaultLimitMs = { plain: 60_000, start: 120_000 };
 
-export const usage = `plinth shows what a Plinth app is made of and what it is configured with, without running it.
+export const usage = `plinth shows what a Plinth app is made of, what it is configured with and what it serves, without running it.
 
 usage:
   plinth graph MAIN [--format tree|dot|mermaid|json] [--start] [--timeout SECONDS] [-- ARGUMENTS]
@@ -33,6 +33,10 @@ usage:
       each effective setting and where it comes from; secrets as ***
       --json      for programs
       --schema    the JSON Schema of all sections instead, for editors and checks
+
+  plinth openapi MAIN [--app NAME] [--timeout SECONDS] [-- ARGUMENTS]
+      the OpenAPI 3.1 document of the HTTP routes; nothing is started for it, and no database or network is used
+      --app       of this app alone, where MAIN runs several
 
   plinth --help
   plinth --version
@@ -49,14 +53,17 @@ const options = {
   start: { type: "boolean" },
   json: { type: "boolean" },
   schema: { type: "boolean" },
+  app: { type: "string" },
   timeout: { type: "string" },
 } as const;
 type OptionName = keyof typeof options;
 
-const commands: Readonly<Record<RunCommand["command"], readonly OptionName[]>> = {
+const commands = {
   graph: ["format", "start", "timeout"],
   config: ["json", "schema", "timeout"],
-};
+  openapi: ["app", "timeout"],
+} as const satisfies Readonly<Record<string, readonly OptionName[]>>;
+type CommandName = keyof typeof commands;
 
 /**
  * Reads the command line, without the program and the file at its beginning.
@@ -88,20 +95,20 @@ export function parseArguments(args: readonly string[]): Invocation {
     kind: "ask",
     main,
     programArgs: end < 0 ? [] : args.slice(end + 1),
-    command: command === "graph" ? toGraph(given) : toConfig(given),
+    command: toRunCommand(command, given),
     limitMs: toLimitMs(given),
   };
 }
 
 type Given = ReadonlyMap<OptionName, string | undefined>;
 
-function toCommand(word: string): RunCommand["command"] {
+function toCommand(word: string): CommandName {
   const names = Object.keys(commands);
-  if (word === "graph" || word === "config") return word;
+  if (word === "graph" || word === "config" || word === "openapi") return word;
   throw new UsageError(`there is no command "${word}"${didYouMean(word, names) || `; ${oneOf("take", names)}`}`);
 }
 
-function toOption(rawName: string, name: string, command: RunCommand["command"] | undefined): OptionName {
+function toOption(rawName: string, name: string, command: CommandName | undefined): OptionName {
   const allowed: readonly string[] = ["help", "version", ...(command ? commands[command] : Object.keys(options))];
   if (allowed.includes(name) && isOption(name)) return name;
   const where = command === undefined ? "" : ` of plinth ${command}`;
@@ -124,6 +131,23 @@ function valueOf({ name, rawName, value }: OptionToken): string | undefined {
     throw new UsageError(`${rawName} takes no value, and was given "${value}"`);
   }
   return value;
+}
+
+function toRunCommand(command: CommandName, given: Given): RunCommand {
+  switch (command) {
+    case "graph":
+      return toGraph(given);
+    case "config":
+      return toConfig(given);
+    default:
+      return toOpenApi(given);
+  }
+}
+
+function toOpenApi(given: Given): RunCommand {
+  const app = given.get("app");
+  if (app === "") throw new UsageError("--app takes the name of an app");
+  return { command: "document", name: "openapi", format: "json", answer: "ipc", ...(app === undefined ? {} : { app }) };
 }
 
 function toGraph(given: Given): RunCommand {

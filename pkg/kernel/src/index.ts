@@ -10,6 +10,7 @@ export type {
   NodeDescription,
   NodeState,
 } from "./app/description.ts";
+export { type AppDocument, appDocuments, type WrittenDocument } from "./app/documents.ts";
 export { defineModule, type Module } from "./app/module.ts";
 export { current, live, type LiveSettings, optional, type ValueOf } from "./app/needs.ts";
 export {

@@ -61,6 +61,13 @@ export class KernelConfig implements AppConfig {
     return (this.#store = await this.#load(signal));
   }
 
+  /** These sections alone, from what needs no network: what is wrong in the others is not looked for. */
+  async loadLocally(needed: ReadonlySet<SettingsToken>): Promise<ConfigStore> {
+    const { sections, sources } = this.#options;
+    const all = [...new Set(sections())].map((settings) => (needed.has(settings) ? settings : unchecked(settings)));
+    return this.#load(new AbortController().signal, all, { ...sources, sources: [] });
+  }
+
   async explain(): Promise<readonly ConfigEntry[]> {
     return (this.#store ?? (await this.#load(new AbortController().signal))).explain();
   }
@@ -107,13 +114,16 @@ export class KernelConfig implements AppConfig {
     this.#store?.close();
   }
 
-  #load(signal: AbortSignal): Promise<ConfigStore> {
-    const { sections, sources } = this.#options;
+  #load(
+    signal: AbortSignal,
+    sections: Iterable<SettingsToken> = this.#options.sections(),
+    sources: ConfigSources = this.#options.sources,
+  ): Promise<ConfigStore> {
     const words = this.#arguments;
     const all = { ...(words ? { arguments: words } : {}), ...sources };
     return this.#read(
       "reading the config",
-      ({ signal: own }) => createConfigStore(sections(), all, { signal: own }),
+      ({ signal: own }) => createConfigStore(sections, all, { signal: own }),
       signal,
     );
   }
@@ -124,6 +134,13 @@ export class KernelConfig implements AppConfig {
     const options = { clock, what: () => what, limitMs: readLimitMs, cancelGraceMs, passErrors: true };
     return limited(work, { ...options, ...(signal ? { signal } : {}) });
   }
+}
+
+/** Whatever is given for it, or is not, fits. */
+function unchecked(settings: SettingsToken): SettingsToken {
+  const { vendor, jsonSchema } = settings.schema["~standard"];
+  const validate = (value: unknown): { readonly value: unknown } => ({ value });
+  return { ...settings, schema: { "~standard": { version: 1, vendor, validate, jsonSchema } } };
 }
 
 function unwatched(source: string, error: unknown): ConfigError {

@@ -5,6 +5,7 @@ import type { Logger } from "../logger/logger.ts";
 import type { LogDestination } from "../logger/pino.ts";
 import type { AppConfig } from "./app-config.ts";
 import type { AppDescription } from "./description.ts";
+import type { WrittenDocument } from "./documents.ts";
 import type { AppEvents, AppState } from "./events.ts";
 import type { Module, NeededBy, ProvidedBy } from "./module.ts";
 import type { Provider } from "./provider.ts";
@@ -85,6 +86,12 @@ export interface App<Provided extends string = string> {
   openScope(options?: ScopeOptions): RequestScope<Provided>;
   /** What the app is made of and how far it has come: at any time, also when its graph has faults or its start has failed. */
   describe(): AppDescription;
+  /**
+   * What the app can write about itself under this name, such as `openapi`, from its modules and settings: nothing is started, and
+   * no hook runs. Empty where no module writes one.
+   * @throws {@link LifecycleError} `ERR_GRAPH_INVALID`, and when the `create` of what it is made from fails; {@link ConfigError}.
+   */
+  writeDocuments(name: string): Promise<readonly WrittenDocument[]>;
   /**
    * Starts, with the settings of the command line, waits for SIGTERM, SIGINT or a fatal error, stops, and tells the exit code.
    * See {@link runApps}.

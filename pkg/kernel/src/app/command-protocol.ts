@@ -27,6 +27,15 @@ function commandSchema() {
       format: z.enum(["text", "json", "schema"]).default("text"),
       ...answering,
     }),
+    z.strictObject({
+      command: z.literal("document"),
+      /** Which one: its name in the app's documents. */
+      name: z.string().min(1),
+      /** Asks this one alone of the apps. */
+      app: z.string().min(1).optional(),
+      format: z.literal("json").default("json"),
+      ...answering,
+    }),
   ]);
 }
 

@@ -10,6 +10,7 @@ export type RunToEnd = (options: { readonly onReady: () => void; readonly over: 
 
 type GraphCommand = Extract<RunCommand, { command: "graph" }>;
 type ConfigCommand = Extract<RunCommand, { command: "config" }>;
+type DocumentCommand = Extract<RunCommand, { command: "document" }>;
 type Told = Pick<CommandAnswer, "texts" | "exitCode">;
 
 /** When a main that has answered is still held open by something, it is cut off after this. */
@@ -26,10 +27,7 @@ export async function answerCommand(
   runToEnd: RunToEnd,
 ): Promise<number> {
   const tell = (text: string): void => void host.stderr.write(`${text}\n`);
-  const { texts, exitCode } =
-    command.command === "graph"
-      ? await tellGraphs(command, apps, host, tell, runToEnd)
-      : await tellConfigs(command, apps, tell);
+  const { texts, exitCode } = await toldFor(command, apps, host, tell, runToEnd);
   let code = exitCode;
   try {
     await deliver(command, host, { type: "plinth.answer", texts, exitCode });
@@ -39,6 +37,23 @@ export async function answerCommand(
   }
   setTimeout(() => host.exit(code), lingerMs).unref();
   return code;
+}
+
+function toldFor(
+  command: RunCommand,
+  apps: readonly Runnable[],
+  host: ProcessHost,
+  tell: (text: string) => void,
+  runToEnd: RunToEnd,
+): Promise<Told> {
+  switch (command.command) {
+    case "graph":
+      return tellGraphs(command, apps, host, tell, runToEnd);
+    case "config":
+      return tellConfigs(command, apps, tell);
+    default:
+      return tellDocuments(command, apps, tell);
+  }
 }
 
 async function tellGraphs(
@@ -104,6 +119,34 @@ async function tellConfigs(
   return toldOf(texts, faults);
 }
 
+async function tellDocuments(
+  { name: wanted, app: only }: DocumentCommand,
+  apps: readonly Runnable[],
+  tell: (text: string) => void,
+): Promise<Told> {
+  const asked = only === undefined ? apps : apps.filter(({ name }) => name === only);
+  if (asked.length === 0) tell(`there is no app "${only}"; there is ${apps.map(({ name }) => name).join(", ")}`);
+  const texts: string[] = [];
+  let faults = 0;
+  for (const app of withA("writeDocuments", wanted, asked, tell)) {
+    try {
+      for (const document of await app.writeDocuments(wanted)) {
+        texts.push(document.text);
+        faults += document.faults.length;
+        for (const each of document.faults) tell(`${app.name}: ${each}`);
+        for (const each of document.warnings) tell(`${app.name}: warning: ${each}`);
+      }
+    } catch (error) {
+      faults++;
+      tell(`${app.name}: ${messageOf(error)}`);
+    }
+  }
+  if (asked.length > 0 && texts.length + faults === 0) {
+    tell(`no module of ${asked.map(({ name }) => name).join(", ")} writes a document "${wanted}"`);
+  }
+  return toldOf(texts, faults);
+}
+
 function explanation(name: string, entries: readonly ConfigEntry[], apps: number): string {
   const text = renderExplanation(entries);
   return apps === 1 ? text : `${name}:\n${text}`;
@@ -115,7 +158,7 @@ function masked(entry: ConfigEntry): ConfigEntry {
 }
 
 /** Those that can be asked; of the others it is said that they cannot. */
-function withA<Part extends "describe" | "config">(
+function withA<Part extends "describe" | "config" | "writeDocuments">(
   part: Part,
   what: string,
   apps: readonly Runnable[],

@@ -1,5 +1,7 @@
 import { type Clock, systemClock } from "../clock.ts";
 import type { Environment } from "../config/environment.ts";
+import type { SettingsToken } from "../config/settings.ts";
+import type { ConfigStore } from "../config/store.ts";
 import { AppError, isError, messageOf } from "../errors/app-error.ts";
 import type { ErrorOrigin } from "../errors/error-bus.ts";
 import { OptionError } from "../errors/option-error.ts";
@@ -7,6 +9,7 @@ import { createEarlyLogger, type EarlyLogger } from "../logger/early-logger.ts";
 import { randomUUID } from "../node-crypto.ts";
 import type { App, AppOptions, BuiltIn } from "./app.ts";
 import { KernelConfig } from "./app-config.ts";
+import type { WrittenDocument } from "./documents.ts";
 import { describeApp } from "./describe.ts";
 import type { AppDescription } from "./description.ts";
 import { LifecycleError } from "./errors.ts";
@@ -148,6 +151,13 @@ class KernelApp implements App {
 
   describe(): AppDescription {
     return describeApp(this.name, this.#analyze(), this.#events);
+  }
+
+  async writeDocuments(name: string): Promise<readonly WrittenDocument[]> {
+    const { writeDocuments } = await import("./write-documents.ts"); // which no service needs
+    const graph = requireWhole(this.#analyze());
+    const readConfig = (needed: ReadonlySet<SettingsToken>): Promise<ConfigStore> => this.config.loadLocally(needed);
+    return writeDocuments(name, { graph, clock: this.#clock, readConfig });
   }
 
   run(options?: RunOptions): Promise<number> {

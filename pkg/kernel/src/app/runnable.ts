@@ -1,5 +1,6 @@
 import type { ConfigEntry } from "../config/explain.ts";
 import type { AppDescription } from "./description.ts";
+import type { WrittenDocument } from "./documents.ts";
 
 /** What `runApps` runs: an app, or something that stands for one, such as an app in a process of its own. */
 export interface Runnable {
@@ -15,6 +16,8 @@ export interface Runnable {
   readonly process?: ProcessErrors | undefined;
   /** For `plinth graph`. Absent: its graph is not known in this process. */
   describe?(): AppDescription;
+  /** For `plinth openapi` and the like. Absent: what it writes is not known in this process. */
+  writeDocuments?(name: string): Promise<readonly WrittenDocument[]>;
   /** For `plinth config`. Absent: its config is not known in this process. */
   readonly config?: RunnableConfig;
 }

@@ -1,5 +1,6 @@
 import {
   appControl,
+  appDocuments,
   appInfo,
   clock,
   defineModule,
@@ -73,7 +74,14 @@ export function httpModuleIn(settings: HttpSection) {
     drain: (server, { signal }) => server.drain({ signal }),
     stop: (server) => server.close(),
   });
-  return defineModule("http", [opsModule, incomingModule, loopDelayModule, provideHttpServer, provideHttpEndpoint]);
+  return defineModule("http", [
+    opsModule,
+    incomingModule,
+    loopDelayModule,
+    provideHttpServer,
+    provideHttpEndpoint,
+    provideOpenApi,
+  ]);
 }
 
 const provideHttpEndpoint = provider({
@@ -84,6 +92,19 @@ const provideHttpEndpoint = provider({
     host: server.host,
     port: () => server.port,
     readyPath: port === undefined ? "/ready" : undefined,
+  }),
+});
+
+/** For `plinth openapi`. Routes of RPC services are not among these: their contract says more than OpenAPI could. */
+const provideOpenApi = provider({
+  provides: appDocuments,
+  needs: { routes: httpRoutes, app: appInfo },
+  create: ({ routes, app: { name: title, version } }) => ({
+    name: "openapi",
+    write: async () => {
+      const { writeDocumentOf } = await import("./openapi/write.ts"); // which no service needs
+      return writeDocumentOf(routes, { title, version });
+    },
   }),
 });
 

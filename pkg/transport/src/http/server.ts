@@ -11,7 +11,7 @@ import { routeNotFound } from "./errors.ts";
 import { exchangeOf } from "./exchange.ts";
 import { closeGaps } from "./guard.ts";
 import { bridgeLog, QuietLog } from "./log-bridge.ts";
-import type { DocumentInfo } from "./openapi/document.ts";
+import type { DocumentInfo } from "./openapi/operation.ts";
 import { recordRoutes } from "./openapi/route-record.ts";
 import { serveDocument } from "./openapi/serve.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";

@@ -1,16 +1,10 @@
 import { Components, keyOf } from "./components.ts";
 import { childOf, isJson, type Json, sorted, textOf } from "./json.ts";
-import { bearerName, labelOf, type Operation, writeOperation } from "./operation.ts";
+import { bearerName, type DocumentInfo, labelOf, type Operation, writeOperation } from "./operation.ts";
 import { type PathTemplate, pathTemplates } from "./path.ts";
 import { problemName, problemReply, problemSchema } from "./problem-schema.ts";
 import type { RouteRecord } from "./route-record.ts";
 import { SchemaWriter } from "./schemas.ts";
-
-/** What the document says of the service as a whole. */
-export interface DocumentInfo {
-  readonly title: string;
-  readonly version: string;
-}
 
 export interface OpenApiDocument {
   readonly document: Json;
@@ -40,7 +34,7 @@ export function openApiDocument(records: readonly RouteRecord[], info: DocumentI
     const template = templateOf(operation);
     const item = paths.get(template) ?? new Map<string, Json>();
     paths.set(template, item);
-    item.set(operation.method, writeOperation(operation, writer));
+    item.set(operation.method, writeOperation(operation, writer, info));
   }
   const ids = operationIds(operations);
   for (const operation of operations) {
@@ -72,7 +66,9 @@ export function openApiDocument(records: readonly RouteRecord[], info: DocumentI
 
 /** What of the routes can stand in a document: one operation for each path and method. */
 function operationsOf(records: readonly RouteRecord[], writer: SchemaWriter): readonly Operation[] {
-  const told = records.filter(({ config }) => Reflect.get(config, "openapi") !== false);
+  const told = records.filter(
+    ({ config }) => Reflect.get(config, "openapi") !== false && Reflect.get(config, "origin") !== "rpc",
+  );
   const gets = new Set(told.filter((record) => record.methods.includes("GET")).map(({ url }) => url));
   const found = told.flatMap((record) =>
     record.methods

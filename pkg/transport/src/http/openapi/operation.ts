@@ -1,10 +1,21 @@
 import { STATUS_CODES } from "../../node-http.ts";
 import { contentOf } from "../schema-kinds.ts";
-import { childOf, isJson, type Json, sorted, textOf } from "./json.ts";
+import { childOf, type Json, sorted, textOf } from "./json.ts";
 import { type PathParameter, type PathTemplate, restName } from "./path.ts";
 import { problemReplyRef } from "./problem-schema.ts";
 import type { RouteRecord } from "./route-record.ts";
 import type { Field, SchemaPlace, SchemaWriter } from "./schemas.ts";
+
+/** What the document says of the service as a whole. */
+export interface DocumentInfo {
+  readonly title: string;
+  readonly version: string;
+  /**
+   * Whether routes that say nothing of it ask who calls; `off` where none does, whatever it says, as without an authenticator.
+   * Default `off`.
+   */
+  readonly auth?: "required" | "optional" | "none" | "off" | undefined;
+}
 
 /** A route with one method at its place in the document. */
 export interface Operation {
@@ -23,8 +34,9 @@ export const bearerName = "bearer";
 const jsonType = "application/json";
 
 /** What the document says of one operation. Its `operationId` is given by the document, which knows all of them. */
-export function writeOperation(operation: Operation, writer: SchemaWriter): Json {
+export function writeOperation(operation: Operation, writer: SchemaWriter, info: DocumentInfo): Json {
   const { record } = operation;
+  const security = securityOf(record.config, info);
   const told = childOf(record.config, "openapi") ?? {};
   const tags = Array.isArray(told.tags) ? told.tags : [];
   const parameters = writeParameters(operation, writer);
@@ -36,8 +48,8 @@ export function writeOperation(operation: Operation, writer: SchemaWriter): Json
     ...(told.deprecated === true ? { deprecated: true } : {}),
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(body ? { requestBody: body } : {}),
-    responses: writeReplies(operation, writer),
-    ...securityOf(record.config),
+    responses: writeReplies(operation, writer, security),
+    ...security,
   };
 }
 
@@ -124,8 +136,8 @@ function writeBody(operation: Operation, writer: SchemaWriter): Json | undefined
   return { required: true, content: sorted(types) };
 }
 
-function writeReplies(operation: Operation, writer: SchemaWriter): Json {
-  const { schema, config } = operation.record;
+function writeReplies(operation: Operation, writer: SchemaWriter, security: Json): Json {
+  const { schema } = operation.record;
   const given = Object.entries(childOf(schema, "response") ?? {});
   const replies = given.map(([status, reply]): [string, Json] => [
     statusKey(status),
@@ -134,7 +146,7 @@ function writeReplies(operation: Operation, writer: SchemaWriter): Json {
   const has = (part: string): boolean => Reflect.get(schema, part) !== undefined;
   const refusals = [
     ...(["params", "querystring", "query", "headers", "body"].some(has) ? ["400"] : []),
-    ...("security" in securityOf(config) ? ["401", "403"] : []),
+    ...("security" in security ? ["401", "403"] : []),
   ];
   const success = replies.some(([status]) => /^[23]|^default$/.test(status));
   return sorted([
@@ -168,10 +180,12 @@ function defaultDescription(status: string): string {
   return /^2xx$/i.test(status) ? "Success." : status === "default" ? "Any other reply." : "A reply.";
 }
 
-/** Whether a route asks who its caller is, and what he may; `{}` where it does not. */
-function securityOf(config: object): Json {
-  const auth: unknown = Reflect.get(config, "auth");
-  if (auth === undefined || auth === false) return {};
-  const scopes = isJson(auth) && Array.isArray(auth.scopes) ? auth.scopes.map(String) : [];
-  return { security: [{ [bearerName]: scopes }] };
+/** What a route asks of its callers, if it asks who they are; `{}` where it does not. */
+function securityOf(config: object, { auth = "off" }: DocumentInfo): Json {
+  const scopes: unknown = Reflect.get(config, "scopes");
+  const needed = Array.isArray(scopes) ? scopes.map(String) : [];
+  const own: unknown = Reflect.get(config, "auth");
+  const mode = needed.length > 0 ? "required" : (own ?? auth);
+  if (auth === "off" || mode === "none") return {};
+  return { security: [{ [bearerName]: needed }, ...(mode === "optional" ? [{}] : [])] };
 }

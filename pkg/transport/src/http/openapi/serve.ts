@@ -1,5 +1,5 @@
 import type { HttpApp } from "../server.ts";
-import type { DocumentInfo } from "./document.ts";
+import type { DocumentInfo } from "./operation.ts";
 import type { RouteRecord } from "./route-record.ts";
 import type { WrittenDocument } from "./write.ts";
 

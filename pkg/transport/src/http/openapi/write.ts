@@ -1,7 +1,8 @@
 import { fastify } from "fastify";
 import type { HttpRoutes } from "../server.ts";
 import { type StandardTypes, useStandardSchemas } from "../standard-schema.ts";
-import { type DocumentInfo, openApiDocument } from "./document.ts";
+import { openApiDocument } from "./document.ts";
+import type { DocumentInfo } from "./operation.ts";
 import { recordRoutes, type RouteRecord } from "./route-record.ts";
 
 /** A document, and what is to be told of it. */
