@@ -22,6 +22,10 @@ export {
   type HttpServerOptions,
 } from "./http/server.ts";
 export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
+export {
+  createGrpcChannel,
+  type GrpcChannelOptions,
+} from "./grpc/client/channel.ts";
 export { incoming, type Incoming, incomingModule } from "./incoming.ts";
 export { listen, type ListenOptions } from "./listen.ts";
 export { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";
@@ -37,6 +41,22 @@ export { createOpsHandler, type OpsHandler, type OpsOptions } from "./ops/handle
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
 export { connectRoutes } from "./rpc/connect.ts";
+export {
+  type ChannelCall,
+  type Metadata,
+  type RpcChannel,
+  type StreamChannelCall,
+  type UnaryChannelCall,
+} from "./rpc/client/channel.ts";
+export {
+  createRpcClient,
+  type RpcCallOptions,
+  type RpcClient,
+  type RpcClientOptions,
+  type RpcMethod,
+} from "./rpc/client/client.ts";
+export { type ClientTls, type ConnectChannelOptions, createConnectChannel } from "./rpc/client/connect-channel.ts";
+export { RpcError, type RpcErrorOptions } from "./rpc/client/errors.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
 export { type Certificates, type CertificatesOptions, watchCertificates } from "./tls/certificates.ts";
 export { tlsSettings, type TlsSettings } from "./tls/settings.ts";

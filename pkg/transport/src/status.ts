@@ -52,6 +52,13 @@ export function toConnectCode(status: Status): string {
   return table[status].connect;
 }
 
+const byConnect: ReadonlyMap<string, Status> = new Map(statuses.map((status) => [table[status].connect, status]));
+
+/** The status that an error of the Connect protocol names; undefined for what is none. */
+export function fromConnectCode(code: unknown): Status | undefined {
+  return typeof code === "string" ? byConnect.get(code) : undefined;
+}
+
 const byHttp: ReadonlyMap<number, Status> = new Map<number, Status>([
   [400, "invalid_argument"],
   [401, "unauthenticated"],

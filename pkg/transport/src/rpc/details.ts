@@ -1,6 +1,6 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { AppError } from "@plinth/kernel";
-import { RequestError } from "../errors.ts";
+import { type FieldFault, RequestError } from "../errors.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 
 /** One typed detail of an error, as both RPC wires carry it. */
@@ -47,4 +47,38 @@ export function errorDetails(
 /** protobuf holds text as UTF-8, which half a surrogate pair has no form in. */
 function wellFormed(metadata: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key.toWellFormed(), value.toWellFormed()]));
+}
+
+/** What {@link errorDetails} made details of, as far as it is there. */
+export interface ReadDetails {
+  readonly code: string | undefined;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly retryable: boolean | undefined;
+  readonly faults: readonly FieldFault[];
+}
+
+/** Reads what another service says of its error, of ours or not. What cannot be read counts as absent. */
+export function readDetails(details: readonly ErrorDetail[]): ReadDetails {
+  const info = find(details, ErrorInfoSchema);
+  const { [retryableKey]: retryable, ...metadata } = info?.metadata ?? {};
+  const violations = find(details, BadRequestSchema)?.fieldViolations ?? [];
+  return {
+    code: info !== undefined && codePattern.test(info.reason) ? info.reason : undefined,
+    metadata,
+    retryable: retryable === "true" ? true : retryable === "false" ? false : undefined,
+    faults: violations.map(({ field, description }) => ({ pointer: field, detail: description })),
+  };
+}
+
+/** As ErrorInfo allows it. */
+const codePattern = /^[A-Z][A-Z0-9_]{0,62}$/;
+
+function find<S extends DescMessage>(details: readonly ErrorDetail[], schema: S): MessageShape<S> | undefined {
+  const detail = details.find(({ typeName }) => typeName === schema.typeName);
+  if (detail === undefined) return undefined;
+  try {
+    return fromBinary(schema, detail.value);
+  } catch {
+    return undefined; // somebody else's bytes: the error itself is still told
+  }
 }

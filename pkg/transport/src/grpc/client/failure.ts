@@ -1,0 +1,67 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import type { Metadata, ServiceError } from "@grpc/grpc-js";
+import type { AppError, Status } from "@plinth/kernel";
+import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
+import { badReply, type CallTarget, replyTooLarge, requestTooLarge, unreachable } from "../../rpc/client/errors.ts";
+import { toRemoteError } from "../../rpc/client/remote-error.ts";
+import type { ErrorDetail } from "../../rpc/details.ts";
+import { fromGrpcCode } from "../../status.ts";
+
+/** What the library says a call failed with. */
+export function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
+}
+
+/**
+ * What a call failed with: the error that the service threw, or what kept it from answering. The library tells both as a status, its
+ * own by their text alone; what the caller's own signal did is known before this is asked.
+ */
+export function toCallError(error: ServiceError, target: CallTarget, maxReplyBytes: number): AppError {
+  const { details: text, metadata } = error;
+  const given = fromGrpcCode(error.code);
+  const status = given === "ok" ? "unknown" : given;
+  const details = detailsIn(metadata);
+  if (details.length > 0) return toRemoteError({ ...target, status, message: text, details });
+  if (begins(text, unsent)) return unreachable(target, error, true);
+  // A stream that is cancelled by nobody here is one of a server, or of a proxy, that goes.
+  if (status === "cancelled" || begins(text, lost) || systemError.test(text)) return unreachable(target, error, false);
+  if (begins(text, tooLarge)) return replyTooLarge(target, maxReplyBytes, error);
+  if (text.startsWith("Attempted to send message with a size larger")) return requestTooLarge(target, error);
+  if (text.startsWith("Received HTTP status code")) return badReply(target, "no gRPC", { status, cause: error });
+  if (begins(text, garbage)) return badReply(target, "no gRPC", { cause: error });
+  const code = codes.get(status) ?? "ERR_RPC_FAILED";
+  return toRemoteError({ ...target, status, message: text, details, code, cause: error });
+}
+
+const unsent = [
+  "No connection established",
+  "Name resolution failed",
+  "Channel closed before call started",
+  "Stream refused by server",
+];
+const lost = ["Connection dropped", "Received RST_STREAM with code", "Write error", "Write failed"];
+const systemError = /\bE(?:CONNRESET|CONNREFUSED|PIPE|TIMEDOUT|HOSTUNREACH)\b/;
+const tooLarge = ["Received message larger than max", "Received message that decompresses to a size larger"];
+const garbage = ["No status information received", "No message received", "Failed to decompress"];
+const codes: ReadonlyMap<Status, string> = new Map<Status, string>([
+  ["unavailable", "ERR_RPC_UNAVAILABLE"],
+  ["deadline_exceeded", "ERR_DEADLINE_EXCEEDED"],
+]);
+
+function begins(text: string, prefixes: readonly string[]): boolean {
+  return prefixes.some((prefix) => text.startsWith(prefix));
+}
+
+/** Details as the service wrote them; none where they cannot be read. */
+function detailsIn(metadata: Metadata): ErrorDetail[] {
+  const [bytes] = metadata.get("grpc-status-details-bin");
+  if (!Buffer.isBuffer(bytes)) return [];
+  try {
+    return fromBinary(StatusSchema, bytes).details.map(({ typeUrl, value }) => ({
+      typeName: typeUrl.slice(typeUrl.lastIndexOf("/") + 1),
+      value,
+    }));
+  } catch {
+    return []; // somebody else's bytes: the status itself is still told
+  }
+}

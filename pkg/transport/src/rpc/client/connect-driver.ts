@@ -1,0 +1,195 @@
+import {
+  create,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+  toJsonString,
+} from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { AppError, messageOf, OptionError, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
+import { Pool } from "undici";
+import { TransportError } from "../../errors.ts";
+import { type HttpClientOutcome, observeHttpClient } from "../../http/client-metrics.ts";
+import { methodName } from "../service.ts";
+import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "./channel.ts";
+import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-channel.ts";
+import { metadataOf, readReply } from "./connect-reply.ts";
+import { badCall, badReply, type CallTarget, replyTooLarge, RpcError, unreachable } from "./errors.ts";
+import { InFlight } from "./in-flight.ts";
+import { type HttpCall, type HttpReply, send } from "./send.ts";
+
+type Settings = Required<Omit<ConnectChannelOptions, "peer" | "url" | "tls" | "metrics" | "clock">>;
+
+/** The channel on undici. */
+export class ConnectChannel implements RpcChannel {
+  readonly peer: string;
+  readonly #options: Settings;
+  readonly #pool: Pool;
+  readonly #prefix: string;
+  readonly #calls: InFlight;
+  readonly #observe: ReturnType<typeof observeHttpClient> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: ConnectChannelOptions) {
+    const { peer, tls = {}, metrics, clock = systemClock } = options;
+    const settings = withDefaults<Settings>(connectChannelDefaults, options);
+    for (const name of ["maxReplyBytes", "maxConnections", "maxPending", "connectTimeoutMs", "keepAliveMs"] as const)
+      requireWhole(name, settings[name], { min: 1 });
+    const url = parseUrl(options.url);
+    this.peer = peer;
+    this.#options = settings;
+    this.#prefix = url.pathname.replace(/\/$/, "");
+    this.#calls = new InFlight(peer);
+    this.#observe = metrics && observeHttpClient({ metrics, peer, clock });
+    this.#pool = new Pool(url.origin, {
+      connections: settings.maxConnections,
+      pipelining: 1,
+      allowH2: false,
+      // each call has a deadline of its own, which is exact
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: settings.keepAliveMs,
+      keepAliveMaxTimeout: settings.keepAliveMs,
+      maxHeaderSize: 16_384,
+      connect: {
+        timeout: settings.connectTimeoutMs,
+        ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+        ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+        ...(tls.key === undefined ? {} : { key: tls.key }),
+        ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+      },
+    });
+  }
+
+  async unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
+    const { method, signal, onHeaders, onTrailers } = call;
+    const target = { peer: this.peer, method: methodName(method) };
+    const { codec, acceptGzip, maxReplyBytes: maxBytes, maxPending } = this.#options;
+    const abort = new AbortController();
+    const onAbort = (): void => abort.abort(signal.reason);
+    const end = this.#calls.begin((reason) => abort.abort(reason));
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      if (this.#calls.size > maxPending)
+        throw new TransportError(
+          "ERR_OVERLOADED",
+          "unavailable",
+          `${maxPending} calls of ${this.peer} are under way already`,
+        );
+      const reply = await this.#send(this.#toHttp(call, target), target, abort.signal);
+      const { headers, trailers } = metadataOf(reply.headers);
+      onHeaders?.(headers);
+      onTrailers?.(trailers);
+      return await readReply(method, reply, { target, codec, acceptGzip, maxBytes });
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      end();
+    }
+  }
+
+  // oxlint-disable-next-line require-yield -- it is a stream by its type
+  async *stream<M extends DescMethod>({ method }: StreamChannelCall<M>): AsyncGenerator<MessageShape<M["output"]>> {
+    const target = { peer: this.peer, method: methodName(method) };
+    throw badCall(target, "it streams, which the Connect channel does not; use a gRPC channel");
+  }
+
+  close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    const ended = this.#calls.close(signal);
+    return (this.#closed ??= ended.then(() => this.#pool.destroy()));
+  }
+
+  async #send(call: HttpCall, target: CallTarget, signal: AbortSignal): Promise<HttpReply> {
+    const observed = this.#observe?.(call.method);
+    const { maxReplyBytes: maxBytes } = this.#options;
+    try {
+      const reply = await send(this.#pool, call, {
+        signal,
+        maxBytes,
+        tooLarge: () => replyTooLarge(target, maxBytes),
+        toError: (error, wasSent) => toError(error, wasSent, target, maxBytes),
+      });
+      observed?.replied(reply.status);
+      return reply;
+    } catch (error) {
+      observed?.failed(outcomeOf(error));
+      throw error;
+    }
+  }
+
+  #toHttp<M extends DescMethod>(
+    { method, request, headers, timeoutMs }: UnaryChannelCall<M>,
+    target: CallTarget,
+  ): HttpCall {
+    const { codec, useGet, acceptGzip } = this.#options;
+    const path = `${this.#prefix}/${target.method}`;
+    const ms = timeoutMs === Infinity ? {} : timeoutHeaders(timeoutMs);
+    const all = {
+      ...headers,
+      ...ms,
+      accept: `application/${codec}`,
+      "accept-encoding": acceptGzip ? "gzip" : "identity",
+    };
+    const body = this.#encode(method, request, target);
+    if (useGet && method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) {
+      const text = Buffer.from(body).toString("base64url");
+      const query = `?connect=v1&base64=1&encoding=${codec}&message=${text}`;
+      if (path.length + query.length <= maxUrlLength)
+        return { method: "GET", path: path + query, headers: all, body: null };
+    }
+    const ofBody = { "content-type": `application/${codec}`, "connect-protocol-version": "1" };
+    return { method: "POST", path, headers: { ...all, ...ofBody }, body };
+  }
+
+  #encode<M extends DescMethod>(method: M, request: MessageInitShape<M["input"]>, target: CallTarget): Uint8Array {
+    const input: M["input"] = method.input;
+    try {
+      const message = create(input, request);
+      return this.#options.codec === "proto" ? toBinary(input, message) : Buffer.from(toJsonString(input, message));
+    } catch (cause) {
+      throw badCall(target, `its request is no ${input.typeName}: ${messageOf(cause)}`, cause);
+    }
+  }
+}
+
+/** Longer ones are refused on the way, by servers and caches. */
+const maxUrlLength = 4_096;
+
+function timeoutHeaders(timeoutMs: number): Record<string, string> {
+  const text = String(Math.min(timeoutMs, 9_999_999_999));
+  return { "connect-timeout-ms": text, "plinth-timeout-ms": text };
+}
+
+function parseUrl(given: string | URL): URL {
+  const url = URL.parse(given);
+  if (url && (url.protocol === "http:" || url.protocol === "https:") && !url.search && !url.hash && !url.username)
+    return url;
+  throw new OptionError(
+    "ERR_OPTION_TYPE",
+    "invalid_argument",
+    "url must be http://host:port or https://host:port, with a path at most",
+  );
+}
+
+/** What undici failed with, as what it means for a call. */
+function toError(error: unknown, wasSent: boolean, target: CallTarget, maxBytes: number): Error {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (code === "UND_ERR_HEADERS_OVERFLOW" || code === "HPE_HEADER_OVERFLOW")
+    return replyTooLarge(target, maxBytes, error);
+  if (code.startsWith("HPE_") || code === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH")
+    return code === "HPE_INVALID_EOF_STATE"
+      ? unreachable(target, error, false)
+      : badReply(target, "what is no HTTP", { cause: error });
+  if (code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_NOT_SUPPORTED")
+    return badCall(target, messageOf(error), error);
+  return unreachable(target, error, !wasSent);
+}
+
+function outcomeOf(error: unknown): HttpClientOutcome {
+  if (error instanceof RpcError && error.code === "ERR_RPC_UNAVAILABLE")
+    return error.isUnsent ? "unreachable" : "reset";
+  if (!AppError.is(error)) return "failed";
+  if (error.status === "cancelled" || error.code === "ERR_RPC_CLIENT_CLOSED") return "cancelled";
+  return error.status === "deadline_exceeded" ? "timeout" : "failed";
+}

@@ -1,0 +1,85 @@
+import { AppError, type AppErrorOptions, type Status } from "@plinth/kernel";
+import { TransportError } from "../../errors.ts";
+import type { ErrorDetail } from "../details.ts";
+
+/** Where a call went. */
+export interface CallTarget {
+  /** Name of the service that was called. */
+  readonly peer: string;
+  /** `package.Service/Method`. */
+  readonly method: string;
+}
+
+export interface RpcErrorOptions extends AppErrorOptions, CallTarget {
+  readonly details?: readonly ErrorDetail[];
+  readonly isUnsent?: boolean;
+}
+
+/** What a call to another service failed with: what that service said, or what kept it from saying something. */
+export class RpcError extends AppError {
+  override readonly name = "RpcError";
+  readonly peer: string;
+  readonly method: string;
+  /** What the service told beside code and metadata, as it came. */
+  readonly details: readonly ErrorDetail[];
+  /** True when surely nothing of the call has reached the service, so that sending it again repeats nothing. */
+  readonly isUnsent: boolean;
+
+  constructor(code: string, status: Status, message: string, options: RpcErrorOptions) {
+    super(code, status, message, options);
+    this.peer = options.peer;
+    this.method = options.method;
+    this.details = options.details ?? [];
+    this.isUnsent = options.isUnsent ?? false;
+  }
+}
+
+/** There was no connection, or it was lost. Addresses stay in the cause: the text may reach callers. */
+export function unreachable(target: CallTarget, cause: unknown, isUnsent: boolean): RpcError {
+  const what = isUnsent ? "cannot be reached" : "was lost while it was called";
+  return new RpcError("ERR_RPC_UNAVAILABLE", "unavailable", `${target.peer} ${what}`, { ...target, cause, isUnsent });
+}
+
+/** What came is no reply of the protocol. */
+export function badReply(
+  target: CallTarget,
+  what: string,
+  options: { status?: Status; cause?: unknown } = {},
+): RpcError {
+  const { status = "internal", cause } = options;
+  return new RpcError("ERR_RPC_REPLY", status, `${target.peer} answered ${target.method} with ${what}`, {
+    ...target,
+    cause,
+  });
+}
+
+export function replyTooLarge(target: CallTarget, maxBytes: number, cause?: unknown): RpcError {
+  return new RpcError(
+    "ERR_RPC_REPLY_TOO_LARGE",
+    "resource_exhausted",
+    `the reply of ${target.peer} to ${target.method} is larger than ${maxBytes} bytes; ask for less, or raise maxReplyBytes`,
+    { ...target, cause, retryable: false },
+  );
+}
+
+export function requestTooLarge(target: CallTarget, cause?: unknown): RpcError {
+  return new RpcError(
+    "ERR_RPC_REQUEST",
+    "resource_exhausted",
+    `the request of ${target.method} is larger than the client may send; send less, or raise maxRequestBytes`,
+    { ...target, cause, retryable: false, isUnsent: true },
+  );
+}
+
+/** The caller of the client did something that no call can be made of. */
+export function badCall({ method }: CallTarget, what: string, cause?: unknown): TransportError {
+  return new TransportError("ERR_RPC_REQUEST", "internal", `${method} cannot be called: ${what}`, { cause });
+}
+
+export function clientClosed(peer: string): TransportError {
+  return new TransportError(
+    "ERR_RPC_CLIENT_CLOSED",
+    "unavailable",
+    `the client of ${peer} has been closed; close it after whatever calls it`,
+  );
+}
