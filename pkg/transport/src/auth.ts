@@ -22,3 +22,20 @@ export interface Authenticator {
 
 /** Absent: nobody is asked who they are. */
 export const authenticator = token("transport.authenticator").of<Authenticator>();
+
+/**
+ * - `required`: who says nothing of itself is refused.
+ * - `optional`: who says nothing is let in without an identity; who says something false is refused.
+ * - `none`: nobody is asked.
+ */
+export type AuthMode = "required" | "optional" | "none";
+
+export const authModes = ["required", "optional", "none"] as const satisfies readonly AuthMode[];
+
+/** What a route, service or method asks of its callers. */
+export interface AuthNeed {
+  /** Default: what the server's setting `auth` says; `required` where there are {@link scopes}. */
+  readonly auth?: AuthMode | undefined;
+  /** Scopes of which the caller must have all. Default none. */
+  readonly scopes?: readonly string[] | undefined;
+}

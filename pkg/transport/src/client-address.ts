@@ -181,8 +181,10 @@ export interface PeerSocket {
 /** Who is at the other end. A connection that the peer has reset has an address of our own end still: it is no Unix socket. */
 export function peerOf(socket: PeerSocket): string {
   const { remoteAddress } = socket;
-  if (remoteAddress !== undefined) return plainAddress(remoteAddress) ?? unknownPeer;
-  return socket.destroyed === true || socket.localAddress !== undefined ? unknownPeer : unixPeer;
+  if (remoteAddress === undefined)
+    return socket.destroyed === true || socket.localAddress !== undefined ? unknownPeer : unixPeer;
+  if (!remoteAddress.includes(":")) return remoteAddress;
+  return (remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress).replace(/%.*$/, "");
 }
 
 /** An address in its one shortest form, without zone, IPv4 out of its IPv6 form; undefined for whatever is none. */

@@ -11,6 +11,7 @@ export type TransportErrorCode =
   | "ERR_METHOD_NOT_ALLOWED"
   | "ERR_MIDDLEWARE_NEXT"
   | "ERR_MIDDLEWARE_ORDER"
+  | "ERR_ORIGIN_REFUSED"
   | "ERR_OVERLOADED"
   | "ERR_REPLY_BEGUN"
   | "ERR_REPLY_INVALID"
@@ -31,7 +32,8 @@ export type TransportErrorCode =
   | "ERR_STREAM_IDLE"
   | "ERR_TLS_CERTIFICATE"
   | "ERR_TLS_FILE"
-  | "ERR_UNAUTHENTICATED";
+  | "ERR_UNAUTHENTICATED"
+  | "ERR_WEB_SOCKET_STALLED";
 
 export class TransportError extends AppError<TransportErrorCode> {
   override readonly name: string = "TransportError";

@@ -1,7 +1,9 @@
 import {
   AppError,
+  type Baggage,
   type Clock,
   messageOf,
+  parseBaggage,
   type RequestContext,
   type RequestScope,
   type RequestScopes,
@@ -11,6 +13,7 @@ import {
   type Span,
 } from "@plinth/kernel";
 import type { Identity } from "./auth.ts";
+import type { Deadlines, Due } from "./deadlines.ts";
 import { TransportError } from "./errors.ts";
 import { incoming, type Incoming } from "./incoming.ts";
 import type { MiddlewareRequest, Outcome } from "./middleware.ts";
@@ -20,6 +23,8 @@ export interface ExchangeOptions {
   readonly span: Span;
   readonly clock: Clock;
   readonly budget: Budget;
+  /** Where those stand that have the server's time. Absent: the request has a timer of its own, as one whose caller allows less. */
+  readonly deadlines?: Deadlines | undefined;
   /** Absent: nothing lives for one request only. */
   readonly scopes: RequestScopes | undefined;
 }
@@ -33,7 +38,7 @@ export interface Budget {
 }
 
 /** One request being served, HTTP or RPC: what its handler, log lines, spans and statements share. */
-export abstract class Exchange implements RequestContext, MiddlewareRequest {
+export abstract class Exchange implements RequestContext, MiddlewareRequest, Due {
   abstract readonly protocol: Incoming["protocol"];
   readonly requestId: string;
   readonly span: Span;
@@ -52,21 +57,27 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
   replyTrailers: Record<string, string> | undefined;
   #clientAddress: string | undefined;
   #over: PromiseWithResolvers<Outcome> | undefined;
-  readonly #timer: Scheduled;
+  #baggage: Baggage | null | undefined;
+  dueBefore: Due | undefined;
+  dueAfter: Due | undefined;
+  readonly #deadlines: Deadlines | undefined;
+  readonly #timer: Scheduled | undefined;
   readonly #scopes: RequestScopes | undefined;
   #scope: RequestScope | undefined;
   #controller: AbortController | undefined;
   #stopped: AppError | undefined;
   #isOver = false;
 
-  constructor({ requestId, span, clock, budget, scopes }: ExchangeOptions) {
+  constructor({ requestId, span, clock, budget, deadlines, scopes }: ExchangeOptions) {
     this.requestId = requestId;
     this.span = span;
     this.budget = budget;
     this.#scopes = scopes;
     this.startedAtMs = clock.monotonicMs();
     this.deadlineAtMs = this.startedAtMs + budget.ms;
-    this.#timer = clock.schedule(budget.ms, () => this.expire(), { keepAlive: false });
+    this.#deadlines = budget.isCallers ? undefined : deadlines;
+    if (this.#deadlines) this.#deadlines.add(this);
+    else this.#timer = clock.schedule(budget.ms, () => this.expire(), { keepAlive: false });
   }
 
   /** Aborts when the caller has gone or the deadline has passed. Made when first asked for: most handlers never do. */
@@ -86,7 +97,13 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
 
   abstract header(name: string): string | undefined;
 
-  /** Address of the caller, without port: that of the peer until a layer that knows better sets it. Read when first asked for. */
+  /** What came with the request. Read when first asked for. */
+  get baggage(): Baggage | undefined {
+    if (this.#baggage === undefined) this.#baggage = parseBaggage(this.header("baggage")) ?? null;
+    return this.#baggage ?? undefined;
+  }
+
+  /** That of the peer until a layer that knows better sets it. Read when first asked for. */
   get clientAddress(): string {
     return (this.#clientAddress ??= this.peerAddress());
   }
@@ -95,7 +112,11 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
     this.#clientAddress = address;
   }
 
-  /** Empty where there is none, as on a Unix socket. */
+  get peer(): string {
+    return this.peerAddress();
+  }
+
+  /** As {@link Incoming.peer}. */
   protected abstract peerAddress(): string;
 
   /** True when the head of the reply has been sent. */
@@ -157,7 +178,7 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
   end(onFailure: (error: unknown) => void): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#timer.cancel();
+    this.#stopTimer();
     this.#over?.resolve({ error: this.error });
     const scope = this.#scope;
     if (scope) runInContext(this, async () => scope.close()).catch(onFailure);
@@ -165,8 +186,13 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest {
 
   /** From now on it takes as long as it takes. */
   protected lift(): void {
-    this.#timer.cancel();
+    this.#stopTimer();
     this.deadlineAtMs = Infinity;
+  }
+
+  #stopTimer(): void {
+    if (this.#deadlines) this.#deadlines.remove(this);
+    else this.#timer?.cancel();
   }
 
   /** The deadline has passed. */

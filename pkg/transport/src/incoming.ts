@@ -1,3 +1,4 @@
+import type { Identity } from "./auth.ts";
 import { defineModule, requestInput, token } from "@plinth/kernel";
 
 /** The request being served, whichever wire it came over: for what lives as long as the request. */
@@ -10,6 +11,12 @@ export interface Incoming {
   readonly deadlineAtMs: number;
   /** Aborts when the caller has gone or the deadline has passed. */
   readonly signal: AbortSignal;
+  /** The connection's other end, be it a proxy: an address without port, `unix` on a Unix socket, or `unknown` when it has gone. */
+  readonly peer: string;
+  /** Address of the caller, as trusted proxies tell it; else that of the peer. */
+  readonly clientAddress: string;
+  /** Who asks, once the auth layer has found out; undefined for a caller that has not said so. */
+  readonly identity: Identity | undefined;
   /**
    * A header or, over gRPC, an entry of the metadata; several of one name are joined by `, `.
    * @param name - In lower case.

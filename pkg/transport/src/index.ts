@@ -1,4 +1,6 @@
-export { type Authenticator, authenticator, type Identity } from "./auth.ts";
+export { type Authenticator, authenticator, type AuthMode, type AuthNeed, type Identity } from "./auth.ts";
+export { createPeerTrust, type PeerTrust } from "./client-address.ts";
+export { gatewayIdentity, type GatewayIdentityOptions } from "./gateway-identity.ts";
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
 export { createGrpcClientMetrics, type GrpcClientMetricsOptions } from "./grpc/client-metrics.ts";
 export { grpcModule, grpcServer } from "./grpc/module.ts";
@@ -22,6 +24,8 @@ export {
   type HttpServerOptions,
 } from "./http/server.ts";
 export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
+export { webSocket, webSocketDefaults, type WebSocketOptions } from "./http/web-sockets.ts";
+export type { WebSocketSession } from "./http/web-socket-session.ts";
 export {
   createGrpcChannel,
   type GrpcChannelOptions,

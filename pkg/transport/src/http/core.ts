@@ -9,27 +9,31 @@ import {
   type ErrorOrigin,
   type Logger,
   type Metrics,
-  parseTraceparent,
   randomHex,
   type RequestScopes,
   runInContext,
   type Tracing,
 } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest } from "fastify";
+import type { Authenticator } from "../auth.ts";
+import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
 import { type Budget, budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
+import { Deadlines } from "../deadlines.ts";
 import type { LoopDelay } from "../loop-delay.ts";
 import type { Middleware } from "../middleware.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { type Problem, problemContentType } from "../problem.ts";
-import { badExpectation, type HttpFailure, toHttpFailure, toParserFailure } from "./errors.ts";
+import { badExpectation, type HttpFailure, toHttpFailure, tooSlow, toParserFailure } from "./errors.ts";
 import { exchangeOf, type ExchangeOwner, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { Faults } from "./faults.ts";
 import { connectRefused, refusalOf } from "./head.ts";
+import type { Http2Layers } from "./http2.ts";
 import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
 import { Pipelines } from "./pipelines.ts";
 import { idsOf, ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
+import { callerIn } from "./server-span.ts";
 import { Shedder } from "./shed.ts";
 import { Onion, type OnionHost } from "./stages.ts";
 
@@ -62,6 +66,8 @@ export interface RequestCoreOptions {
   readonly ops?: OpsHandler | undefined;
   /** How late the event loop runs. Absent: no request is refused for that. */
   readonly loopDelay?: LoopDelay | undefined;
+  /** Who tells who asks. Absent: nobody is asked. */
+  readonly authenticator?: Authenticator | undefined;
   /** Code of the user's around each request, each at its place among the layers. Default none. */
   readonly middlewares?: readonly Middleware[] | undefined;
 }
@@ -83,8 +89,11 @@ export class RequestCore implements ExchangeOwner, OnionHost {
   readonly #budget: Budget;
   readonly #pipelines = new Pipelines();
   readonly #onion: Onion;
+  readonly #deadlines: Deadlines;
+  readonly #trust: PeerTrust;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
+  #handler: RawHandler = () => {};
 
   constructor(options: RequestCoreOptions) {
     this.#options = options;
@@ -95,7 +104,9 @@ export class RequestCore implements ExchangeOwner, OnionHost {
       accessLog: options.settings.accessLog ? options.log.named("access") : undefined,
       onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
     });
-    this.#shedder = new Shedder({ ...options, observer: this.#observer });
+    this.#trust = createPeerTrust(options.settings.trustedPeers);
+    this.#shedder = new Shedder({ ...options, observer: this.#observer, active: () => this.inFlight.size });
+    this.#deadlines = new Deadlines(options.clock);
     this.#onion = new Onion(options, this, (exchange) => this.#shedOpen(exchange));
     options.metrics.gauge({
       name: "http_server_active_requests",
@@ -105,6 +116,7 @@ export class RequestCore implements ExchangeOwner, OnionHost {
   }
 
   createServer(handler: RawHandler): Server {
+    this.#handler = handler;
     const server = openNodeServer(this.#options.settings, {
       onRequest: (request, response) => this.#begin(request, response, handler),
       onThrown: (thrown, request, response) => this.#recover(thrown, request, response),
@@ -126,6 +138,24 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     return server;
   }
 
+  /** What a server of HTTP/2 calls in front of the same routes. */
+  get http2Layers(): Http2Layers {
+    return {
+      onRequest: (request, response) => this.#begin(request, response, this.#handler),
+      onRefused: (request, response, failure) => {
+        this.#observer.malformed();
+        this.#answer(this.#open(request, response), failure);
+      },
+      onSlow: ({ exchange }) => {
+        if (exchange === undefined || exchange.isOver) return;
+        exchange.abort(tooSlow.error);
+        this.#answer(exchange, tooSlow);
+      },
+      onExpectation: (request, response) => this.#answer(this.#open(request, response), badExpectation),
+      onThrown: (thrown, request, response) => this.#recover(thrown, request, response),
+    };
+  }
+
   #begin(request: ServedRequest, response: ServedResponse, handler: RawHandler): void {
     if (this.draining) response.shouldKeepAlive = false;
     if (this.#isRefused(request, response)) return;
@@ -138,7 +168,7 @@ export class RequestCore implements ExchangeOwner, OnionHost {
   }
 
   #shedOpen(exchange: HttpExchange): true | undefined {
-    if (!this.#shedder.shed(exchange.request, exchange.response)) return undefined;
+    if (!this.#shedder.shed(exchange.request, exchange.response, this.inFlight.size - 1)) return undefined;
     exchange.heldAt = -1; // it is counted as shed
     return true;
   }
@@ -161,30 +191,37 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     const { tracing, clock, scopes } = this.#options;
     const { headers } = request;
     const { traceparent } = headers;
+    const isTrusted = this.#trust.isTrustedPeer(peerOf(request.socket));
     const method = methodLabel(request.method);
     const span = tracing.startSpan(method, {
       kind: "server",
-      parent: parseTraceparent(typeof traceparent === "string" ? traceparent : undefined) ?? null,
+      parent: typeof traceparent === "string" ? callerIn(headers, traceparent, isTrusted) : null,
     });
     const exchange = new HttpExchange({
       request,
       response,
       method,
-      requestId: safeRequestIdOf(headers["x-request-id"]) ?? randomHex(16),
+      requestId: (isTrusted ? safeRequestIdOf(headers["x-request-id"]) : undefined) ?? randomHex(16),
       span,
       clock,
       scopes,
       budget: budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], this.#budget),
+      deadlines: this.#deadlines,
       owner: this,
     });
     this.inFlight.add(exchange);
-    response.on("close", () => this.#finish(exchange));
-    // Such as a write after the end; unheard, it would end the process.
-    response.on("error", (error) => this.#faults.report(error, exchange));
+    if (request.httpVersionMajor === 2) {
+      response.on("close", () => exchange.closed());
+      response.on("error", (error) => exchange.replyFailed(error));
+    }
     return exchange;
   }
 
-  #finish(exchange: HttpExchange): void {
+  replyFailed(exchange: HttpExchange, error: unknown): void {
+    this.#faults.report(error, exchange);
+  }
+
+  closed(exchange: HttpExchange): void {
     const { response, request } = exchange;
     this.inFlight.delete(exchange);
     if (!response.writableFinished && exchange.error === undefined && exchange.closeCode === undefined) {
@@ -197,6 +234,11 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     const tookMs = this.#options.clock.monotonicMs() - exchange.startedAtMs;
     this.#observer.finished(exchange, tookMs, this.#onion.reachedBy(exchange));
     this.onFinished?.(request.socket);
+  }
+
+  /** No timer is left. */
+  close(): void {
+    this.#deadlines.close();
   }
 
   /** Ends what has no end of its own, now and from now on. */

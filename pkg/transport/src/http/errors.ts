@@ -4,6 +4,7 @@ import { toUnexpected } from "../exchange.ts";
 import { STATUS_CODES } from "../node-http.ts";
 import { fromHttpStatus } from "../status.ts";
 import { methodLabel } from "./observe.ts";
+import { HttpRefusal } from "./refusal.ts";
 
 /** An error as HTTP sees it: 405, 413 and the like have no canonical status of their own. */
 export interface HttpFailure {
@@ -19,6 +20,16 @@ interface Refusal {
   readonly code: TransportErrorCode;
   readonly httpStatus: number;
   readonly message: string;
+}
+
+/** A refusal with a status that no canonical one stands for, thrown by a handler of ours. */
+export class HttpRefusal extends TransportError {
+  readonly httpStatus: number;
+
+  constructor({ code, httpStatus, message }: Refusal) {
+    super(code, fromHttpStatus(httpStatus), message);
+    this.httpStatus = httpStatus;
+  }
 }
 
 const tooLarge: Refusal = {
@@ -65,6 +76,13 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
 };
 
+const late: Refusal = {
+  code: "ERR_REQUEST_TIMEOUT",
+  httpStatus: 408,
+  message: "the request did not arrive in time",
+};
+export const tooSlow: HttpFailure = toFailure(late);
+
 /** What the parser of HTTP refuses, by its error's code, before there is a request to answer. */
 const parserRefusals: Readonly<Record<string, Refusal>> = {
   HPE_HEADER_OVERFLOW: {
@@ -77,11 +95,7 @@ const parserRefusals: Readonly<Record<string, Refusal>> = {
     httpStatus: 413,
     message: "the chunk extensions are larger than the limit",
   },
-  ERR_HTTP_REQUEST_TIMEOUT: {
-    code: "ERR_REQUEST_TIMEOUT",
-    httpStatus: 408,
-    message: "the request did not arrive in time",
-  },
+  ERR_HTTP_REQUEST_TIMEOUT: late,
 };
 export const malformed: Refusal = {
   code: "ERR_REQUEST_MALFORMED",
@@ -130,6 +144,7 @@ export function toParserFailure(error: Error & { readonly code?: unknown }): Htt
 }
 
 function classify(thrown: unknown): HttpFailure {
+  if (thrown instanceof HttpRefusal) return { error: thrown, httpStatus: thrown.httpStatus };
   if (AppError.is(thrown))
     return thrown.code === mediaType.code ? { error: thrown, httpStatus: 415 } : { error: thrown };
   if (!(thrown instanceof Error) || !("code" in thrown) || typeof thrown.code !== "string")

@@ -1,5 +1,7 @@
+import { Readable, Stream } from "node:stream";
 import { type AppError, currentContext, type ErrorOrigin, runInContext } from "@plinth/kernel";
 import type { FastifyReply } from "fastify";
+import { type Origin, peerOf } from "../client-address.ts";
 import { Exchange, type ExchangeOptions } from "../exchange.ts";
 import { IncomingMessage, ServerResponse } from "../node-http.ts";
 import { toHttpStatus } from "../status.ts";
@@ -12,6 +14,12 @@ export interface ExchangeOwner {
   expired(exchange: HttpExchange, error: AppError): void;
   /** Something threw that fastify knows nothing of: a listener of the request or of its reply, or what its body is piped into. */
   failed(exchange: HttpExchange, thrown: unknown): void;
+  /** Something failed beside the reply, which stands. */
+  failedAround(thrown: unknown, exchange: HttpExchange): void;
+  /** The reply is out, or will never be. Once. */
+  closed(exchange: HttpExchange): void;
+  /** Something about the reply went wrong, such as a write after its end. */
+  replyFailed(exchange: HttpExchange, error: unknown): void;
 }
 
 export interface HttpExchangeOptions extends ExchangeOptions {
@@ -31,18 +39,33 @@ export class ServedRequest extends IncomingMessage {
   /** Its events come from the socket; whoever listens is still inside the request, and fails nothing else. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { exchange } = this;
+    if (exchange === undefined || event === "error") return this.#tell(event, args);
+    return this.listenerCount(event) > 0 && this.#tell(event, args);
+  }
+
+  #tell(event: string | symbol, args: unknown[]): boolean {
+    const { exchange } = this;
     return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
   }
 
   /** What fails while nobody listens, as an inflater does for what is no gzip, would end the process. */
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
-    const onError = (error: Error): void => {
-      if (destination.listenerCount("error") === 1) this.exchange?.fail(error);
-    };
-    destination.on("error", onError);
-    if (options?.end === false) this.once("close", () => destination.off("error", onError)); // it outlives the request
+    guardPipe(this, destination, options?.end);
     return super.pipe(destination, options);
   }
+}
+
+/** Fails the exchange of a request with what its body is piped into. */
+export function guardPipe(
+  request: NodeJS.EventEmitter & { readonly exchange: HttpExchange | undefined },
+  destination: NodeJS.WritableStream,
+  end?: boolean,
+): void {
+  const onError = (error: Error): void => {
+    if (destination.listenerCount("error") === 1) request.exchange?.fail(error);
+  };
+  destination.on("error", onError);
+  if (end === false) request.once("close", () => destination.off("error", onError)); // it outlives the request
 }
 
 /** A reply as the server makes it: it knows the exchange that it belongs to. */
@@ -51,7 +74,14 @@ export class ServedResponse extends ServerResponse<ServedRequest> {
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { exchange } = this;
-    return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
+    if (exchange === undefined) return super.emit(event, ...args);
+    // in place of listeners, of which each would cost every request
+    if (event === "close") exchange.closed();
+    else if (event === "error") exchange.replyFailed(args[0]);
+    const count = this.listenerCount(event);
+    if (count === 0) return event === "error";
+    if (count === 1 && event === "finish") return super.emit(event); // node's own, with which each reply begins
+    return exchange.tell(() => super.emit(event, ...args));
   }
 
   /** What cannot be written breaks the reply off, also where a stream's reader would not hear of it. */
@@ -70,7 +100,17 @@ type WriteCallback = (error: Error | null | undefined) => void;
 
 /** The exchange of a request; none for one that a test injects past the server. */
 export function exchangeOf(request: IncomingMessage): HttpExchange | undefined {
-  return request instanceof ServedRequest ? request.exchange : undefined;
+  return isServedRequest(request) ? request.exchange : undefined;
+}
+
+/** True for a request of HTTP/2 as well: node's compatibility API has what the layers and fastify use of HTTP/1's. */
+export function isServedRequest(value: unknown): value is ServedRequest {
+  return value instanceof ServedRequest || (value instanceof Readable && "exchange" in value);
+}
+
+/** True for a reply over HTTP/2 as well. */
+export function isServedResponse(value: unknown): value is ServedResponse {
+  return value instanceof ServedResponse || (value instanceof Stream && "exchange" in value);
 }
 
 /** One HTTP request being served, with what it takes to answer it from outside its handler. */
@@ -79,6 +119,8 @@ export class HttpExchange extends Exchange {
   readonly request: ServedRequest;
   readonly response: ServedResponse;
   readonly method: string;
+  /** What trusted proxies say of the caller; undefined where none stands before the server. */
+  forwarded: Origin | undefined;
   /** Set once the router has run. */
   reply: FastifyReply | undefined;
   /** Where its faults come from, as the error bus tells. */
@@ -110,7 +152,15 @@ export class HttpExchange extends Exchange {
   }
 
   protected override peerAddress(): string {
-    return this.request.socket.remoteAddress ?? "";
+    return peerOf(this.request.socket);
+  }
+
+  /** The caller came by TLS, as far as this server or a trusted proxy before it knows. */
+  get isSecure(): boolean {
+    const { socket } = this.request;
+    return this.forwarded?.scheme === undefined
+      ? "encrypted" in socket && socket.encrypted === true
+      : this.forwarded.scheme === "https";
   }
 
   override get hasReplyBegun(): boolean {
@@ -147,6 +197,11 @@ export class HttpExchange extends Exchange {
     else this.onDrain = end;
   }
 
+  /** The error bus hears of what failed beside the reply; developers only, when it was told to stop before. */
+  report(thrown: unknown): void {
+    this.#owner.failedAround(thrown, this);
+  }
+
   /** Calls listeners inside of the request. What they throw fails it. */
   tell(emit: () => boolean): boolean {
     try {
@@ -155,6 +210,20 @@ export class HttpExchange extends Exchange {
       this.fail(thrown);
       return true;
     }
+  }
+
+  /** @see {@link ExchangeOwner.closed} */
+  closed(): void {
+    try {
+      this.#owner.closed(this);
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  /** @see {@link ExchangeOwner.replyFailed} */
+  replyFailed(error: unknown): void {
+    this.#owner.replyFailed(this, error);
   }
 
   /** Something outside of the handler threw. */

@@ -8,6 +8,7 @@ import {
   health,
   logger,
   metrics,
+  optional,
   provider,
   requestScopes,
   type SettingsToken,
@@ -15,6 +16,7 @@ import {
   tracing,
 } from "@plinth/kernel";
 import { endpoints } from "@plinth/registry/endpoints";
+import { authenticator } from "../auth.ts";
 import { incomingModule } from "../incoming.ts";
 import { loopDelay, loopDelayModule } from "../loop-delay.ts";
 import { middlewares } from "../middleware.ts";
@@ -51,6 +53,7 @@ export function httpModuleIn(settings: HttpSection) {
       routes: httpRoutes,
       services: rpcServices,
       middlewares,
+      authenticator: optional(authenticator),
       health,
       scopes: requestScopes,
       loopDelay,

@@ -1,6 +1,7 @@
 import type { Counter, Histogram, Logger, Metrics } from "@plinth/kernel";
 import { STATUS_CODES } from "../node-http.ts";
 import type { HttpExchange } from "./exchange.ts";
+import { endServerSpan, pathOf } from "./server-span.ts";
 
 const methods: ReadonlySet<string> = new Set([
   "GET",
@@ -64,7 +65,7 @@ export class HttpObserver {
     });
     this.#shed = metrics.counter({
       name: "http_server_shed_total",
-      help: "Requests refused because the event loop ran late; in the durations they are 503 of `unmatched` after 0 s.",
+      help: "Requests refused because the event loop ran late or too many were under way; in the durations they are 503 of `unmatched` after 0 s.",
     });
   }
 
@@ -91,7 +92,7 @@ export class HttpObserver {
       this.#onFault(thrown, exchange);
     }
     try {
-      endSpan(exchange);
+      endServerSpan(exchange);
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
@@ -101,19 +102,6 @@ export class HttpObserver {
       this.#onFault(thrown, exchange);
     }
   }
-}
-
-function endSpan({ span, error, method, route, request, status }: HttpExchange): void {
-  if (span.sampled) {
-    span.rename(`${method} ${route}`);
-    span.setAttribute("http.request.method", method);
-    span.setAttribute("http.route", route);
-    span.setAttribute("http.response.status_code", status);
-    span.setAttribute("url.path", pathOf(request.url));
-    span.setAttribute("url.scheme", "http");
-    if (error !== undefined && status >= 500) span.fail(error);
-  }
-  span.end();
 }
 
 function writeLine(log: Logger, exchange: HttpExchange, tookMs: number): void {
@@ -131,11 +119,4 @@ function writeLine(log: Logger, exchange: HttpExchange, tookMs: number): void {
     span_id: span.spanId,
     request_id: requestId,
   });
-}
-
-/** Without the query, which may hold secrets, nor the host and user of an absolute form; of bounded length. */
-function pathOf(url = ""): string {
-  const start = url.startsWith("/") ? 0 : Math.max(0, url.indexOf("/", url.indexOf("//") + 2));
-  const end = url.indexOf("?", start);
-  return url.slice(start, Math.min(end < 0 ? url.length : end, start + 256));
 }

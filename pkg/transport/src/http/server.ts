@@ -2,11 +2,14 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { AppError } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
 import type { TransportError } from "../errors.ts";
-import { listen } from "../listen.ts";
-import { watchListeners } from "../watch-listeners.ts";
+import { unknownPeer } from "../client-address.ts";
+import { checkRouteNeeds } from "./auth.ts";
+import { compressReplies } from "./compression.ts";
 import { lateCompilers, loadCompilersLate } from "./compilers.ts";
-import { Connections } from "./connections.ts";
 import { RequestCore, type RequestCoreOptions } from "./core.ts";
+import { keepVary } from "./cors.ts";
+import { inflateRequests } from "./inflate.ts";
+import { readJson } from "./json-body.ts";
 import { routeNotFound } from "./errors.ts";
 import { exchangeOf } from "./exchange.ts";
 import { closeGaps } from "./guard.ts";
@@ -14,6 +17,7 @@ import { bridgeLog, QuietLog } from "./log-bridge.ts";
 import type { DocumentInfo } from "./openapi/operation.ts";
 import { recordRoutes } from "./openapi/route-record.ts";
 import { serveDocument } from "./openapi/serve.ts";
+import { HttpListener } from "./listener.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
 
 export type { RenderedError } from "./core.ts";
@@ -47,7 +51,7 @@ export interface HttpServer {
   readonly host: string;
   /** The port bound; 0 before `listen`. */
   readonly port: number;
-  /** @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY`, `ERR_LISTEN_ADDRESS`. */
+  /** @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY`, `ERR_LISTEN_ADDRESS`, `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE`. */
   listen(): Promise<void>;
   /** From now on each reply closes its connection, while new ones are still served. */
   announceDrain(): void;
@@ -58,7 +62,7 @@ export interface HttpServer {
 }
 
 /**
- * An HTTP/1.1 server: recovery, request id, trace, log context, metrics, deadline and limits around ordinary fastify routes.
+ * A server of HTTP/1.1, and of HTTP/2 where the settings say so: recovery, request id, trace, log context, metrics, deadline and limits around ordinary fastify routes.
  * Every error leaves as problem+json; a fault of the server leaves without its text and goes to the error bus once.
  */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
@@ -84,6 +88,21 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       return exchangeOf(this.raw)?.signal ?? new AbortController().signal;
     },
   });
+  app.decorateRequest("identity", {
+    getter() {
+      return exchangeOf(this.raw)?.identity;
+    },
+  });
+  app.decorateRequest("clientAddress", {
+    getter() {
+      return exchangeOf(this.raw)?.clientAddress ?? unknownPeer;
+    },
+  });
+  checkRouteNeeds(app, options);
+  readJson(app, settings);
+  keepVary(app, settings.cors);
+  inflateRequests(app, settings.compression);
+  compressReplies(app, settings.compression);
   const { openapiPath } = settings;
   const records = openapiPath === undefined ? [] : recordRoutes(app); // before their schemas are made ready
   app.addHook("onRoute", useStandardSchemas);
@@ -112,31 +131,25 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 
 class DrainingServer implements HttpServer {
   readonly host: string;
-  port = 0;
   readonly #app: HttpApp;
-  readonly #server: Server;
   readonly #core: RequestCore;
-  readonly #options: HttpServerOptions;
-  readonly #connections: Connections;
-  #unwatch: (() => void) | undefined;
+  readonly #listener: HttpListener;
   #drained: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(app: HttpApp, server: Server, core: RequestCore, options: HttpServerOptions) {
     this.#app = app;
-    this.#server = server;
     this.#core = core;
-    this.#options = options;
-    this.#connections = new Connections(server);
+    this.#listener = new HttpListener({ ...options, http1: server, layers: core.http2Layers });
     this.host = options.settings.host;
   }
 
-  async listen(): Promise<void> {
-    const { errors, log, settings, onDied, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
-    const { host, port } = settings;
-    this.port = await listen(this.#server, { host, port, variable });
-    this.#unwatch = watchListeners([this.#server], { what: "http server", host, port: this.port, errors, onDied });
-    log.info("http server listens", { host, port: this.port });
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  listen(): Promise<void> {
+    return this.#listener.listen();
   }
 
   announceDrain(): void {
@@ -146,7 +159,7 @@ class DrainingServer implements HttpServer {
 
   async drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     this.#drained ??= this.#drain();
-    const cut = (): void => this.#connections.cut();
+    const cut = (): void => this.#listener.cut();
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
     try {
@@ -163,18 +176,18 @@ class DrainingServer implements HttpServer {
   async #close(): Promise<void> {
     await this.drain({ signal: AbortSignal.abort(new AppError("ERR_CANCELLED", "cancelled", "the server closes")) });
     await this.#app.close();
+    this.#core.close();
   }
 
   async #drain(): Promise<void> {
     this.announceDrain();
-    if (this.#unwatch === undefined) return; // it never listened
-    this.#unwatch();
+    if (!this.#listener.isListening) return;
     this.#core.endStreams();
     const { inFlight } = this.#core;
     const isBusy = (socket: object): boolean => inFlight.values().some(({ request }) => request.socket === socket);
     this.#core.onFinished = (socket) => {
-      if (!isBusy(socket)) this.#connections.release(socket);
+      if (!isBusy(socket)) this.#listener.release(socket);
     };
-    await this.#connections.close({ isBusy, clock: this.#options.clock });
+    await this.#listener.drain(isBusy);
   }
 }

@@ -1,5 +1,7 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { layerSettings } from "./layer-settings.ts";
+import { tlsSettings } from "../tls/settings.ts";
 
 /** A time limit as node takes it: whole milliseconds, up to an hour. */
 const limitMs = z.int().min(1).max(3_600_000);
@@ -47,6 +49,32 @@ export const httpSettingsIn = <const Section extends string>(section: Section, p
           .regex(/^(?:\/[A-Za-z0-9._~-]+)+$/, "expected a path such as /openapi.json")
           .optional()
           .meta({ description: "Where the OpenAPI document of the routes is served; absent, nowhere." }),
+        http2: z.boolean().default(false).meta({
+          description:
+            "Whether HTTP/2 is spoken besides HTTP/1.1 on the same port: with TLS by ALPN, without it to callers who know beforehand (h2c).",
+        }),
+        maxConcurrentStreams: z
+          .int()
+          .min(1)
+          .max(10_000)
+          .default(100)
+          .meta({ description: "Requests at once on one connection of HTTP/2." }),
+        maxConnections: z.int().min(1).max(1_000_000).default(10_000).meta({
+          description: "Connections open at once; further ones are closed at once, and counted.",
+        }),
+        tls: tlsSettings.optional().meta({ description: "Serves with TLS, by this certificate; absent, without." }),
+        socketPath: z.string().min(1).max(100).optional().meta({
+          description: "Unix domain socket to listen on, in the place of host and port; up to 100 bytes.",
+        }),
+        socketMode: z
+          .string()
+          .regex(/^0?[0-7]{3}$/, "expected three octal digits, such as 660")
+          .default("660")
+          .meta({ description: "Permissions of the Unix domain socket, in octal." }),
+        reusePort: z.boolean().default(false).meta({
+          description: "Whether several processes may listen on the port, each with a share of the connections.",
+        }),
+        ...layerSettings,
         accessLog: z.boolean().default(true).meta({ description: "Write one line for each request." }),
       })
       .refine(({ headersTimeoutMs, requestTimeoutMs }) => headersTimeoutMs <= requestTimeoutMs, {

@@ -1,8 +1,12 @@
 import { currentContext, messageOf, runInContext, runOutsideContext } from "@plinth/kernel";
 import { type Layer, type Middleware, orderOf } from "../middleware.ts";
 import { runMiddleware } from "../run-middleware.ts";
+import { authStage } from "./auth.ts";
+import { clientAddressStage } from "./client-address.ts";
 import type { RequestCoreOptions } from "./core.ts";
+import { corsStage } from "./cors.ts";
 import type { HttpExchange } from "./exchange.ts";
+import { securityHeadersStage } from "./security-headers.ts";
 import type { Reached } from "./observe.ts";
 
 /**
@@ -26,7 +30,12 @@ export type StageMaker = (options: RequestCoreOptions) => Stage | undefined;
  *
  * The other layers, from `recovery` to `deadline`, are what `RequestCore` does for each request by itself.
  */
-const makers: Readonly<Partial<Record<Layer, StageMaker>>> = {};
+const makers: Readonly<Partial<Record<Layer, StageMaker>>> = {
+  "client-address": clientAddressStage,
+  "security-headers": securityHeadersStage,
+  cors: corsStage,
+  auth: authStage,
+};
 
 type Step = Stage | Middleware;
 

@@ -1,7 +1,9 @@
+export { JwtAuthenticator, type JwtAuthenticatorOptions } from "./authenticator.ts";
 export { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
 export { createIssuers, type IssuersOptions } from "./issuers.ts";
 export { KeyKeeper, type KeyKeeperOptions } from "./key-keeper.ts";
 export { type KeySet, parseKeySet } from "./key-set.ts";
+export { jwtModule, type JwtSettings, jwtSettings } from "./module.ts";
 export { keySetUrlProblem, type TokenProvider, tokenProvider } from "./provider.ts";
 export {
   type Issuer,

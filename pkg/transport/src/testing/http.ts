@@ -14,7 +14,9 @@ import {
   type Tracing,
 } from "@plinth/kernel";
 import { MemoryLog } from "@plinth/kernel/testing";
+import type { Authenticator } from "../auth.ts";
 import { createHttpServer, type HttpRoutes, type HttpServer, type HttpServerOptions } from "../http/server.ts";
+import { layerDefaults } from "../http/layer-settings.ts";
 import type { HttpSettings } from "../http/settings.ts";
 import type { LoopDelay } from "../loop-delay.ts";
 
@@ -26,6 +28,7 @@ export interface TestHttpOptions {
   readonly ops?: HttpServerOptions["ops"];
   readonly scopes?: RequestScopes;
   readonly loopDelay?: LoopDelay;
+  readonly authenticator?: Authenticator;
   readonly middlewares?: HttpServerOptions["middlewares"];
   /** What the server is given in place of its log or metrics, made of them. */
   readonly replace?: (layers: Layers) => Partial<Layers>;
@@ -85,6 +88,7 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
     ops: options.ops,
     scopes: options.scopes,
     loopDelay: options.loopDelay,
+    authenticator: options.authenticator,
     middlewares: options.middlewares,
     routes: [routes],
     ...replace?.({ log, metrics }),
@@ -107,6 +111,7 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
 }
 
 export const testSettings: HttpSettings = {
+  ...layerDefaults,
   host: "127.0.0.1",
   port: 0,
   deadlineMs: 10_000,
@@ -116,6 +121,11 @@ export const testSettings: HttpSettings = {
   keepAliveTimeoutMs: 72_000,
   idleTimeoutMs: 60_000,
   maxLoopDelayMs: 1_000,
+  http2: false,
+  maxConcurrentStreams: 100,
+  maxConnections: 10_000,
+  socketMode: "660",
+  reusePort: false,
   accessLog: true,
 };
 

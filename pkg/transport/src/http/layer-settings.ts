@@ -1,0 +1,23 @@
+import { z } from "zod";
+import { peerSettings } from "../client-address.ts";
+import { authSetting } from "./auth.ts";
+import { compressionSettings } from "./compression.ts";
+import { corsSettings } from "./cors.ts";
+import { jsonSettings } from "./json-body.ts";
+import { securityHeadersSettings } from "./security-headers.ts";
+
+/** What the config says of the layers that have settings of their own. */
+export const layerSettings = {
+  ...peerSettings,
+  maxConcurrentRequests: z.int().min(0).max(1_000_000).default(1_000).meta({
+    description: "Requests are answered with 503 while so many are under way already; 0 never refuses one for that.",
+  }),
+  ...jsonSettings,
+  ...securityHeadersSettings,
+  ...corsSettings,
+  ...authSetting,
+  ...compressionSettings,
+};
+
+/** All of them as they are where nobody says anything. */
+export const layerDefaults = z.strictObject(layerSettings).parse({});

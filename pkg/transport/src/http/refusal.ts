@@ -1,0 +1,13 @@
+import { TransportError, type TransportErrorCode } from "../errors.ts";
+import { fromHttpStatus } from "../status.ts";
+
+/** What HTTP tells apart and the canonical statuses do not, as 413 and 415. */
+export class HttpRefusal extends TransportError {
+  override readonly name = "HttpRefusal";
+  readonly httpStatus: number;
+
+  constructor(httpStatus: number, code: TransportErrorCode, message: string) {
+    super(code, fromHttpStatus(httpStatus), message);
+    this.httpStatus = httpStatus;
+  }
+}
