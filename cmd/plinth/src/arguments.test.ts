@@ -19,6 +19,17 @@ describe("parseArguments", () => {
     ["config --json main.ts", { command: { command: "config", format: "json", answer: "ipc" }, limitMs: 60_000 }],
     ["config main.ts --schema", { command: { command: "config", format: "schema", answer: "ipc" }, limitMs: 60_000 }],
     [
+      "openapi main.ts",
+      { command: { command: "document", name: "openapi", format: "json", answer: "ipc" }, limitMs: 60_000 },
+    ],
+    [
+      "openapi --app notes main.ts",
+      {
+        command: { command: "document", name: "openapi", app: "notes", format: "json", answer: "ipc" },
+        limitMs: 60_000,
+      },
+    ],
+    [
       "config main.ts -- --http.port=1 -- --json",
       {
         command: { command: "config", format: "text", answer: "ipc" },
@@ -50,9 +61,9 @@ describe("parseArguments", () => {
   });
 
   const faulty: readonly (readonly [readonly string[], string])[] = [
-    [[], "there is no command; take graph or config"],
+    [[], "there is no command; take graph, config or openapi"],
     [["conifg", "main.ts"], `there is no command "conifg"; did you mean "config"?`],
-    [["dance"], `there is no command "dance"; take graph or config`],
+    [["dance"], `there is no command "dance"; take graph, config or openapi`],
     [["graph"], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
     [["graph", ""], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
     [["graph", "--", "main.ts"], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
@@ -66,6 +77,8 @@ describe("parseArguments", () => {
     ],
     [["config", "a.ts", "-x"], `"-x" is no option of plinth config; for the program it goes after --`],
     [["config", "a.ts", "--toString"], `"--toString" is no option of plinth config; for the program it goes after --`],
+    [["openapi", "a.ts", "--json"], `"--json" is no option of plinth openapi; for the program it goes after --`],
+    [["openapi", "a.ts", "--app="], "--app takes the name of an app"],
     [["--verison"], `"--verison" is no option; did you mean "--version"?`],
     [["graph", "a.ts", "--format", "svg"], `--format "svg" is none; take tree, dot, mermaid or json`],
     [["graph", "a.ts", "--format", "jsn"], `--format "jsn" is none; did you mean "json"?`],

@@ -9,6 +9,7 @@ import { describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 import {
   type App,
+  appDocuments,
   coreModule,
   createApp,
   defineModule,
@@ -70,6 +71,17 @@ const programs: Readonly<Record<string, () => number | Promise<number>>> = {
   "one after the other": async () => {
     await healthy().run();
     return appOf("greeter", [coreModule]).run();
+  },
+  api: () => {
+    const document = provider({
+      provides: appDocuments,
+      needs: { storage },
+      create: () => ({
+        name: "openapi",
+        write: () => ({ text: '{"openapi":"3.1.1"}\n', faults: [], warnings: ["vague"] }),
+      }),
+    });
+    return runApps([healthy(), appOf("api", [coreModule, notesOf(), defineModule("api", [document])])]);
   },
   faulty: () => appOf("faulty", [faultyModule()]).run(),
   "failing start": () => {
@@ -186,6 +198,21 @@ function tests(): void {
         stdout: "",
         stderr: `plinth: there is no command "grpah"; did you mean "graph"?\nplinth --help tells all commands and options\n`,
       });
+    });
+  });
+
+  describe("plinth openapi", { concurrency: 2 }, () => {
+    it("prints the document and nothing else, says on standard error what it could not tell, and starts nothing", async () => {
+      const told = { code: 0, stdout: '{"openapi":"3.1.1"}\n', stderr: "api: warning: vague\n" };
+      assert.deepEqual(await ask("openapi", "api"), told);
+      assert.deepEqual(await ask("openapi", "api", "--app", "api"), told);
+    });
+
+    it("ends with 1 where no app has one, and where there is no such app", async () => {
+      const [none, unknown] = await Promise.all([ask("openapi", "two"), ask("openapi", "api", "--app=other")]);
+      assert.deepEqual([none.code, none.stdout], [1, ""]);
+      assert.equal(none.stderr, 'no module of notes, greeter writes a document "openapi"\n');
+      assert.deepEqual(unknown, { code: 1, stdout: "", stderr: 'there is no app "other"; there is notes, api\n' });
     });
   });
 

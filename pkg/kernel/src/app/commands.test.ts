@@ -4,6 +4,7 @@ import { ConfigError } from "../config/errors.ts";
 import type { ConfigEntry } from "../config/explain.ts";
 import { commandVariable, joinTexts, toCommandAnswer } from "./command-protocol.ts";
 import type { AppDescription } from "./description.ts";
+import type { WrittenDocument } from "./documents.ts";
 import { LifecycleError } from "./errors.ts";
 import { type ProcessHost, type Runnable, runApps } from "./run.ts";
 
@@ -52,6 +53,7 @@ class FakeApp implements Runnable {
   readonly calls: string[] = [];
   faults: string[] = [];
   state: AppDescription["state"] = "created";
+  documents: readonly (WrittenDocument & { readonly name: string })[] = [];
   entries: () => Promise<readonly ConfigEntry[]> = async () => [entryOf("http.port", 8080)];
   onStart: (signal: AbortSignal) => Promise<void> | void = () => {};
   onStop: () => Promise<void> | void = () => {};
@@ -84,6 +86,10 @@ class FakeApp implements Runnable {
 
   describe(): AppDescription {
     return { app: this.name, state: this.state, nodes: [], faults: this.faults };
+  }
+
+  async writeDocuments(wanted: string): Promise<readonly WrittenDocument[]> {
+    return this.documents.filter(({ name }) => name === wanted);
   }
 
   get config() {
@@ -320,6 +326,65 @@ describe("a main that is given a command", () => {
     const app = new FakeApp();
     const code = await runApps([app], { host, onReady: () => host.listeners.get("SIGTERM")?.() });
     assert.deepEqual([code, app.calls], [0, ["start", "stop"]]);
+  });
+});
+
+describe("a main that is asked for a document", () => {
+  const documentOf = (text: string, faults: readonly string[] = [], warnings: readonly string[] = []) => ({
+    name: "api",
+    text,
+    faults,
+    warnings,
+  });
+  const asked = async (apps: readonly Runnable[], command: object = {}): Promise<readonly [number, FakeHost]> => {
+    const host = new FakeHost({ command: "document", name: "api", ...command });
+    return [await runApps(apps, { host, onReady: notCalled }), host];
+  };
+  const withDocuments = (name: string, ...documents: FakeApp["documents"]): FakeApp => {
+    const app = new FakeApp(name);
+    app.documents = documents;
+    return app;
+  };
+
+  it("writes it and runs nothing; others without one say nothing", async () => {
+    const apps = [new FakeApp("greeter"), withDocuments("notes", documentOf('{"a":1}\n'))];
+    const [code, host] = await asked(apps);
+    assert.deepEqual([code, host.output, host.errors], [0, '{"a":1}\n', ""]);
+    assert.deepEqual(
+      apps.map(({ calls }) => calls),
+      [[], []],
+    );
+  });
+
+  it("writes several as an array, and that of one app where it is named", async () => {
+    const apps = [withDocuments("a", documentOf("1\n")), withDocuments("b", documentOf("2\n"), documentOf("3\n"))];
+    const [, all] = await asked(apps);
+    assert.deepEqual(JSON.parse(all.output), [1, 2, 3]);
+    const [, one] = await asked(apps, { app: "a" });
+    assert.equal(one.output, "1\n");
+    const [code, none] = await asked(apps, { app: "c" });
+    assert.deepEqual([code, none.output, none.errors], [1, "", 'there is no app "c"; there is a, b\n']);
+  });
+
+  it("tells faults and warnings on standard error, and ends with 1 for a fault alone", async () => {
+    const [warned, host] = await asked([withDocuments("notes", documentOf("1\n", [], ["is vague"]))]);
+    assert.deepEqual([warned, host.output, host.errors], [0, "1\n", "notes: warning: is vague\n"]);
+    const [faulty, other] = await asked([withDocuments("notes", documentOf("1\n", ["is there twice"]))]);
+    assert.deepEqual([faulty, other.output, other.errors], [1, "1\n", "notes: is there twice\n"]);
+  });
+
+  it("ends with 1 where there is none, where writing fails, and where the app is not known here", async () => {
+    const [code, none] = await asked([new FakeApp("notes"), new FakeApp("greeter")]);
+    assert.deepEqual([code, none.errors], [1, 'no module of notes, greeter writes a document "api"\n']);
+    const failing = new FakeApp();
+    failing.writeDocuments = () => Promise.reject(new Error("no such file"));
+    const [failed, told] = await asked([failing]);
+    assert.deepEqual([failed, told.errors], [1, "notes: no such file\n"]);
+    const [unknown, other] = await asked([opaque("far")]);
+    assert.deepEqual(
+      [unknown, other.errors.split("\n")[0]],
+      [1, "far: its api is not known in this process; ask the main that creates the app"],
+    );
   });
 });
 
