@@ -88,10 +88,13 @@ export class CallObserver {
     }
     try {
       if (span.sampled) {
-        span.setAttribute("rpc.system.name", "grpc");
-        span.setAttribute("rpc.method", method);
-        span.setAttribute("rpc.response.status_code", status);
-        if (error && isIncident(error.status)) span.fail(error);
+        span.setAttributes({
+          "rpc.system.name": "grpc",
+          "rpc.method": method,
+          "rpc.response.status_code": status.toUpperCase(),
+          "client.address": exchange.clientAddress,
+        });
+        if (error && (isIncident(error.status) || error.status === "unimplemented")) span.fail(error);
       }
       span.end();
     } catch (thrown) {

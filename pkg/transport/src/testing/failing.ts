@@ -67,7 +67,7 @@ export const failingTracing = (isBroken: IsBroken): LayerOptions => ({
 export function layersAfter(line: "request" | "call"): readonly Layer<LayerOptions>[] {
   return [
     { name: "the end of the span", isBroken: named("end"), options: failingTracing },
-    { name: "an attribute of the span", isBroken: named("setAttribute"), options: failingTracing },
+    { name: "an attribute of the span", isBroken: named("setAttributes"), options: failingTracing },
     {
       name: "metrics",
       isBroken: named("observe"),
