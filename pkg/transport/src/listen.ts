@@ -1,4 +1,4 @@
-import type { Server } from "node:net";
+import type { ListenOptions as NetListenOptions, Server } from "node:net";
 import { messageOf } from "@plinth/kernel";
 import { TransportError } from "./errors.ts";
 
@@ -6,29 +6,55 @@ export interface ListenOptions {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
+  /** Lets other processes listen on the port too, each with a share of the connections. Default false. */
+  readonly reusePort?: boolean;
   /** The environment variable that moves the port, for the error message. */
   readonly variable: string;
 }
 
+/** Where to listen on the machine alone. */
+export interface ListenPathOptions {
+  /** Of the Unix domain socket, up to 100 bytes. */
+  readonly path: string;
+  /** Its permissions, `0o660`. */
+  readonly mode: number;
+}
+
 /**
- * Binds `server`, and tells the port it got.
- * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` naming port and variable, or `ERR_LISTEN_ADDRESS`.
+ * Binds `server`, and tells the port it got: 0 for a path. A Unix domain socket that nobody answers on any more is taken over,
+ * and removed when the server closes.
+ * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` naming port and variable, or the path, or `ERR_LISTEN_ADDRESS`.
  */
-export async function listen(server: Server, { host, port, variable }: ListenOptions): Promise<number> {
+export async function listen(server: Server, options: ListenOptions | ListenPathOptions): Promise<number> {
+  if ("path" in options) {
+    const { listenOnPath } = await import("./listen-path.ts");
+    await listenOnPath(server, options);
+    return 0;
+  }
+  const { host, port, variable, reusePort = false } = options;
+  await bind(server, { host, port, reusePort }, (error) => toListenError(error, { host, port, variable }));
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : port;
+}
+
+/** @throws what `toError` makes of the error. */
+export async function bind(
+  server: Server,
+  where: NetListenOptions,
+  toError: (error: unknown) => TransportError,
+): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
   server.once("listening", resolve);
   try {
-    server.listen({ host, port });
+    server.listen(where);
     await promise;
   } catch (error) {
-    throw toListenError(error, { host, port, variable });
+    throw toError(error);
   } finally {
     server.off("error", reject);
     server.off("listening", resolve);
   }
-  const address = server.address();
-  return typeof address === "object" && address !== null ? address.port : port;
 }
 
 /** The error that a failed bind becomes. */

@@ -5,9 +5,11 @@ import { TransportError } from "./errors.ts";
 export interface WatchListenersOptions {
   /** What listens, for the error: `http server`. */
   readonly what: string;
-  readonly host: string;
+  readonly host?: string;
   /** The port bound. */
-  readonly port: number;
+  readonly port?: number;
+  /** In their place, the Unix domain socket bound. */
+  readonly path?: string;
   /** Told of what the listener fails at while it listens. */
   readonly errors: ErrorBus;
   /** Told once when it has died: `ERR_LISTEN_LOST`. Default: `errors` is told. */
@@ -22,14 +24,14 @@ export interface WatchListenersOptions {
  * @returns To be called before closing it: from then on its close is no death.
  */
 export function watchListeners(listeners: readonly Server[], options: WatchListenersOptions): () => void {
-  const { what, host, port, errors } = options;
+  const { what, host = "", port, path, errors } = options;
   const report = (error: Error): void => void errors.report(error, { origin: "process" });
   const { onDied = report } = options;
   let isOver = false;
   const died = (how: string, cause?: Error): void => {
     if (isOver) return;
     isOver = true;
-    const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const address = path ?? `${host.includes(":") ? `[${host}]` : host}:${port}`;
     const text = `the ${what} no longer listens on ${address}: ${how}; look for code that closes the server itself`;
     onDied(new TransportError("ERR_LISTEN_LOST", "unavailable", text, { cause }));
   };

@@ -1,5 +1,5 @@
 import type { Server as HttpServer } from "node:http";
-import { Server, type Socket } from "node:net";
+import { Server, Socket } from "node:net";
 import type { Clock } from "@plinth/kernel";
 
 /** A connection that has not sent anything yet gets this long for its first request when the server drains. */
@@ -12,15 +12,26 @@ const unusedGraceMs = 500;
  * which cuts the reply short; and they leave those alone that become idle later, which keeps the server open.
  */
 export class Connections {
-  readonly #server: HttpServer;
-  readonly #sockets = new Set<Socket>();
+  readonly #listener: Server;
+  readonly #http1: HttpServer;
+  /** With the bytes that each had sent before it could send a request, as those of a handshake. */
+  readonly #sockets = new Map<Socket, number>();
 
-  constructor(server: HttpServer) {
-    this.#server = server;
-    server.on("connection", (socket) => {
-      this.#sockets.add(socket);
-      socket.once("close", () => this.#sockets.delete(socket));
+  /** @param listener - What accepts them: `http1` itself, or what stands in front of it. */
+  constructor(listener: Server, http1: HttpServer) {
+    this.#listener = listener;
+    this.#http1 = http1;
+    listener.on("connection", (socket: Socket) => this.#add(socket));
+    listener.on("secureConnection", (socket: Socket) => {
+      const below: unknown = Reflect.get(socket, "_parent");
+      if (below instanceof Socket) this.#sockets.delete(below);
+      this.#add(socket);
     });
+  }
+
+  #add(socket: Socket): void {
+    this.#sockets.set(socket, socket.bytesRead);
+    socket.once("close", () => this.#sockets.delete(socket));
   }
 
   /**
@@ -29,23 +40,24 @@ export class Connections {
    */
   close({ isBusy, clock }: { readonly isBusy: (socket: Socket) => boolean; readonly clock: Clock }): Promise<void> {
     const closed = new Promise<void>((resolve) => {
-      Server.prototype.close.call(this.#server, () => resolve());
+      Server.prototype.close.call(this.#listener, () => resolve());
     });
     const unused: Socket[] = [];
-    for (const socket of this.#sockets) {
+    const isUnused = (socket: Socket): boolean => socket.bytesRead === this.#sockets.get(socket);
+    for (const socket of this.#sockets.keys()) {
       if (isBusy(socket)) continue;
-      if (socket.bytesRead === 0) unused.push(socket);
+      if (isUnused(socket)) unused.push(socket);
       else this.release(socket);
     }
     const cutUnused = (): void => {
-      for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
+      for (const socket of unused) if (isUnused(socket)) socket.destroy();
     };
     // Where the event loop runs late, a timer comes before what has arrived meanwhile is read.
     const onGraceOver = (): void => void setImmediate(cutUnused);
     const timer = clock.schedule(unusedGraceMs, onGraceOver, { keepAlive: false });
     return closed.finally(() => {
       timer.cancel();
-      this.#server.close(); // nothing is left to close but node's own check of the connections
+      this.#http1.close(); // nothing is left to close but node's own check of the connections
     });
   }
 
@@ -56,6 +68,6 @@ export class Connections {
 
   /** Breaks every connection off, upgraded ones too. */
   cut(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets.keys()) socket.destroy();
   }
 }

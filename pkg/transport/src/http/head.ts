@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { type HttpFailure, malformed, toFailure } from "./errors.ts";
 
 /** More header lines than this are refused: callers send a dozen or two. */
-const maxHeaderLines = 100;
+export const maxHeaderLines = 100;
 
 /**
  * What a head of HTTP/1 that the parser lets pass must still not have: whatever two readers of it could take differently.
@@ -11,7 +11,7 @@ const maxHeaderLines = 100;
  */
 export function refusalOf(request: IncomingMessage): HttpFailure | undefined {
   const { headers, httpVersionMajor, httpVersionMinor, method, rawHeaders, url = "" } = request;
-  if (httpVersionMajor !== 1) return badVersion;
+  if (httpVersionMajor !== 1) return "stream" in request ? undefined : badVersion; // `refusalOfHttp2` has looked
   const { host } = headers;
   if (host === undefined) {
     if (httpVersionMinor > 0) return missingHost;
@@ -36,7 +36,7 @@ for (const char of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 for (const char of "abcdefABCDEF0123456789") kinds[char.charCodeAt(0)] = 3;
 
 /** `name`, `name:port`, `[v6]` or `[v6]:port`. Two lines of it have been joined by a comma, which is in none of them. */
-function isHost(host: string): boolean {
+export function isHost(host: string): boolean {
   let at = 0;
   if (host.charCodeAt(0) === openBracket) {
     at++;
@@ -54,7 +54,7 @@ function isHost(host: string): boolean {
 }
 
 /** No fragment, no backslash, no NUL, no escape that is none. In a query only the fragment is looked for. */
-function isPath(url: string, start: number): boolean {
+export function isPath(url: string, start: number): boolean {
   for (let at = start; at < url.length; at++) {
     const code = url.charCodeAt(at);
     if (code === question) return !url.includes("#", at);
@@ -94,14 +94,14 @@ const unknownCoding: HttpFailure = toFailure({
   httpStatus: 501,
   message: "this server reads no compressed transfer-encoding; send the body chunked as it is",
 });
-const tooManyLines: HttpFailure = toFailure({
+export const tooManyLines: HttpFailure = toFailure({
   code: "ERR_REQUEST_TOO_LARGE",
   httpStatus: 431,
   message: `the request has more than ${maxHeaderLines} header lines`,
 });
 
 const anyButThese = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-const traceRefused = methodRefused("TRACE is not served");
+export const traceRefused = methodRefused("TRACE is not served");
 /** It asks for a tunnel, and this server is no proxy. */
 export const connectRefused = methodRefused("CONNECT is not served: this is no proxy");
 

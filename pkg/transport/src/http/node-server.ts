@@ -2,7 +2,7 @@ import type { Server } from "node:http";
 import type { Duplex } from "node:stream";
 import { type ErrorBus, runInContext } from "@plinth/kernel";
 import { createServer } from "../node-http.ts";
-import { ServedRequest, ServedResponse } from "./exchange.ts";
+import { isServedRequest, isServedResponse, ServedRequest, ServedResponse } from "./exchange.ts";
 import { guardEvents } from "./guard-events.ts";
 import { idsOf } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
@@ -38,14 +38,14 @@ export function openNodeServer(
   /** An upgrade, a broken request: there is only a connection, and it is not gone on with. */
   const onConnectionThrown = (thrown: unknown, args: readonly unknown[]): void => {
     const report = (): void => void errors.report(thrown, { origin: "request", attributes: { route: "unmatched" } });
-    const request = args.find((arg) => arg instanceof ServedRequest);
+    const request = args.find(isServedRequest);
     if (request) runInContext(idsOf(request), report);
     else report();
     args.find(isSocket)?.destroy();
   };
   guardEvents(server, (thrown, args) => {
     const [request, response] = args;
-    if (request instanceof ServedRequest && response instanceof ServedResponse) onThrown(thrown, request, response);
+    if (isServedRequest(request) && isServedResponse(response)) onThrown(thrown, request, response);
     else onConnectionThrown(thrown, args);
   });
   server.on("connection", (socket) => {

@@ -1,0 +1,131 @@
+import type { Socket } from "node:net";
+import { constants, Http2ServerRequest, Http2ServerResponse, type ServerHttp2Stream } from "node:http2";
+import { guardPipe, type HttpExchange } from "./exchange.ts";
+
+/** The connection of each session: what the compatibility API gives in its place is a new proxy for each request. */
+export const socketsOfSessions = new WeakMap<object, Socket>();
+
+/** The head of a request as HTTP/2 has it. */
+export interface Http2Target {
+  readonly authority: string | undefined;
+  readonly scheme: string | undefined;
+  readonly protocol: string | undefined;
+}
+
+/** The twin of `ServedRequest`: the layers and fastify find in it what they use of HTTP/1. */
+export class Http2Request extends Http2ServerRequest {
+  exchange: HttpExchange | undefined;
+  readonly target: Http2Target;
+  /** As HTTP/1 has them: no pseudo-headers, and `host`. */
+  readonly plainHeaders: Record<string, string | string[] | undefined>;
+  readonly connectionSocket: Socket | undefined;
+
+  constructor(...args: ConstructorParameters<typeof Http2ServerRequest>) {
+    super(...args);
+    const [stream, { ":method": _, ":path": __, ":authority": authority, ":scheme": scheme, ...headers }] = args;
+    const protocol = headers[":protocol"];
+    this.target = { authority, scheme, protocol: typeof protocol === "string" ? protocol : undefined };
+    headers.host ??= authority;
+    this.plainHeaders = headers;
+    this.connectionSocket = stream.session && socketsOfSessions.get(stream.session);
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event === "aborted" && !this.readableEnded) this.destroy(resetByCaller()); // else it would end as if it were whole
+    if (event === "error") {
+      const [error] = args;
+      if (this.errored === null) {
+        this.destroy(error instanceof Error ? error : undefined);
+        return true;
+      }
+      if (this.listenerCount("error") === 0) return false; // as HTTP/1 does it: the reply tells
+    }
+    const { exchange } = this;
+    return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
+  }
+
+  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
+    guardPipe(this, destination, options?.end);
+    return super.pipe(destination, options);
+  }
+}
+
+/** The twin of `ServedResponse`. Headers of a connection are left out: a stream has none. */
+export class Http2Response extends Http2ServerResponse<Http2Request> {
+  exchange: HttpExchange | undefined;
+  /** Nothing: the connection outlives the reply. */
+  shouldKeepAlive = true;
+  override errored: Error | null = null;
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event === "finish" && !this.stream.writableFinished) return false; // it was broken off
+    const { exchange } = this;
+    return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
+  }
+
+  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+    try {
+      return Reflect.apply(super.write, this, [chunk, encoding, callback]) === true;
+    } catch (thrown) {
+      this.destroy(thrown instanceof Error ? thrown : undefined);
+      return false;
+    }
+  }
+
+  /** HTTP/2 has no text beside the status. */
+  override writeHead(status: number, ...args: unknown[]): this {
+    const headers = args.find((arg) => typeof arg === "object" && arg !== null);
+    Reflect.apply(super.writeHead, this, headers === undefined ? [status] : [status, headers]);
+    return this;
+  }
+
+  /** Ends the stream with a reset: what has arrived must not look complete. */
+  override destroy(error?: Error): this {
+    this.errored ??= error ?? null;
+    const { stream } = this;
+    if (!stream.destroyed && !stream.writableFinished) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    super.destroy();
+    return this;
+  }
+}
+
+// Node declares these as properties, and has them as getters of the prototype.
+Object.defineProperties(Http2Request.prototype, {
+  headers: {
+    get(this: Http2Request) {
+      return this.plainHeaders;
+    },
+  },
+  socket: {
+    get(this: Http2Request) {
+      return this.connectionSocket;
+    },
+  },
+  connection: {
+    get(this: Http2Request) {
+      return this.connectionSocket;
+    },
+  },
+});
+Object.defineProperties(Http2Response.prototype, {
+  destroyed: {
+    get(this: Http2Response) {
+      return this.stream.destroyed;
+    },
+  },
+  socket: {
+    get(this: Http2Response) {
+      return this.req.connectionSocket;
+    },
+  },
+});
+
+/** What ends a request whose body its caller does not send to the end, as node says it of HTTP/1. */
+function resetByCaller(): Error {
+  return Object.assign(new Error("aborted"), { code: "ECONNRESET" });
+}
+
+/** Lets the caller know that the rest of its body is not wanted. RFC 9113, 8.1. */
+export function stopUpload(stream: ServerHttp2Stream): void {
+  if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+}

@@ -1,0 +1,183 @@
+import { constants, createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
+import type { Clock, Metrics } from "@plinth/kernel";
+import type { HttpFailure } from "./errors.ts";
+import { isServedRequest, isServedResponse, type ServedRequest, type ServedResponse } from "./exchange.ts";
+import { guardEvents } from "./guard-events.ts";
+import { Http2Request, Http2Response, socketsOfSessions, stopUpload } from "./http2-exchange.ts";
+import { refusalOfHttp2 } from "./http2-head.ts";
+import { Http2Limits } from "./http2-limits.ts";
+import type { HttpSettings } from "./settings.ts";
+
+/** The layers around a request, which are the same on both wires. */
+export interface Http2Layers {
+  readonly onRequest: (request: ServedRequest, response: ServedResponse) => void;
+  /** Called with a head that no route is to see. */
+  readonly onRefused: (request: ServedRequest, response: ServedResponse, failure: HttpFailure) => void;
+  /** The body has not arrived within `requestTimeoutMs`. */
+  readonly onSlow: (request: ServedRequest, response: ServedResponse) => void;
+  readonly onExpectation: (request: ServedRequest, response: ServedResponse) => void;
+  /** Called with what threw while a request was taken in, and nothing inside has caught. */
+  readonly onThrown: (thrown: unknown, request: ServedRequest, response: ServedResponse) => void;
+}
+
+export interface Http2Options {
+  readonly settings: HttpSettings;
+  readonly layers: Http2Layers;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+}
+
+/** How long a caller's streams may still be on their way after the first GOAWAY of a drain. */
+const goawayGraceMs = 1_000;
+/** The last stream that there can be: the first GOAWAY of a drain refuses none. RFC 9113, 6.8. */
+const lastStream = 2 ** 31 - 1;
+
+/** HTTP/2 on connections that something else accepts. All limits of one connection are here and in {@link Http2Limits}. */
+export class Http2 {
+  readonly #server: Http2Server;
+  readonly #options: Http2Options;
+  readonly #limits: Http2Limits;
+  readonly #sessions = new Map<Socket, ServerHttp2Session>();
+  #accepted: Socket | undefined;
+
+  constructor(options: Http2Options) {
+    const { settings, layers, metrics } = options;
+    this.#options = options;
+    this.#limits = new Http2Limits(options);
+    this.#server = createServer({
+      Http2ServerRequest: Http2Request,
+      Http2ServerResponse: Http2Response,
+      settings: {
+        maxConcurrentStreams: settings.maxConcurrentStreams,
+        maxHeaderListSize: 16_384, // as node's parser of HTTP/1 takes
+        enableConnectProtocol: false,
+        enablePush: false,
+      },
+      maxHeaderListPairs: 128,
+      maxSessionMemory: 10,
+      maxSessionInvalidFrames: 100,
+      maxSessionRejectedStreams: 100,
+      maxOutstandingPings: 10,
+      maxSettings: 32,
+      maxDeflateDynamicTableSize: 4_096,
+      strictFieldWhitespaceValidation: true,
+    });
+    const toLayers =
+      (layer: (request: ServedRequest, response: ServedResponse) => void) =>
+      (...[request, response]: readonly unknown[]): void => {
+        if (isServedRequest(request) && isServedResponse(response)) layer(request, response);
+      };
+    guardEvents(this.#server, (thrown, args) =>
+      toLayers((request, response) => layers.onThrown(thrown, request, response))(...args),
+    );
+    const onRequest = toLayers((request, response) => layers.onRequest(request, response));
+    const take = (
+      request: Http2Request,
+      response: Http2Response,
+      next: (...args: readonly unknown[]) => void,
+    ): void => {
+      if (request.stream.destroyed) return; // it was reset with its head: nothing is begun for it
+      this.#guardStream(request, response);
+      const failure = refusalOfHttp2(request);
+      if (failure === undefined) next(request, response);
+      else toLayers((served, reply) => layers.onRefused(served, reply, failure))(request, response);
+    };
+    this.#server.on("request", (request: Http2Request, response: Http2Response) => take(request, response, onRequest));
+    this.#server.on("connect", (request: Http2Request, response: Http2Response) => take(request, response, onRequest));
+    this.#server.on("checkContinue", (request: Http2Request, response: Http2Response) =>
+      take(request, response, () => {
+        response.writeContinue();
+        onRequest(request, response);
+      }),
+    );
+    this.#server.on("checkExpectation", (request: Http2Request, response: Http2Response) =>
+      take(request, response, toLayers(layers.onExpectation)),
+    );
+    this.#server.on("session", (session) => this.#begin(session));
+    metrics.gauge({
+      name: "http_server_http2_connections",
+      help: "HTTP/2 connections that are open.",
+      collect: (gauge) => gauge.set({}, this.#sessions.size),
+    });
+  }
+
+  /** Serves HTTP/2 on a connection, whose first bytes may have been put back. */
+  accept(socket: Socket): void {
+    this.#accepted = socket;
+    this.#server.emit("connection", socket);
+  }
+
+  /** Whether a connection is one of HTTP/2, which other rules end. */
+  has(socket: Socket): boolean {
+    return this.#sessions.has(socket);
+  }
+
+  /**
+   * Tells every caller to send its next requests elsewhere, waits until what was on its way by then has come, and closes
+   * each connection when its last stream has ended.
+   */
+  drain(): void {
+    for (const session of this.#sessions.values()) this.#drainSession(session);
+  }
+
+  #drainSession(session: ServerHttp2Session): void {
+    if (session.closed || session.destroyed) return;
+    session.goaway(constants.NGHTTP2_NO_ERROR, lastStream);
+    const close = (): void => {
+      timer.cancel();
+      if (!session.closed && !session.destroyed) session.close();
+    };
+    const timer = this.#options.clock.schedule(goawayGraceMs, close, { keepAlive: false });
+    session.ping(close); // its answer comes after all that was sent before the caller had heard
+  }
+
+  #begin(session: ServerHttp2Session): void {
+    const { headersTimeoutMs, keepAliveTimeoutMs } = this.#options.settings;
+    const socket = this.#accepted;
+    if (socket === undefined) return;
+    this.#accepted = undefined;
+    socketsOfSessions.set(session, socket);
+    this.#sessions.set(socket, session);
+    socket.once("close", () => this.#sessions.delete(socket));
+    this.#limits.watch(session);
+    let open = 0;
+    session.setTimeout(headersTimeoutMs, () => {
+      if (open === 0) session.close();
+    });
+    session.on("stream", (stream) => {
+      open++;
+      stream.once("close", () => {
+        if (--open === 0 && !session.destroyed) session.setTimeout(keepAliveTimeoutMs);
+      });
+    });
+  }
+
+  /** Ends what does not arrive, and what is not read. */
+  #guardStream(request: Http2Request, response: Http2Response): void {
+    const { settings, layers, clock } = this.#options;
+    const { stream } = request;
+    response.once("finish", () => {
+      if (!request.complete) stopUpload(stream);
+    });
+    if (!stream.endAfterHeaders) {
+      const onSlow = (): void => {
+        if (request.complete || !isServedRequest(request) || !isServedResponse(response)) return;
+        layers.onSlow(request, response);
+      };
+      const timer = clock.schedule(settings.requestTimeoutMs, onSlow, { keepAlive: false });
+      request.once("end", () => timer.cancel());
+      stream.once("close", () => timer.cancel());
+    }
+    if (settings.idleTimeoutMs > 0) cutWhenStalled(stream, settings.idleTimeoutMs);
+  }
+}
+
+/** Resets a stream on which bytes of the reply wait and none has gone out for so long: the caller holds its window shut. */
+function cutWhenStalled(stream: ServerHttp2Stream, idleTimeoutMs: number): void {
+  stream.setTimeout(idleTimeoutMs);
+  stream.on("timeout", () => {
+    if (stream.writableLength > 0) stream.close(constants.NGHTTP2_CANCEL);
+    else stream.setTimeout(idleTimeoutMs);
+  });
+}
