@@ -1,15 +1,21 @@
 import { randomFillSync } from "../node-crypto.ts";
 
-const pool = Buffer.allocUnsafe(4_096);
-let used = pool.length;
+const bytes = Buffer.allocUnsafe(2_048);
+let digits = "";
+let used = 0;
 
-/** `bytes` random bytes (at most 64) as lower-case hex, from a pool that is filled many ids at a time. */
-export function randomHex(bytes: number): string {
-  if (used + bytes > pool.length) {
-    randomFillSync(pool);
-    used = 0;
+/**
+ * `count` random bytes (at most 64) as lower-case hex, from digits that are made many ids at a time. An id that is kept keeps
+ * the 4 KiB that it was cut from.
+ */
+export function randomHex(count: number): string {
+  const end = used + 2 * count;
+  if (end > digits.length) {
+    digits = randomFillSync(bytes).toString("hex");
+    used = 2 * count;
+    return digits.slice(0, used);
   }
-  const hex = pool.toString("hex", used, used + bytes);
-  used += bytes;
-  return hex;
+  const id = digits.slice(used, end);
+  used = end;
+  return id;
 }
