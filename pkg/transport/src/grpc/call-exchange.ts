@@ -1,7 +1,8 @@
 import { Metadata } from "@grpc/grpc-js";
-import type { AppError } from "@plinth/kernel";
+import type { AppError, SpanContext } from "@plinth/kernel";
 import { type Budget, Exchange, type ExchangeOptions } from "../exchange.ts";
 import { peerOf } from "../client-address.ts";
+import { callerOf } from "../propagation.ts";
 import type { GrpcSettings } from "./settings.ts";
 import type { Wire } from "./wire.ts";
 
@@ -14,8 +15,6 @@ export interface CallOwner {
 export class CallExchange extends Exchange {
   override readonly protocol = "grpc";
   readonly metadata: Metadata;
-  /** What goes ahead of the reply; undefined until something is set. */
-  replyMetadata: Metadata | undefined;
   readonly #wire: Wire;
   readonly #owner: CallOwner;
 
@@ -28,15 +27,19 @@ export class CallExchange extends Exchange {
   }
 
   override header(name: string): string | undefined {
-    const values = this.metadata.get(name).filter((value) => typeof value === "string");
-    return values.length === 0 ? undefined : values.join(", ");
+    const values = this.metadata.get(name);
+    if (values.length === 0) return undefined;
+    return values.map((value) => (typeof value === "string" ? value : value.toString("base64"))).join(", ");
   }
 
-  /** Of a binary entry, whose name ends in `-bin`, the value is base64. */
   override setReplyHeader(name: string, value: string): void {
     super.setReplyHeader(name, value);
-    this.replyMetadata ??= new Metadata();
-    this.replyMetadata.set(name, name.endsWith("-bin") ? Buffer.from(value, "base64") : value);
+    toMetadata({ [name]: value }); // so that what cannot be sent is told to who sets it
+  }
+
+  override setReplyTrailer(name: string, value: string): void {
+    super.setReplyTrailer(name, value);
+    toMetadata({ [name]: value });
   }
 
   /** The certificate of the caller, on a connection where it has shown one that was found good. */
@@ -55,6 +58,25 @@ export class CallExchange extends Exchange {
   protected override expired(error: AppError): void {
     this.#owner.giveUp(this.#wire, error);
   }
+}
+
+/** The span that the caller's headers name; null where a trace begins here. */
+export function callerIn(metadata: Metadata, isTrusted: () => boolean): SpanContext | null {
+  return callerOf((name) => {
+    const texts = metadata.get(name);
+    return texts.length === 0 ? undefined : texts.join(","); // two of a traceparent are none
+  }, isTrusted);
+}
+
+/**
+ * Values under a name that ends in `-bin` are base64.
+ * @throws Error for a name or a value that no metadata has.
+ */
+export function toMetadata(values: Readonly<Record<string, string>>): Metadata {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(values))
+    metadata.set(name, name.endsWith("-bin") ? Buffer.from(value, "base64") : value);
+  return metadata;
 }
 
 /** The first text of that name. */

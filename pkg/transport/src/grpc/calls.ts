@@ -19,11 +19,11 @@ import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import type { Middleware } from "../middleware.ts";
 import type { RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
-import { budgetOf, CallExchange, type CallOwner, leftMsOf, textIn } from "./call-exchange.ts";
+import { budgetOf, CallExchange, callerIn, type CallOwner, leftMsOf, textIn } from "./call-exchange.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
 import { type CallIds, isMeantForCallers, libraryError, toCallError, toGrpcStatus } from "./errors.ts";
 import { CallObserver } from "./observe.ts";
-import { pump } from "./pump.ts";
+import { isThenable, pump } from "./pump.ts";
 import { type Served, servedMethods, unmatchedMethod } from "./served.ts";
 import type { GrpcSettings } from "./settings.ts";
 import { Stages, type StagesHost } from "./stages.ts";
@@ -78,8 +78,12 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   }
 
   serve(service: RpcService, { isProbe = false }: ServeOptions = {}): void {
-    for (const [path, served] of servedMethods(service, isProbe, (name) => this.#observer.messagesOf(name)))
-      this.#served.set(path, served);
+    const methods = servedMethods(service, {
+      isProbe,
+      gate: this.#stages.gate,
+      messagesOf: (name) => this.#observer.messagesOf(name),
+    });
+    for (const [path, served] of methods) this.#served.set(path, served);
   }
 
   began(wire: Wire, metadata: Metadata): void {
@@ -179,11 +183,15 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   }
 
   /** Where a middleware stands outside of that layer. */
-  #refuseIfOverloaded(wire: Wire): void {
-    if (!this.#isOverloaded(wire)) return;
+  #refuseIfOverloaded(wire: Wire): undefined {
+    if (!this.#isOverloaded(wire)) return undefined;
     wire.reached = -1; // it is counted as shed
     this.#observer.shed(wire.served.name);
     throw overloaded();
+  }
+
+  #isTrusted(wire: Wire): boolean {
+    return this.#trust.isTrustedPeer(peerOf(wire.base.getConnectionInfo()));
   }
 
   #open(wire: Wire, metadata: Metadata): CallExchange {
@@ -191,12 +199,12 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     const { name, isProbe } = wire.served;
     const span = tracing.startSpan(name, {
       kind: "server",
-      parent: parseTraceparent(textIn(metadata, "traceparent")) ?? null,
+      parent: callerIn(metadata, () => this.#isTrusted(wire)),
     });
     const given = textIn(metadata, "x-request-id");
-    const isKept = given !== undefined && this.#trust.isTrustedPeer(peerOf(wire.base.getConnectionInfo()));
+    const kept = given !== undefined && this.#isTrusted(wire) ? safeRequestIdOf(given) : undefined;
     const exchange = new CallExchange(wire, this, metadata, {
-      requestId: (isKept ? safeRequestIdOf(given) : undefined) ?? randomHex(16),
+      requestId: kept ?? randomHex(16),
       span,
       clock,
       scopes,
@@ -307,8 +315,4 @@ function idsOf(metadata: Metadata): CallIds {
     traceId: parseTraceparent(textIn(metadata, "traceparent"))?.traceId ?? randomHex(16),
     requestId: safeRequestIdOf(textIn(metadata, "x-request-id")) ?? randomHex(16),
   };
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

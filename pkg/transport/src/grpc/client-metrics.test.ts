@@ -7,7 +7,7 @@ import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
 import { EchoClient, failureOf } from "../testing/grpc-client.ts";
 import { until } from "../testing/until.ts";
-import { createGrpcClientMetrics } from "./client-metrics.ts";
+import { createGrpcClientInterceptors } from "./client-metrics.ts";
 
 interface Observed extends AsyncDisposable {
   readonly client: EchoClient;
@@ -18,7 +18,7 @@ interface Observed extends AsyncDisposable {
 async function observed(handlers: TestGrpcOptions["handlers"] = {}): Promise<Observed> {
   const grpc = await startGrpc({ handlers });
   const metrics = createMetrics();
-  const client = new EchoClient(grpc.server.port, [await createGrpcClientMetrics({ metrics, peer: "echo" })]);
+  const client = new EchoClient(grpc.server.port, await createGrpcClientInterceptors({ metrics, peer: "echo" }));
   return {
     client,
     metrics,
@@ -44,7 +44,7 @@ async function active(metrics: Metrics): Promise<string | undefined> {
 
 const never = new Promise<never>(() => {});
 
-describe("createGrpcClientMetrics", () => {
+describe("createGrpcClientInterceptors", () => {
   it("counts calls of all four kinds by method and status, and leaves them as they are", async () => {
     await using echo = await observed();
     const { client, metrics } = echo;
@@ -127,7 +127,7 @@ describe("createGrpcClientMetrics", () => {
     const breaking = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
     await once(breaking, "listening");
     const { port } = breaking.address() as AddressInfo;
-    const interceptors = [await createGrpcClientMetrics({ metrics, peer: "echo" })];
+    const interceptors = await createGrpcClientInterceptors({ metrics, peer: "echo" });
     const broken = new EchoClient(port, interceptors);
     await failureOf(broken.say({}));
     broken.close();

@@ -108,10 +108,13 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
       const opened = new Sockets(server.createConnectionInjector(credentials()));
       const known = tableIn(server, "http2Servers", log, "pings and silent connections are not limited");
       for (const each of known?.keys() ?? []) if (isHttp2Server(each)) guard.watch(each);
-      port = await listen(opened.listener, { host, port: settings.port, variable });
+      opened.listener.maxConnections = settings.maxConnections;
+      const { socketPath: path, socketMode, reusePort } = settings;
+      const where = { host, port: settings.port, variable, reusePort };
+      port = await listen(opened.listener, path === undefined ? where : { path, mode: Number.parseInt(socketMode, 8) });
       sockets = opened;
       unwatch = watchListeners([opened.listener], { what: "grpc server", host, port, errors, onDied });
-      log.info("grpc server listens", { host, port });
+      log.info("grpc server listens", path === undefined ? { host, port } : { path });
     },
     drain,
     close: () => drain({ signal: AbortSignal.abort() }),

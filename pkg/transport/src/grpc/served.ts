@@ -1,5 +1,6 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
+import type { AuthGate, CheckedNeed } from "../auth-gate.ts";
 import type { MessageCount } from "./observe.ts";
 
 /** What is known of a method without its calls. */
@@ -14,14 +15,24 @@ export interface Served {
   readonly hasManyReplies: boolean;
   /** Left out of metrics, traces and access log, and never refused for overload. */
   readonly isProbe: boolean;
+  /** What it asks of its callers. */
+  readonly need: CheckedNeed;
   readonly messages: MessageCount;
 }
+
+export interface ServedOptions {
+  /** Probes are counted nowhere, and ask nobody: routers have no name. */
+  readonly isProbe: boolean;
+  readonly gate: AuthGate;
+  readonly messagesOf: (method: string) => MessageCount;
+}
+
+const nobodyIsAsked: CheckedNeed = { mode: "none", scopes: [] };
 
 /** The methods of a service, by their path on the wire. */
 export function servedMethods(
   { descriptor, handlers }: RpcService,
-  isProbe: boolean,
-  messagesOf: (method: string) => MessageCount,
+  { isProbe, gate, messagesOf }: ServedOptions,
 ): [path: string, Served][] {
   return descriptor.methods.map((method) => {
     const handler = handlers[method.localName];
@@ -36,7 +47,8 @@ export function servedMethods(
       hasManyRequests: methodKind === "client_streaming" || methodKind === "bidi_streaming",
       hasManyReplies: methodKind === "server_streaming" || methodKind === "bidi_streaming",
       isProbe,
-      messages: isProbe ? { received: 0, sent: 0 } : messagesOf(name), // probes are counted nowhere
+      need: isProbe ? nobodyIsAsked : gate.checkNeed(undefined, `the method ${name}`),
+      messages: isProbe ? { received: 0, sent: 0 } : messagesOf(name),
     };
     return [`/${name}`, served];
   });
@@ -51,6 +63,7 @@ export function unmatchedMethod(messages: MessageCount): Served {
     hasManyRequests: true,
     hasManyReplies: false,
     isProbe: false,
+    need: nobodyIsAsked,
     messages,
   };
 }

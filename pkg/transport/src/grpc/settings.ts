@@ -1,5 +1,6 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { authModes } from "../auth.ts";
 import { peerSettings } from "../client-address.ts";
 import { tlsSettings } from "../tls/settings.ts";
 
@@ -12,7 +13,7 @@ export const grpcSettings = defineSettings(
       .string()
       .min(1)
       .default("127.0.0.1")
-      .meta({ description: "Address that the gRPC server binds; 0.0.0.0 for all, unix:/path for a Unix socket." }),
+      .meta({ description: "Address that the gRPC server binds; 0.0.0.0 for all." }),
     port: z
       .number()
       .int()
@@ -20,8 +21,19 @@ export const grpcSettings = defineSettings(
       .max(65_535)
       .default(50_051)
       .meta({ description: "Port of the gRPC server; 0 takes a free one." }),
+    socketPath: z.string().min(1).max(100).optional().meta({
+      description: "Unix domain socket to listen on, in the place of host and port; up to 100 bytes.",
+    }),
+    socketMode: z
+      .string()
+      .regex(/^0?[0-7]{3}$/, "expected three octal digits, such as 660")
+      .default("660")
+      .meta({ description: "Permissions of the Unix domain socket, in octal." }),
     reusePort: z.boolean().default(false).meta({
-      description: "Let other processes of this machine bind the same port; the kernel shares connections out.",
+      description: "Whether several processes may listen on the port, each with a share of the connections.",
+    }),
+    maxConnections: z.int().min(1).max(1_000_000).default(10_000).meta({
+      description: "Connections open at once; further ones are closed at once.",
     }),
     tls: tlsSettings.optional().meta({ description: "Certificates of the server. Absent: it speaks in the clear." }),
     deadlineMs: z
@@ -82,6 +94,10 @@ export const grpcSettings = defineSettings(
     reflection: z.boolean().default(false).meta({
       description:
         "Tell callers the contracts of all services, for tools such as grpcurl. Off, since it shows everything to everybody who can connect.",
+    }),
+    auth: z.enum(authModes).default("required").meta({
+      description:
+        "Whether callers must say who they are, on methods that say nothing of it: `required`, `optional` or `none`. Without an authenticator nobody is asked.",
     }),
     accessLog: z.boolean().default(true).meta({ description: "Write one line for each call." }),
     ...peerSettings,

@@ -1,5 +1,6 @@
 import { runInContext, runOutsideContext } from "@plinth/kernel";
 import type { Authenticator } from "../auth.ts";
+import { AuthGate } from "../auth-gate.ts";
 import { ClientAddresses } from "../client-address.ts";
 import type { Exchange } from "../exchange.ts";
 import { type Layer, type Middleware, orderOf } from "../middleware.ts";
@@ -9,7 +10,7 @@ import type { GrpcSettings } from "./settings.ts";
 import type { Wire } from "./wire.ts";
 
 /** A layer's part in one call: a throw refuses. Without a promise where there is nothing to wait for. */
-export type Stage = (exchange: CallExchange, wire: Wire) => void | Promise<void>;
+export type Stage = (exchange: CallExchange, wire: Wire) => undefined | Promise<undefined>;
 
 export interface StagesOptions {
   readonly settings: GrpcSettings;
@@ -35,6 +36,7 @@ type Step = Stage | Middleware;
 export class Stages {
   /** No middleware stands outside of `overload`: a call can be refused before there is an exchange. */
   readonly shedsFirst: boolean;
+  readonly gate: AuthGate;
   readonly #host: StagesHost;
   readonly #steps: readonly Step[];
   /** How many steps stand outside of these layers. */
@@ -45,11 +47,12 @@ export class Stages {
   constructor({ settings, middlewares, authenticator, overload }: StagesOptions, host: StagesHost) {
     const order = orderOf(middlewares ?? []);
     this.#host = host;
+    this.gate = new AuthGate(authenticator, settings.auth);
     this.shedsFirst = order.slice(0, order.indexOf("overload")).every((place) => typeof place !== "object");
     const stages: Partial<Record<Layer, Stage | undefined>> = {
       overload: this.shedsFirst ? undefined : overload,
       "client-address": settings.trustedProxies.length === 0 ? undefined : clientAddressStage(settings),
-      auth: authenticator && authStage(authenticator),
+      auth: this.gate.isOpen ? undefined : authStage(this.gate),
     };
     const stepsUpTo = (end: number): Step[] =>
       order.slice(0, end).flatMap((place) => (typeof place === "object" ? place : (stages[place] ?? [])));
@@ -109,7 +112,7 @@ export class Stages {
     else this.#run(wire, exchange, at);
   }
 
-  #wait(answer: Promise<void>, wire: Wire, exchange: CallExchange, at: number): void {
+  #wait(answer: Promise<undefined>, wire: Wire, exchange: CallExchange, at: number): void {
     answer
       .then(
         () => {
@@ -149,20 +152,10 @@ function clientAddressStage(settings: GrpcSettings): Stage {
   const addresses = new ClientAddresses(settings);
   return (exchange) => {
     exchange.clientAddress = addresses.originOf(exchange.clientAddress, (name) => exchange.header(name)).address;
+    return undefined;
   };
 }
 
-/** Probes are for routers, which have no name. */
-function authStage(authenticator: Authenticator): Stage {
-  return (exchange, { served }) => {
-    if (served.isProbe) return undefined;
-    const found = authenticator.authenticate(exchange);
-    if (!(found instanceof Promise)) {
-      exchange.identity = found;
-      return undefined;
-    }
-    return found.then((identity) => {
-      exchange.identity = identity;
-    });
-  };
+function authStage(gate: AuthGate): Stage {
+  return (exchange, { served }) => (served.need.mode === "none" ? undefined : gate.admit(exchange, served.need));
 }

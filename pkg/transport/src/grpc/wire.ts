@@ -1,5 +1,11 @@
-import { Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
-import type { CallExchange } from "./call-exchange.ts";
+import {
+  Metadata,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  status,
+  type StatusObject,
+} from "@grpc/grpc-js";
+import { type CallExchange, toMetadata } from "./call-exchange.ts";
 import type { Served } from "./served.ts";
 
 /** What one call tells of itself, as grpc-js hears it from the wire. */
@@ -11,8 +17,6 @@ export interface WireOwner {
   /** The stream has closed, however it ended. Comes once for each call that began. */
   closed(wire: Wire): void;
 }
-
-type Status = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0];
 
 /** Replies of a stream that may wait to be sent. */
 const maxWaiting = 16;
@@ -117,13 +121,19 @@ export class Wire extends ServerInterceptingCall {
 
   end(): void {
     this.#begin();
-    this.base.sendStatus({ code: 0, details: "OK" });
+    const trailers = this.exchange?.replyTrailers;
+    this.base.sendStatus({
+      code: status.OK,
+      details: "OK",
+      metadata: trailers === undefined ? null : toMetadata(trailers),
+    });
   }
 
-  fail(status: Status): void {
-    const head = this.exchange?.replyMetadata;
-    if (head !== undefined) this.#begin();
-    this.base.sendStatus(status);
+  fail(failure: StatusObject): void {
+    if (this.exchange?.replyHeaders !== undefined) this.#begin();
+    const trailers = this.exchange?.replyTrailers;
+    if (trailers !== undefined) failure.metadata.merge(toMetadata(trailers));
+    this.base.sendStatus(failure);
   }
 
   /** Nobody waits for requests or for room any more. */
@@ -150,7 +160,8 @@ export class Wire extends ServerInterceptingCall {
   #begin(): void {
     if (this.hasBegun) return;
     this.hasBegun = true;
-    this.base.sendMetadata(this.exchange?.replyMetadata ?? none);
+    const headers = this.exchange?.replyHeaders;
+    this.base.sendMetadata(headers === undefined ? none : toMetadata(headers));
   }
 
   readonly #onSent = (): void => {

@@ -93,7 +93,9 @@ export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc
 export const testSettings: GrpcSettings = {
   host: "127.0.0.1",
   port: 0,
+  socketMode: "660",
   reusePort: false,
+  maxConnections: 10_000,
   deadlineMs: 10_000,
   maxMessageBytes: 4_194_304,
   maxReplyBytes: 4_194_304,
@@ -109,6 +111,7 @@ export const testSettings: GrpcSettings = {
   maxConnectionAgeGraceMs: 30_000,
   maxConnectionIdleMs: 900_000,
   reflection: false,
+  auth: "required",
   accessLog: true,
   trustedProxies: [],
   forwardedBy: "x-forwarded-for",

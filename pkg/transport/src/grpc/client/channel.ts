@@ -1,4 +1,4 @@
-import type { Clock, Metrics } from "@plinth/kernel";
+import type { Clock, Metrics, Tracing } from "@plinth/kernel";
 import type { RpcChannel } from "../../rpc/client/channel.ts";
 import type { ClientTls } from "../../rpc/client/connect-channel.ts";
 
@@ -25,6 +25,8 @@ export interface GrpcChannelOptions {
   readonly maxReconnectMs?: number;
   /** Has `grpc_client_call_duration_seconds` of this peer. Absent: nothing is counted. */
   readonly metrics?: Metrics;
+  /** Makes the spans of calls. Default: what made that of the request being served. */
+  readonly tracing?: Tracing;
   /** Default: the system's. */
   readonly clock?: Clock;
 }
@@ -45,13 +47,11 @@ export const grpcChannelDefaults = Object.freeze({
  * @throws OptionError `ERR_OPTION_RANGE`.
  */
 export async function createGrpcChannel(options: GrpcChannelOptions): Promise<RpcChannel> {
-  const [{ GrpcChannel }, { createGrpcClientMetrics }] = await Promise.all([
+  const [{ GrpcChannel }, { createGrpcClientInterceptors }] = await Promise.all([
     import("./driver.ts"),
     import("../client-metrics.ts"),
   ]);
-  const { metrics, peer, clock } = options;
-  const interceptors = metrics
-    ? [await createGrpcClientMetrics({ metrics, peer, ...(clock === undefined ? {} : { clock }) })]
-    : [];
+  const { metrics, tracing, peer, clock } = options;
+  const interceptors = await createGrpcClientInterceptors({ metrics, tracing, peer, clock });
   return new GrpcChannel(options, interceptors);
 }

@@ -32,7 +32,7 @@ import { type GrpcChannelOptions, grpcChannelDefaults } from "./channel.ts";
 import { isServiceError, toCallError } from "./failure.ts";
 import { asBytes, feed } from "./feed.ts";
 
-type Settings = Required<Omit<GrpcChannelOptions, "peer" | "address" | "tls" | "metrics" | "clock">>;
+type Settings = Required<Omit<GrpcChannelOptions, "peer" | "address" | "tls" | "metrics" | "tracing" | "clock">>;
 
 /** The channel on grpc-js. */
 export class GrpcChannel implements RpcChannel {
