@@ -114,6 +114,7 @@ function writeLine(log: Logger, exchange: HttpExchange, tookMs: number): void {
     duration_ms: Math.round(tookMs * 1e3) / 1e3,
     code: error?.code,
     close_code: exchange.closeCode,
+    client_address: exchange.clientAddress,
     // the connection's events are outside of the request
     trace_id: span.traceId,
     span_id: span.spanId,
