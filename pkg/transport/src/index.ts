@@ -1,8 +1,9 @@
 export { type Authenticator, authenticator, type AuthMode, type AuthNeed, type Identity } from "./auth.ts";
 export { createPeerTrust, type PeerTrust } from "./client-address.ts";
 export { gatewayIdentity, type GatewayIdentityOptions } from "./gateway-identity.ts";
+export { propagate, type PropagateOptions, type Propagation } from "./propagation.ts";
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
-export { createGrpcClientMetrics, type GrpcClientMetricsOptions } from "./grpc/client-metrics.ts";
+export { createGrpcClientInterceptors, type GrpcClientOptions } from "./grpc/client-metrics.ts";
 export { grpcModule, grpcServer } from "./grpc/module.ts";
 export { createGrpcServer, type GrpcServer, type GrpcServerOptions } from "./grpc/server.ts";
 export { grpcSettings, type GrpcSettings } from "./grpc/settings.ts";

@@ -1,5 +1,7 @@
-import { type Clock, currentContext, type Metrics, type SpanContext, systemClock } from "@plinth/kernel";
+import { type Clock, currentContext, type Metrics, systemClock, type Tracing, tracingOf } from "@plinth/kernel";
 import { ActiveByPeer, type ClientMetrics, oncePerApp } from "../client-metrics.ts";
+import { type Propagation, propagate } from "../propagation.ts";
+import { endHttpClientSpan, failHttpClientSpan, startHttpClientSpan } from "./client-span.ts";
 import { methodLabel, statusLabel } from "./observe.ts";
 
 /** A function like the `fetch` of the platform. */
@@ -9,25 +11,35 @@ export type Fetch = typeof globalThis.fetch;
 export type HttpClientOutcome = "cancelled" | "timeout" | "unreachable" | "reset" | "failed";
 
 export interface HttpClientMetricsOptions {
-  readonly metrics: Metrics;
+  /** Absent: nothing is counted. */
+  readonly metrics?: Metrics | undefined;
   /** Who is asked, from a small fixed set: the name of a service, never an address. */
   readonly peer: string;
   /** What sends. Default: the platform's `fetch`. */
   readonly fetch?: Fetch;
+  /** Makes the spans of requests. Default: what made the span of the request being served, so that outside of one there is none. */
+  readonly tracing?: Tracing | undefined;
+  /** What of the request being served the peer is told: `none` where it is no service of yours. Default `all`. */
+  readonly propagation?: Propagation | undefined;
   /** Default: the system's. */
   readonly clock?: Clock;
 }
 
-/** A request under way, for clients that are no `fetch`. Call one of both, once. */
+/** A request under way, for clients that are no `fetch`. Call one of `replied` and `failed`, once. */
 export interface ObservedRequest {
+  /** What is to be sent besides the client's own headers. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** @param status - 400 and above mark the span as failed: whoever asked did not get what it wanted. */
   replied(status: number): void;
-  failed(outcome: HttpClientOutcome): void;
+  failed(outcome: HttpClientOutcome, error?: unknown): void;
 }
 
 /**
  * The same `fetch`, whose requests are counted and timed until the head of their reply: `http_client_request_duration_seconds`
- * with the reply's status, or how it failed, and `http_client_active_requests`. It changes neither requests nor replies.
+ * with the reply's status, or how it failed, and `http_client_active_requests`. Each is a span, and takes along what
+ * {@link propagate} hands on, except headers that it has already. Nothing else of requests and replies is changed.
  *
+ * @throws {@link TransportError} `ERR_DEADLINE_EXCEEDED`, by the fetch: the request being served has no time left, and nothing was sent.
  * @example const ask = instrumentFetch({ metrics, peer: "billing" }); await ask(url, { signal });
  */
 export function instrumentFetch({
@@ -36,35 +48,67 @@ export function instrumentFetch({
 }: HttpClientMetricsOptions): Fetch {
   const begin = observeHttpClient(options);
   return async (input, init) => {
-    const request = begin(init?.method ?? (input instanceof Request ? input.method : "GET"));
+    const isRequest = input instanceof Request;
+    const request = begin(init?.method ?? (isRequest ? input.method : "GET"), isRequest ? input.url : input);
     try {
-      const response = await send(input, init);
+      const headers = new Headers(init?.headers ?? (isRequest ? input.headers : undefined));
+      for (const [name, value] of Object.entries(request.headers)) {
+        if (!headers.has(name)) headers.set(name, value);
+      }
+      const response = await send(input, { ...init, headers });
       request.replied(response.status);
       return response;
     } catch (thrown) {
-      request.failed(outcomeOf(thrown, init?.signal ?? (input instanceof Request ? input.signal : undefined)));
+      request.failed(outcomeOf(thrown, init?.signal ?? (isRequest ? input.signal : undefined)), thrown);
       throw thrown;
     }
   };
 }
 
-/** What {@link instrumentFetch} stands on: tells the metrics of requests that anything else sends. */
+/**
+ * What {@link instrumentFetch} stands on: metrics and spans of requests that anything else sends.
+ * @returns Begins one. Throws {@link TransportError} `ERR_DEADLINE_EXCEEDED` when nothing is to be sent for want of time.
+ */
 export function observeHttpClient({
   metrics,
   peer,
+  tracing,
+  propagation,
   clock = systemClock,
-}: Omit<HttpClientMetricsOptions, "fetch">): (method: string, span?: SpanContext) => ObservedRequest {
-  const { active, duration } = declare(metrics);
-  active.count(peer, 0);
-  return (given, span = currentContext()?.span) => {
+}: Omit<HttpClientMetricsOptions, "fetch">): (method: string, url?: string | URL) => ObservedRequest {
+  const meters = metrics && declare(metrics);
+  meters?.active.count(peer, 0);
+  return (given, url) => {
+    const context = currentContext();
     const method = methodLabel(given.toUpperCase());
+    const span = startHttpClientSpan(tracing ?? tracingOf(context?.span), { given, method, url, peer });
+    const within = span ?? context?.span;
     const startedAtMs = clock.monotonicMs();
     const end = (status: string): void => {
-      active.count(peer, -1);
-      duration.observe({ peer, method, status }, (clock.monotonicMs() - startedAtMs) / 1e3, span);
+      meters?.duration.observe({ peer, method, status }, (clock.monotonicMs() - startedAtMs) / 1e3, within);
     };
-    active.count(peer, 1);
-    return { replied: (status) => end(statusLabel(status)), failed: end };
+    const headers: Record<string, string> = {};
+    try {
+      propagate((name, value) => (headers[name] = value), { span: within, context, clock, propagation });
+    } catch (thrown) {
+      failHttpClientSpan(span, "timeout", thrown);
+      end("timeout");
+      throw thrown;
+    }
+    meters?.active.count(peer, 1);
+    return {
+      headers,
+      replied(status) {
+        meters?.active.count(peer, -1);
+        end(statusLabel(status));
+        endHttpClientSpan(span, status);
+      },
+      failed(outcome, error) {
+        meters?.active.count(peer, -1);
+        end(outcome);
+        failHttpClientSpan(span, outcome, error);
+      },
+    };
   };
 }
 

@@ -30,7 +30,7 @@ export function createIssuers(
       if (failure === undefined && isFailing) log?.info("key set can be fetched again", { provider: name, url });
       isFailing = failure !== undefined;
     };
-    const send = instrumentFetch({ metrics, peer: `jwks:${name}`, clock });
+    const send = instrumentFetch({ metrics, peer: `jwks:${name}`, clock, propagation: "none" });
     const keys = new KeyKeeper({
       fetchText: ({ signal }) => fetchKeySet(url, { timeoutMs: fetchTimeoutMs, signal, fetch: send }),
       clock,

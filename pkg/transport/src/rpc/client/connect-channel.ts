@@ -1,4 +1,4 @@
-import type { Clock, Metrics } from "@plinth/kernel";
+import type { Clock, Metrics, Tracing } from "@plinth/kernel";
 import type { RpcChannel } from "./channel.ts";
 
 export interface ConnectChannelOptions {
@@ -26,6 +26,8 @@ export interface ConnectChannelOptions {
   readonly tls?: ClientTls;
   /** Has `http_client_request_duration_seconds` of this peer. Absent: nothing is counted. */
   readonly metrics?: Metrics;
+  /** Makes the spans of calls. Default: what made that of the request being served. */
+  readonly tracing?: Tracing;
   /** Default: the system's. */
   readonly clock?: Clock;
 }

@@ -19,29 +19,31 @@ import { badCall, badReply, type CallTarget, replyTooLarge, RpcError, unreachabl
 import { InFlight } from "./in-flight.ts";
 import { type HttpCall, type HttpReply, send } from "./send.ts";
 
-type Settings = Required<Omit<ConnectChannelOptions, "peer" | "url" | "tls" | "metrics" | "clock">>;
+type Settings = Required<Omit<ConnectChannelOptions, "peer" | "url" | "tls" | "metrics" | "tracing" | "clock">>;
 
 /** The channel on undici. */
 export class ConnectChannel implements RpcChannel {
   readonly peer: string;
   readonly #options: Settings;
   readonly #pool: Pool;
+  readonly #origin: string;
   readonly #prefix: string;
   readonly #calls: InFlight;
-  readonly #observe: ReturnType<typeof observeHttpClient> | undefined;
+  readonly #observe: ReturnType<typeof observeHttpClient>;
   #closed: Promise<void> | undefined;
 
   constructor(options: ConnectChannelOptions) {
-    const { peer, tls = {}, metrics, clock = systemClock } = options;
+    const { peer, tls = {}, metrics, tracing, clock = systemClock } = options;
     const settings = withDefaults<Settings>(connectChannelDefaults, options);
     for (const name of ["maxReplyBytes", "maxConnections", "maxPending", "connectTimeoutMs", "keepAliveMs"] as const)
       requireWhole(name, settings[name], { min: 1 });
     const url = parseUrl(options.url);
     this.peer = peer;
     this.#options = settings;
+    this.#origin = url.origin;
     this.#prefix = url.pathname.replace(/\/$/, "");
     this.#calls = new InFlight(peer);
-    this.#observe = metrics && observeHttpClient({ metrics, peer, clock });
+    this.#observe = observeHttpClient({ metrics, tracing, peer, clock });
     this.#pool = new Pool(url.origin, {
       connections: settings.maxConnections,
       pipelining: 1,
@@ -101,19 +103,24 @@ export class ConnectChannel implements RpcChannel {
   }
 
   async #send(call: HttpCall, target: CallTarget, signal: AbortSignal): Promise<HttpReply> {
-    const observed = this.#observe?.(call.method);
+    const observed = this.#observe(call.method, `${this.#origin}${call.path}`);
     const { maxReplyBytes: maxBytes } = this.#options;
     try {
-      const reply = await send(this.#pool, call, {
-        signal,
-        maxBytes,
-        tooLarge: () => replyTooLarge(target, maxBytes),
-        toError: (error, wasSent) => toError(error, wasSent, target, maxBytes),
-      });
-      observed?.replied(reply.status);
+      const headers = { ...observed.headers, ...call.headers };
+      const reply = await send(
+        this.#pool,
+        { ...call, headers },
+        {
+          signal,
+          maxBytes,
+          tooLarge: () => replyTooLarge(target, maxBytes),
+          toError: (error, wasSent) => toError(error, wasSent, target, maxBytes),
+        },
+      );
+      observed.replied(reply.status);
       return reply;
     } catch (error) {
-      observed?.failed(outcomeOf(error));
+      observed.failed(outcomeOf(error), error);
       throw error;
     }
   }

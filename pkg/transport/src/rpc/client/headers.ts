@@ -1,4 +1,4 @@
-import { formatTraceparent, type RequestContext } from "@plinth/kernel";
+import type { RequestContext } from "@plinth/kernel";
 import type { Metadata } from "./channel.ts";
 import { badCall, type CallTarget } from "./errors.ts";
 
@@ -10,7 +10,7 @@ const valuePattern = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
 const binaryPattern = /^[A-Za-z0-9+/_-]*={0,2}$/;
 
 /**
- * The headers of a call: its caller's, and the trace and the id of the request that it is made for.
+ * The headers of a call: its caller's, and the id of the request that it is made for. The channel adds the trace.
  * @throws {@link TransportError} `ERR_RPC_REQUEST` for a name that is the wires', or a value that no header holds.
  */
 export function headersFor(context: RequestContext | undefined, given: Metadata = {}, target: CallTarget): Metadata {
@@ -27,10 +27,6 @@ export function headersFor(context: RequestContext | undefined, given: Metadata 
         `the value of the header ${name} cannot be sent; binary ones are base64 under a name in -bin`,
       );
     headers[name] = value;
-  }
-  if (context?.span) {
-    headers.traceparent = formatTraceparent(context.span);
-    if (context.span.traceState !== undefined) headers.tracestate = context.span.traceState;
   }
   if (context?.requestId !== undefined) headers["x-request-id"] = context.requestId;
   return headers;
