@@ -77,6 +77,18 @@ export function httpModuleIn(settings: HttpSection) {
     drain: (server, { signal }) => server.drain({ signal }),
     stop: (server) => server.close(),
   });
+  /** For `plinth openapi`. Methods of RPC services are not among these routes: their contract says more than OpenAPI could. */
+  const provideOpenApi = provider({
+    provides: appDocuments,
+    needs: { settings, routes: httpRoutes, authenticator: optional(authenticator), app: appInfo },
+    create: ({ settings: { auth }, routes, authenticator, app: { name: title, version } }) => ({
+      name: "openapi",
+      write: async () => {
+        const { writeDocumentOf } = await import("./openapi/write.ts"); // which no service needs
+        return writeDocumentOf(routes, { title, version, auth: authenticator ? auth : "off" });
+      },
+    }),
+  });
   return defineModule("http", [
     opsModule,
     incomingModule,
@@ -95,19 +107,6 @@ const provideHttpEndpoint = provider({
     host: server.host,
     port: () => server.port,
     readyPath: port === undefined ? "/ready" : undefined,
-  }),
-});
-
-/** For `plinth openapi`. Routes of RPC services are not among these: their contract says more than OpenAPI could. */
-const provideOpenApi = provider({
-  provides: appDocuments,
-  needs: { routes: httpRoutes, app: appInfo },
-  create: ({ routes, app: { name: title, version } }) => ({
-    name: "openapi",
-    write: async () => {
-      const { writeDocumentOf } = await import("./openapi/write.ts"); // which no service needs
-      return writeDocumentOf(routes, { title, version });
-    },
   }),
 });
 

@@ -37,7 +37,7 @@ export type HttpRoutes = (app: HttpApp) => void | Promise<void>;
 export interface HttpServerOptions extends RequestCoreOptions {
   readonly routes: readonly HttpRoutes[];
   /** What the OpenAPI document calls the service. Default: `http`, `0.0.0`. */
-  readonly info?: DocumentInfo;
+  readonly info?: Pick<DocumentInfo, "title" | "version">;
   /** The environment variable that moves the port, for the error of a busy one. Default `PLINTH_HTTP_PORT`. */
   readonly portVariable?: string;
   /**
@@ -118,7 +118,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     inner.setErrorHandler((error, request, reply) => core.fail(error, request, reply));
     inner.setNotFoundHandler((request, reply) => core.fail(routeNotFound(request.method), request, reply));
     if (openapiPath !== undefined) {
-      const { info = { title: "http", version: "0.0.0" } } = options;
+      const { authenticator, info: { title, version } = { title: "http", version: "0.0.0" } } = options;
+      const info = { title, version, auth: authenticator ? settings.auth : ("off" as const) };
       const warn = (text: string): void => log.warn("openapi", { what: text });
       serveDocument(inner, { path: openapiPath, records, info, warn });
     }
