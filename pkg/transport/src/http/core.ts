@@ -113,6 +113,18 @@ export class RequestCore implements ExchangeOwner, OnionHost {
       help: "Requests being served.",
       collect: (gauge) => gauge.set({}, this.inFlight.size),
     });
+    options.metrics.gauge({
+      name: "http_server_active_web_sockets",
+      help: "WebSockets that are open; they are among the active requests.",
+      collect: (gauge) =>
+        gauge.set(
+          {},
+          this.inFlight
+            .values()
+            .filter(({ closeCode }) => closeCode !== undefined)
+            .toArray().length,
+        ),
+    });
   }
 
   createServer(handler: RawHandler): Server {

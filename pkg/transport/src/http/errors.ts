@@ -22,16 +22,6 @@ interface Refusal {
   readonly message: string;
 }
 
-/** A refusal with a status that no canonical one stands for, thrown by a handler of ours. */
-export class HttpRefusal extends TransportError {
-  readonly httpStatus: number;
-
-  constructor({ code, httpStatus, message }: Refusal) {
-    super(code, fromHttpStatus(httpStatus), message);
-    this.httpStatus = httpStatus;
-  }
-}
-
 const tooLarge: Refusal = {
   code: "ERR_REQUEST_TOO_LARGE",
   httpStatus: 413,
