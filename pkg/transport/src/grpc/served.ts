@@ -31,7 +31,7 @@ const nobodyIsAsked: CheckedNeed = { mode: "none", scopes: [] };
 
 /** The methods of a service, by their path on the wire. */
 export function servedMethods(
-  { descriptor, handlers }: RpcService,
+  { descriptor, handlers, needs }: RpcService,
   { isProbe, gate, messagesOf }: ServedOptions,
 ): [path: string, Served][] {
   return descriptor.methods.map((method) => {
@@ -47,7 +47,7 @@ export function servedMethods(
       hasManyRequests: methodKind === "client_streaming" || methodKind === "bidi_streaming",
       hasManyReplies: methodKind === "server_streaming" || methodKind === "bidi_streaming",
       isProbe,
-      need: isProbe ? nobodyIsAsked : gate.checkNeed(undefined, `the method ${name}`),
+      need: isProbe ? nobodyIsAsked : gate.checkNeed(needs?.[method.localName], `the method ${name}`),
       messages: isProbe ? { received: 0, sent: 0 } : messagesOf(name),
     };
     return [`/${name}`, served];

@@ -262,6 +262,7 @@ describe("the access log", () => {
       path: "/notes/7",
       route: "/notes/:id",
       status: 200,
+      client_address: "127.0.0.1",
       request_id: "request-1",
     });
     assert.ok(Number(duration_ms) > 0 && Number(duration_ms) < 5_000);

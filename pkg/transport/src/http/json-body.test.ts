@@ -14,9 +14,10 @@ function post(http: TestHttp, body: string, headers: Record<string, string> = {}
 
 async function refused(http: TestHttp, body: string, detail: RegExp): Promise<void> {
   const reply = await post(http, body);
-  const problem = await reply.json();
-  assert.deepEqual([reply.status, problem.code], [400, "ERR_REQUEST_BODY"]);
-  assert.match(problem.detail, detail);
+  const text = await reply.text();
+  assert.equal(reply.status, 400, text);
+  assert.match(text, /"code":"ERR_REQUEST_BODY"/);
+  assert.match(text, detail);
 }
 
 const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
@@ -28,7 +29,7 @@ describe("a JSON body", () => {
     await using http = await startHttp({ routes });
     assert.equal((await post(http, nested(64))).status, 200);
     await refused(http, nested(65), /nested more than 64 deep/);
-    await refused(http, '{"a":'.repeat(65) + "1" + "}".repeat(65), /nested more than 64 deep/);
+    await refused(http, `${'{"a":'.repeat(65)}1${"}".repeat(65)}`, /nested more than 64 deep/);
     assert.equal((await post(http, JSON.stringify({ text: "[[[[".repeat(100) }))).status, 200);
     assert.equal((await post(http, JSON.stringify({ text: '\\"[['.repeat(100) }))).status, 200);
   });
@@ -63,7 +64,7 @@ describe("a JSON body", () => {
       '{"constructor":{"prototype":{"admin":true}}}',
     ])
       await refused(http, body, /not valid JSON/);
-    assert.equal((await (await post(http, '{"constructor":"a mason"}')).json()).polluted, false);
+    assert.partialDeepStrictEqual(await (await post(http, '{"constructor":"a mason"}')).json(), { polluted: false });
   });
 
   it("that names the prototype in a query reaches none either", async () => {
@@ -74,7 +75,7 @@ describe("a JSON body", () => {
       "?constructor[prototype][admin]=1",
       "?__proto__=1",
     ])
-      assert.equal((await (await http.fetch(`/${query}`)).json()).polluted, false);
+      assert.partialDeepStrictEqual(await (await http.fetch(`/${query}`)).json(), { polluted: false });
   });
 
   it("with a content-encoding that is not read is answered with 415", async () => {

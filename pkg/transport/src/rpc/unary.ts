@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { create, type DescMethod, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { currentContext, messageOf, type RequestContext } from "@plinth/kernel";
+import type { AuthNeed } from "../auth.ts";
 import { TransportError } from "../errors.ts";
 import type { HttpApp } from "../http/server.ts";
 import { renderConnectError } from "./connect-error.ts";
@@ -36,19 +37,22 @@ export function addUnaryMethods(app: HttpApp, services: readonly RpcService[]): 
   app.addContentTypeParser(["application/json", "application/proto"], { parseAs: "buffer" }, (_request, body, done) =>
     done(null, body),
   );
-  for (const { descriptor, handlers } of services) {
+  for (const { descriptor, handlers, needs } of services) {
     for (const method of descriptor.methods) {
       const handler = handlers[method.localName];
       if (!handler) continue;
-      if (method.methodKind === "unary") addUnary(app, method, handler);
+      if (method.methodKind === "unary") addUnary(app, method, handler, needs?.[method.localName]);
       else addStreaming(app, method);
     }
   }
 }
 
-const config = { renderError: renderConnectError, origin: "rpc" as const };
+const rendered = { renderError: renderConnectError, origin: "rpc" as const };
+/** Of routes that refuse whoever comes: what they say is in the contract. */
+const refusing = { ...rendered, auth: "none" as const };
 
-function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler): void {
+function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler, need: AuthNeed = {}): void {
+  const config = { ...rendered, ...need };
   const url = `/${methodName(method)}`;
   const isReadOnly = method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
   const maxBytes = app.initialConfig.bodyLimit ?? defaultBodyLimit;
@@ -90,7 +94,7 @@ function addStreaming(app: HttpApp, method: DescMethod): void {
   app.route({
     method: "POST",
     url,
-    config,
+    config: refusing,
     onRequest: ({ headers }, reply, done) => {
       try {
         codecOf(headers);
@@ -117,7 +121,7 @@ function refuseOthers(app: HttpApp, url: string, allowed: readonly string[]): vo
   app.route({
     method: ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"].filter((method) => !allowed.includes(method)),
     url,
-    config,
+    config: refusing,
     exposeHeadRoute: false,
     onRequest: (_request, reply, done) => {
       reply.header("allow", allow);
