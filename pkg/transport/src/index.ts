@@ -25,6 +25,7 @@ export {
   type HttpServerOptions,
 } from "./http/server.ts";
 export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings.ts";
+export { eventStream, type EventStreamOptions, type ServerEvent } from "./http/event-stream.ts";
 export { webSocket, webSocketDefaults, type WebSocketOptions } from "./http/web-sockets.ts";
 export type { WebSocketSession } from "./http/web-socket-session.ts";
 export {
