@@ -1,7 +1,7 @@
 import type { onRouteHookHandler, preSerializationHookHandler } from "fastify";
 import type { StandardSchemaV1 } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
-import { contentOf, isStandard, jsonSchemaTeller, mediaTypeOf } from "./schema-kinds.ts";
+import { contentOf, isStandard, mediaTypeOf } from "./schema-kinds.ts";
 import { toFaults } from "./schema-faults.ts";
 
 type Route = Parameters<onRouteHookHandler>[0];
@@ -13,43 +13,35 @@ type Replies = StandardSchemaV1 | ReadonlyMap<string, StandardSchemaV1>;
 const maxFaults = 10;
 
 /**
- * Runs the Standard Schemas of a route's replies on what its handler sends, and writes what they made of it by their JSON Schema:
- * what is not in it does not leave. A reply that does not fit is a fault of the server, and none of it leaves.
+ * Runs the Standard Schemas of a route's replies on what its handler sends: what they make of it leaves, and nothing else. A reply
+ * that does not fit is a fault of the server, and none of it leaves. fastify's serializer sees only the JSON Schemas: after a
+ * Standard Schema it would cost a second pass, and it cannot write all that they can tell.
  */
 export function useReplySchemas(route: Route): void {
   const response: unknown = route.schema?.response;
   if (typeof response !== "object" || response === null) return;
   const checked = new Map<string, Replies>();
-  const written: [string, unknown][] = [];
+  const others: [string, unknown][] = [];
   for (const [status, reply] of Object.entries(response)) {
-    const content = contentOf(reply);
-    if (content === undefined) {
-      if (isStandard(reply)) checked.set(status.toLowerCase(), reply);
-      written.push([status, toWritten(reply)]);
-      continue;
-    }
-    const standard = Object.entries(content).filter((each): each is [string, StandardSchemaV1] => isStandard(each[1]));
-    if (standard.length > 0) checked.set(status.toLowerCase(), new Map(standard));
-    const types = Object.entries(content).map(([type, schema]): [string, unknown] => [
-      type,
-      { schema: toWritten(schema) },
-    ]);
-    written.push([status, { content: Object.fromEntries(types) }]);
+    const schemas = standardOf(reply);
+    if (schemas === undefined) others.push([status, reply]);
+    else checked.set(status.toLowerCase(), schemas);
   }
-  route.schema = { ...route.schema, response: Object.fromEntries(written) };
   if (checked.size === 0) return;
+  const { response: _replaced, ...rest } = route.schema ?? {};
+  route.schema = others.length > 0 ? { ...rest, response: Object.fromEntries(others) } : rest;
   const before = route.preSerialization ?? [];
   route.preSerialization = [...(Array.isArray(before) ? before : [before]), check(checked, route)];
 }
 
-/** For the serializer: nothing of it is known where a schema cannot tell its JSON Schema, and then all that it has made leaves. */
-function toWritten(schema: unknown): unknown {
-  if (!isStandard(schema)) return schema;
-  try {
-    return jsonSchemaTeller(schema, "output")?.("draft-07") ?? {};
-  } catch {
-    return {};
-  }
+/** @throws TypeError when some media types of a reply have Standard Schemas and others not. */
+function standardOf(reply: unknown): Replies | undefined {
+  if (isStandard(reply)) return reply;
+  const types = Object.entries(contentOf(reply) ?? {});
+  const standard = types.filter((each): each is [string, StandardSchemaV1] => isStandard(each[1]));
+  if (standard.length === 0) return undefined;
+  if (standard.length === types.length) return new Map(standard.map(([type, schema]) => [type.toLowerCase(), schema]));
+  throw new TypeError("the schemas of a reply's media types are all Standard Schemas, or none is");
 }
 
 function check(replies: ReadonlyMap<string, Replies>, { url }: Route): preSerializationHookHandler {

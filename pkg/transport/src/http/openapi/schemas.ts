@@ -147,7 +147,7 @@ class Reading {
       const shared = this.#place.shared[id];
       if (isJson(shared)) {
         const reading = new Reading(shared, this.#place, this.#components, this.#warn);
-        return [["$ref", `${reading.#rootRef()}${fragment}`]];
+        return reading.#ref(`#${fragment}`);
       }
     }
     this.#warn(`nothing is at ${ref}, to which its schema refers; the document allows anything there`);
