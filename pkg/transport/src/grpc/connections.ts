@@ -15,8 +15,8 @@ export interface ConnectionGuardOptions {
 const maxStrikes = 2;
 /** How often a client may ping without a call where that is not permitted. */
 const pingIntervalWithoutCallsMs = 7_200_000;
-/** What the answer to a ping and the frames around it come to, under TLS: more than that was a reply. */
-const maxPingReplyBytes = 96;
+/** What the answer to a ping comes to, with the frame of TLS around it: more than that was a reply. */
+const maxPingReplyBytes = 40;
 
 /**
  * What one connection may do besides its calls: time for its first frames, and how often it pings.
