@@ -61,7 +61,7 @@ export function inflate(body: Readable, coding: Coding, limits: InflateLimits): 
   body.once("close", () => {
     if (!body.readableEnded) meter.destroy();
   });
-  inflater.once("error", (cause) => meter.destroy(notOf(coding, cause)));
+  inflater.on("error", (cause) => meter.destroy(notOf(coding, cause)));
   meter.once("close", () => {
     body.unpipe(inflater);
     inflater.destroy();
