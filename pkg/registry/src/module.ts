@@ -10,6 +10,8 @@ import {
   metrics,
   provider,
   token,
+  type Tracing,
+  tracing,
 } from "@plinth/kernel";
 import { createConsulRegistry } from "./consul/consul-registry.ts";
 import { endpoints } from "./endpoints.ts";
@@ -26,6 +28,8 @@ export interface RegistryContext {
   readonly clock: Clock;
   /** Makes log lines, metrics and error reports of what happens. */
   readonly onEvent: RegistryListener;
+  /** Makes spans of what is asked of the registry's server. */
+  readonly tracing: Tracing;
 }
 
 const selfRegistration = token("registry.self").of<SelfRegistration>();
@@ -48,9 +52,13 @@ const provideRegistryCheck = provider({
 
 const provideRegistry = provider({
   provides: registry,
-  needs: { settings: registrySettings, consul: consulSettings, clock, log: logger, metrics, errors: errorBus },
-  create: ({ settings, consul, clock: time, log, ...telemetry }) => {
-    const context = { clock: time, onEvent: instrumentRegistry({ ...telemetry, log: log.named("registry") }) };
+  needs: { settings: registrySettings, consul: consulSettings, clock, log: logger, metrics, errors: errorBus, tracing },
+  create: ({ settings, consul, clock: time, log, tracing: spans, ...telemetry }) => {
+    const context = {
+      clock: time,
+      tracing: spans,
+      onEvent: instrumentRegistry({ ...telemetry, log: log.named("registry") }),
+    };
     const { driver = consul.addr === undefined ? "memory" : "consul" } = settings;
     const own =
       driver === "memory"
@@ -79,10 +87,10 @@ export const registryModule = defineModule("registry", [
 export function registryModuleOf(open: (context: RegistryContext) => Registry): typeof registryModule {
   const provideGivenRegistry = provider({
     provides: registry,
-    needs: { clock, log: logger, metrics, errors: errorBus },
-    create: ({ clock: time, log, ...telemetry }) => {
+    needs: { clock, log: logger, metrics, errors: errorBus, tracing },
+    create: ({ clock: time, log, tracing: spans, ...telemetry }) => {
       const onEvent = instrumentRegistry({ ...telemetry, log: log.named("registry") });
-      const own = open({ clock: time, onEvent });
+      const own = open({ clock: time, onEvent, tracing: spans });
       measureRegistry(own, telemetry.metrics);
       return own;
     },

@@ -1,5 +1,6 @@
-import { type Clock, messageOf } from "@plinth/kernel";
+import { type Clock, messageOf, type Tracing } from "@plinth/kernel";
 import { RegistryError } from "../errors.ts";
+import { type RequestTracer, traceRequests } from "./request-span.ts";
 import type { RegistryListener, RegistryOperation, RequestOutcome } from "../registry.ts";
 import {
   type BlockingAnswer,
@@ -52,6 +53,8 @@ export interface ConsulClientOptions extends ConsulHttpOptions {
   readonly requestTimeoutMs: number;
   /** Told when a request begins and ends. */
   readonly onEvent: RegistryListener;
+  /** Makes a span of each request that has an end in sight: heartbeats and watches go on for as long as the app does, and have none. */
+  readonly tracing?: Tracing | undefined;
 }
 
 interface CallOptions {
@@ -67,8 +70,10 @@ export class ConsulClient {
   readonly #clock: Clock;
   readonly #requestTimeoutMs: number;
   readonly #onEvent: RegistryListener;
+  readonly #trace: RequestTracer;
 
   constructor(options: ConsulClientOptions) {
+    this.#trace = traceRequests(options.tracing, options.origin);
     this.#http = new ConsulHttp(options);
     this.#clock = options.clock;
     this.#requestTimeoutMs = options.requestTimeoutMs;
@@ -138,7 +143,7 @@ export class ConsulClient {
     let outcome: RequestOutcome = "ok";
     this.#onEvent({ type: "request_begun", operation });
     try {
-      return await this.#http.send(request);
+      return await this.#trace(operation, request, () => this.#http.send(request));
     } catch (error) {
       outcome = outcomeOf(error);
       throw error;

@@ -1,4 +1,4 @@
-import { type Clock, requireNumber, Secret, systemClock, withDefaults } from "@plinth/kernel";
+import { type Clock, requireNumber, Secret, systemClock, type Tracing, withDefaults } from "@plinth/kernel";
 import { abortable } from "../abortable.ts";
 import { closedError, duplicateError } from "../errors.ts";
 import { singleSet } from "../feed.ts";
@@ -56,10 +56,12 @@ export interface ConsulRegistryOptions {
   readonly random?: (() => number) | undefined;
   /** Told what happens. Default: nobody. */
   readonly onEvent?: RegistryListener | undefined;
+  /** Makes spans of registering, deregistering and looking up. Default: none are made. */
+  readonly tracing?: Tracing | undefined;
 }
 
 type Resolved = {
-  readonly [K in Exclude<keyof ConsulRegistryOptions, "token">]-?: NonNullable<ConsulRegistryOptions[K]>;
+  readonly [K in Exclude<keyof ConsulRegistryOptions, "token" | "tracing">]-?: NonNullable<ConsulRegistryOptions[K]>;
 };
 
 export const consulDefaults: Resolved = Object.freeze({
@@ -98,7 +100,7 @@ class ConsulRegistry implements Registry {
   readonly #registrations = new Map<string, KeptRegistration>();
   #closing: Promise<void> | undefined;
 
-  constructor({ token, ...given }: ConsulRegistryOptions) {
+  constructor({ token, tracing, ...given }: ConsulRegistryOptions) {
     const defaulted = withDefaults(consulDefaults, given);
     requireRanges(defaulted);
     const options = { ...defaulted, onEvent: guardListener(defaulted.onEvent) };
@@ -111,6 +113,7 @@ class ConsulRegistry implements Registry {
       requestTimeoutMs: options.requestTimeoutMs,
       clock,
       onEvent,
+      tracing,
     });
     this.#subscriptions = new Subscriptions(clock, (feed) =>
       watchService(feed, {
