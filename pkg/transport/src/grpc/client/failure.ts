@@ -1,5 +1,5 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import type { Metadata, ServiceError } from "@grpc/grpc-js";
+import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { AppError, Status } from "@plinth/kernel";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { badReply, type CallTarget, replyTooLarge, requestTooLarge, unreachable } from "../../rpc/client/errors.ts";
@@ -9,7 +9,7 @@ import { fromGrpcCode } from "../../status.ts";
 
 /** What the library says a call failed with. */
 export function isServiceError(error: unknown): error is ServiceError {
-  return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
+  return error instanceof Error && "details" in error && "metadata" in error && error.metadata instanceof Metadata;
 }
 
 /**

@@ -184,10 +184,10 @@ function toError(error: unknown, wasSent: boolean, target: CallTarget, maxBytes:
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "UND_ERR_HEADERS_OVERFLOW" || code === "HPE_HEADER_OVERFLOW")
     return replyTooLarge(target, maxBytes, error);
-  if (code.startsWith("HPE_") || code === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH")
-    return code === "HPE_INVALID_EOF_STATE"
-      ? unreachable(target, error, false)
-      : badReply(target, "what is no HTTP", { cause: error });
+  const isGarbage =
+    error instanceof Error && (error.name === "HTTPParserError" || code === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH");
+  // half of a chunked body is no garbage: the connection was lost
+  if (isGarbage && code !== "HPE_INVALID_EOF_STATE") return badReply(target, "what is no HTTP", { cause: error });
   if (code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_NOT_SUPPORTED")
     return badCall(target, messageOf(error), error);
   return unreachable(target, error, !wasSent);
