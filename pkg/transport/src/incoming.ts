@@ -1,3 +1,4 @@
+import type { PeerCertificate } from "node:tls";
 import type { Identity } from "./auth.ts";
 import { defineModule, requestInput, token } from "@plinth/kernel";
 
@@ -15,6 +16,8 @@ export interface Incoming {
   readonly peer: string;
   /** Address of the caller, as trusted proxies tell it; else that of the peer. */
   readonly clientAddress: string;
+  /** The certificate that the peer has shown on a connection with TLS; absent where it was not asked for one, or showed none that is trusted. */
+  readonly peerCertificate?: PeerCertificate | undefined;
   /** Who asks, once the auth layer has found out; undefined for a caller that has not said so. */
   readonly identity: Identity | undefined;
   /**
