@@ -8,6 +8,7 @@ import { EchoService } from "./gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc } from "./testing/grpc.ts";
 import { failureOf } from "./testing/grpc-client.ts";
 import { startHttp } from "./testing/http.ts";
+import { until } from "./testing/until.ts";
 
 /** A loop that is as late as a test says. */
 const lateBy = (ms: number): LoopDelay & { ms: number } => ({
@@ -186,5 +187,76 @@ describe("a gRPC server whose event loop runs late", () => {
     await using grpc = await startGrpc({ loopDelay: lateBy(5_000) });
     const { reply } = grpc.client.unary(Health.method.check, { service: EchoService.typeName });
     assert.equal((await reply).status, 1);
+  });
+});
+
+describe("too many requests under way", () => {
+  it("are refused with 503 and Retry-After, counted, and not reported; probes are answered", async () => {
+    const [reached, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    await using http = await startHttp({
+      settings: { maxConcurrentRequests: 1 },
+      ops: (request, response) => request.url === "/healthz" && (response.end("{}"), true),
+      routes: (app) => {
+        app.get("/waits", async () => {
+          reached.resolve();
+          await gate.promise;
+          return "done";
+        });
+      },
+    });
+    const first = http.fetch("/waits");
+    await reached.promise;
+    const refused = await http.fetch("/waits");
+    assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "1"]);
+    assert.partialDeepStrictEqual(await refused.json(), { code: "ERR_OVERLOADED" });
+    assert.equal((await http.fetch("/healthz")).status, 200);
+    gate.resolve();
+    assert.equal(await (await first).text(), "done");
+    assert.equal((await http.fetch("/waits")).status, 200);
+    assert.match((await http.metrics.expose()).body, /http_server_shed_total 1\b/);
+    assert.deepEqual(await http.reports(), []);
+  });
+
+  it("leave their place when their callers have gone", async () => {
+    let isGone = false;
+    const reached = Promise.withResolvers<void>();
+    await using http = await startHttp({
+      settings: { maxConcurrentRequests: 1 },
+      routes: (app) => {
+        app.get("/hangs", ({ signal }) => {
+          signal.addEventListener("abort", () => (isGone = true));
+          reached.resolve();
+          return new Promise(() => {});
+        });
+        app.get("/", async () => "x");
+      },
+    });
+    const caller = http.connect();
+    caller.write("GET /hangs HTTP/1.1\r\nhost: a\r\n\r\n");
+    await reached.promise;
+    assert.equal((await http.fetch("/")).status, 503);
+    caller.destroy();
+    await until(() => isGone);
+    assert.equal((await http.fetch("/")).status, 200);
+  });
+
+  it("are all let in with 0, and one by one past a middleware of the user's", async () => {
+    const outermost = {
+      name: "mine",
+      before: "overload",
+      handle: async (_request: unknown, next: () => Promise<unknown>) => void (await next()),
+    };
+    await using http = await startHttp({
+      settings: { maxConcurrentRequests: 1 },
+      middlewares: [outermost],
+      routes: (app) => void app.get("/", async () => "x"),
+    });
+    assert.equal((await http.fetch("/")).status, 200);
+    await using open = await startHttp({
+      settings: { maxConcurrentRequests: 0 },
+      routes: (app) => void app.get("/", async () => "x"),
+    });
+    const replies = await Promise.all(Array.from({ length: 50 }, () => open.fetch("/")));
+    assert.ok(replies.every(({ status: each }) => each === 200));
   });
 });
