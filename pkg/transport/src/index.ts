@@ -16,6 +16,7 @@ export {
   type ObservedRequest,
 } from "./http/client-metrics.ts";
 export { guardEvents } from "./http/guard-events.ts";
+export type { RouteDescription } from "./http/openapi/description.ts";
 export { httpModule, httpModuleIn, httpRoutes, httpServer } from "./http/module.ts";
 export {
   createHttpServer,
