@@ -100,6 +100,8 @@ export { StallMonitor, type StallMonitorOptions } from "./health/stall-monitor.t
 export { createEarlyLogger, type EarlyLogger, type EarlyLoggerOptions } from "./logger/early-logger.ts";
 export type { RedactionOptions } from "./logger/field-rules.ts";
 export {
+  type LineWriter,
+  lineWriter,
   type LogFields,
   type Logger,
   type LogLevel,

@@ -115,7 +115,8 @@ function toJson(fields: LogFields, key: string, plan: FieldPlan, walk: Walk): st
   }
 }
 
-const masked = JSON.stringify(mask);
+/** What stands in place of a hidden value. */
+export const masked = JSON.stringify(mask);
 
 function plainJson(value: unknown, { isError, paths }: FieldPlan, walk: Walk): string | undefined {
   const plain = isError ? serializeError(value, (key) => walk.rules.isHidden(key)) : safeValue(value, walk);

@@ -1,11 +1,11 @@
 import { type DestinationStream, pino } from "pino";
 import { currentContext } from "../context.ts";
 import { messageOf } from "../errors/app-error.ts";
-import { FieldRules, type RedactionOptions } from "./field-rules.ts";
+import { type FieldPlan, FieldRules, type RedactionOptions } from "./field-rules.ts";
 import { LevelTable, requireLoggerName, severities } from "./level-table.ts";
-import { BoundFields, lineFields } from "./line-fields.ts";
+import { BoundFields, lineFields, masked } from "./line-fields.ts";
 import { LevelMethods } from "./level-methods.ts";
-import type { LogFields, Logger, LogLevel, LogLevels, RootLogger } from "./logger.ts";
+import type { LineWriter, LogFields, Logger, LogLevel, LogLevels, RootLogger } from "./logger.ts";
 import { prettified, visible, wantsColors } from "./pretty.ts";
 import { standardOutput } from "./standard-output.ts";
 import { toText } from "./text.ts";
@@ -142,6 +142,28 @@ export class PinoLogger extends LevelMethods implements RootLogger {
     return new PinoLogger(this.#shared, this.#bound.withName(full), full);
   }
 
+  shape(level: LogLevel, message: string, names: readonly string[]): LineWriter {
+    const { rules, stream } = this.#shared;
+    const parts = names.map((name) => fixedPart(rules.plan(name)));
+    if (parts.includes(undefined)) {
+      return (values) => this.write(level, message, Object.fromEntries(names.map((name, at) => [name, values[at]])));
+    }
+    const written = new Set(names.map((name) => rules.plan(name).name));
+    const start = `{"level":"${level}"`;
+    const bound = this.#bound.without([...written]);
+    const end = `,"message":${JSON.stringify(toText(message))}}\n`;
+    return (values) => {
+      if (!this.isEnabled(level)) return;
+      let line = start + isoTime() + bound;
+      for (let at = 0; at < parts.length; at++) line += fieldText(parts[at], values[at]);
+      try {
+        stream.write(line + end);
+      } catch (error) {
+        complain(error, message);
+      }
+    };
+  }
+
   flush(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const { stream } = this.#shared;
@@ -175,7 +197,28 @@ export class PinoLogger extends LevelMethods implements RootLogger {
       this.#shared.pino[level](line, message);
     } catch (error) {
       // Only a destination can throw here. A line is not worth the work that it tells of.
-      process.stderr.write(`a log line was not written: ${visible(`${messageOf(error)}: ${message}`)}\n`);
+      complain(error, message);
     }
   }
+}
+
+function complain(error: unknown, message: string): void {
+  process.stderr.write(`a log line was not written: ${visible(`${messageOf(error)}: ${message}`)}\n`);
+}
+
+/** How a field of a shape begins, and whether its value is hidden; undefined where that hangs on the value. */
+function fixedPart({ start, isHidden, isError, paths }: FieldPlan): FixedPart | undefined {
+  return !isHidden && (isError || paths !== undefined) ? undefined : { start, isHidden };
+}
+
+interface FixedPart {
+  readonly start: string;
+  readonly isHidden: boolean;
+}
+
+function fieldText(part: FixedPart | undefined, value: string | number | undefined): string {
+  if (part?.isHidden === true) return part.start + masked;
+  if (value === undefined || part === undefined) return "";
+  if (typeof value === "string") return part.start + JSON.stringify(toText(value));
+  return part.start + (Number.isFinite(value) ? String(value) : "null");
 }

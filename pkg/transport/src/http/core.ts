@@ -101,7 +101,8 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     this.#faults = new Faults(options);
     this.#observer = new HttpObserver({
       metrics: options.metrics,
-      accessLog: options.settings.accessLog ? options.log.named("access") : undefined,
+      log: options.log,
+      settings: options.settings,
       onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
     });
     this.#trust = createPeerTrust(options.settings.trustedPeers);

@@ -1,4 +1,5 @@
-import type { Counter, Histogram, Logger, Metrics } from "@plinth/kernel";
+import { type Counter, type Histogram, type LineWriter, lineWriter, type Logger, type Metrics } from "@plinth/kernel";
+import { type AccessLogSettings, accessSampler } from "../access-log.ts";
 import { STATUS_CODES } from "../node-http.ts";
 import type { HttpExchange } from "./exchange.ts";
 import { endServerSpan, pathOf } from "./server-span.ts";
@@ -31,7 +32,9 @@ export function statusLabel(status: number): string {
 
 export interface HttpObserverOptions {
   readonly metrics: Metrics;
-  readonly accessLog: Logger | undefined;
+  /** Where the access log is written, if it is. */
+  readonly log: Logger;
+  readonly settings: AccessLogSettings;
   /** Told of what fails here: the request was served all the same. */
   readonly onFault: (thrown: unknown, exchange: HttpExchange) => void;
 }
@@ -44,14 +47,17 @@ export interface Reached {
 
 /** Metrics, access log and span of each finished exchange. */
 export class HttpObserver {
-  readonly #log: Logger | undefined;
+  /** Undefined where there is no access log. */
+  readonly #writeLine: LineWriter | undefined;
+  readonly #isWritten: ReturnType<typeof accessSampler>;
   readonly #onFault: HttpObserverOptions["onFault"];
   readonly #duration: Histogram<"method" | "route" | "status">;
   readonly #malformed: Counter;
   readonly #shed: Counter;
 
-  constructor({ metrics, accessLog, onFault }: HttpObserverOptions) {
-    this.#log = accessLog;
+  constructor({ metrics, log, settings, onFault }: HttpObserverOptions) {
+    this.#writeLine = settings.accessLog ? lineWriter(log.named("access"), "info", "request", lineFields) : undefined;
+    this.#isWritten = accessSampler(settings);
     this.#onFault = onFault;
     this.#duration = metrics.histogram({
       name: "http_server_request_duration_seconds",
@@ -97,27 +103,44 @@ export class HttpObserver {
       this.#onFault(thrown, exchange);
     }
     try {
-      if (reached.accessLog && this.#log?.isEnabled("info") === true) writeLine(this.#log, exchange, tookMs); // asked each time: its level may change
+      if (reached.accessLog && this.#writeLine && this.#isWritten(exchange.status >= 500, tookMs))
+        this.#writeLine(lineOf(exchange, tookMs));
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
   }
 }
 
-function writeLine(log: Logger, exchange: HttpExchange, tookMs: number): void {
-  const { span, error, method, route, request, status, requestId } = exchange;
-  log.info("request", {
+const lineFields = [
+  "method",
+  "path",
+  "route",
+  "status",
+  "duration_ms",
+  "code",
+  "close_code",
+  "client_address",
+  "trace_id",
+  "span_id",
+  "request_id",
+] as const;
+
+/** The values of {@link lineFields}. The ids are among them, since the connection's events are outside of the request. */
+function lineOf(exchange: HttpExchange, tookMs: number): Parameters<LineWriter>[0] {
+  const { span, error, method, route, request, status, requestId, closeCode, clientAddress } = exchange;
+  const path = pathOf(request.url);
+  const durationMs = Math.round(tookMs * 1e3) / 1e3;
+  return [
     method,
-    path: pathOf(request.url),
+    path,
     route,
     status,
-    duration_ms: Math.round(tookMs * 1e3) / 1e3,
-    code: error?.code,
-    close_code: exchange.closeCode,
-    client_address: exchange.clientAddress,
-    // the connection's events are outside of the request
-    trace_id: span.traceId,
-    span_id: span.spanId,
-    request_id: requestId,
-  });
+    durationMs,
+    error?.code,
+    closeCode,
+    clientAddress,
+    span.traceId,
+    span.spanId,
+    requestId,
+  ];
 }

@@ -1,5 +1,6 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { accessLogFields } from "../access-log.ts";
 import { layerSettings } from "./layer-settings.ts";
 import { tlsSettings } from "../tls/settings.ts";
 
@@ -75,7 +76,7 @@ export const httpSettingsIn = <const Section extends string>(section: Section, p
           description: "Whether several processes may listen on the port, each with a share of the connections.",
         }),
         ...layerSettings,
-        accessLog: z.boolean().default(true).meta({ description: "Write one line for each request." }),
+        ...accessLogFields,
       })
       .refine(({ headersTimeoutMs, requestTimeoutMs }) => headersTimeoutMs <= requestTimeoutMs, {
         path: ["headersTimeoutMs"],

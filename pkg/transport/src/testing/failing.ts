@@ -7,7 +7,7 @@ import { RecordingTracing } from "./recording-tracing.ts";
 export type IsBroken = (method: string, args: readonly unknown[]) => boolean;
 
 /**
- * The same object, whose methods throw where `isBroken` says so, as do those of the objects that they return: a span of a
+ * The same object, whose methods throw where `isBroken` says so, as do those of the objects that they return, and the functions: a span of a
  * tracer, a histogram of metrics.
  */
 export function failing<T extends object>(target: T, isBroken: IsBroken): T {
@@ -18,6 +18,12 @@ export function failing<T extends object>(target: T, isBroken: IsBroken): T {
       return (...args: unknown[]): unknown => {
         if (isBroken(String(name), args)) throw new Error(`${String(name)} of a layer failed`);
         const result: unknown = Reflect.apply(value, target, args);
+        if (typeof result === "function") {
+          return (...more: unknown[]): unknown => {
+            if (isBroken(String(name), args)) throw new Error(`${String(name)} of a layer failed`);
+            return Reflect.apply(result, undefined, more);
+          };
+        }
         const isPlain = typeof result !== "object" || result === null || result instanceof Promise;
         return isPlain ? result : failing(result, isBroken);
       };
@@ -75,7 +81,7 @@ export function layersAfter(line: "request" | "call"): readonly Layer<LayerOptio
     },
     {
       name: "the access log",
-      isBroken: (method, [message]) => method === "info" && message === line,
+      isBroken: (method, args) => args[method === "shape" ? 1 : 0] === line,
       options: (isBroken) => ({ replace: ({ log }) => ({ log: failing(log, isBroken) }) }),
     },
     {

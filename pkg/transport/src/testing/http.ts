@@ -127,6 +127,8 @@ export const testSettings: HttpSettings = {
   socketMode: "660",
   reusePort: false,
   accessLog: true,
+  accessLogSampleRatio: 1,
+  accessLogSlowMs: 1_000,
 };
 
 /** A connection of a client that writes what it likes. */
