@@ -4,6 +4,7 @@
 // server's CPU account at the very edges of the window in which it counts. One core of it drives about 100 000 requests
 // a second; where it saturates before the server does, CPU per request stays valid and throughput does not.
 import { cpuSecondsOf, listProcesses, treeOf } from "./cpu.ts";
+import { GrpcLoadSessions, GrpcLoadStream } from "./grpc-load-stream.ts";
 import { LoadConnection } from "./load-connection.ts";
 import { percentile } from "./statistics.ts";
 import { parseLoadPlan, type Load, type LoadPlan, type LoadReport } from "./load-plan.ts";
@@ -12,7 +13,8 @@ const maxReasons = 5;
 
 class LoadRun {
   readonly #plan: LoadPlan;
-  readonly #connections: LoadConnection[] = [];
+  readonly #connections: (LoadConnection | GrpcLoadStream)[] = [];
+  #sessions: GrpcLoadSessions | undefined;
   readonly #reasons = new Set<string>();
   #errors = 0;
   #requests = 0;
@@ -24,12 +26,19 @@ class LoadRun {
 
   start(): void {
     const { load, port } = this.#plan;
-    const request = requestOf(load, port);
-    const readBuffer = Buffer.alloc(65_536);
     const events = {
       onReply: (status: number, bodyBytes: number, latencyMs: number) => this.#count(status, bodyBytes, latencyMs),
       onBroken: (reason: string) => this.#fail(reason),
     };
+    if (load.protocol === "grpc") {
+      const message = messageOf(load);
+      this.#sessions = new GrpcLoadSessions(port, load.connections, events.onBroken);
+      for (let n = 0; n < load.connections; n += 1)
+        this.#connections.push(new GrpcLoadStream(this.#sessions.of(n), load.path, message, events));
+      return;
+    }
+    const request = requestOf(load, port);
+    const readBuffer = Buffer.alloc(65_536);
     for (let n = 0; n < load.connections; n += 1) {
       this.#connections.push(new LoadConnection(port, request, readBuffer, events));
     }
@@ -65,6 +74,7 @@ class LoadRun {
 
   stop(): void {
     for (const connection of this.#connections) connection.close();
+    this.#sessions?.close();
   }
 
   #count(status: number, bodyBytes: number, latencyMs: number): void {
@@ -85,6 +95,14 @@ class LoadRun {
     this.#errors += 1;
     if (this.#reasons.size < maxReasons) this.#reasons.add(reason);
   }
+}
+
+/** The message of each call, with the prefix that tells its length. */
+function messageOf({ body }: Load): Buffer {
+  const bytes = Buffer.from(body?.base64 ?? "", "base64");
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([prefix, bytes]);
 }
 
 /** The bytes of one request, sent again and again. */

@@ -8,9 +8,11 @@ export interface Load {
   readonly path: string;
   /** What each request brings, which makes it a `POST`. Default: a `GET` without a body. */
   readonly body?: LoadBody;
-  /** Status that each reply must have. */
+  /** `grpc`: unary calls over HTTP/2, `connections` of them at once; the body is their message. Default `http`, version 1.1. */
+  readonly protocol?: "http" | "grpc";
+  /** Status that each reply must have: of HTTP, or of gRPC. */
   readonly status: number;
-  /** Body length that each reply must have, in bytes. */
+  /** Body length that each reply must have, in bytes; of gRPC with its prefix of five bytes. */
   readonly bodyBytes: number;
 }
 

@@ -4,6 +4,7 @@ import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
 import { emptyApp } from "./empty-app.ts";
 import { errorBus } from "./error-bus.ts";
+import { grpcServer } from "./grpc-server.ts";
 import { httpServer } from "./http-server.ts";
 import { metrics } from "./metrics.ts";
 import { rpcHttp } from "./rpc-http.ts";
@@ -13,6 +14,7 @@ export const questions: readonly Question[] = [
   bareForwarding,
   httpServer,
   rpcHttp,
+  grpcServer,
   coldStart,
   container,
   emptyApp,

@@ -31,8 +31,27 @@ export async function startAssembledHttp(lab: Lab): Promise<Running> {
   });
 }
 
+/** Plinth's gRPC server with everything on. */
+export async function startPlinthGrpc(lab: Lab): Promise<Running> {
+  const [opsPort = 0] = await findFreePorts(1);
+  return startObserved(lab, {
+    file: "plinth-grpc.ts",
+    metricsPort: opsPort,
+    settings: (port, collector) => ({
+      PLINTH_GRPC_PORT: port,
+      PLINTH_OPS_PORT: String(opsPort),
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector,
+      PLINTH_TELEMETRY_SAMPLE_RATIO: "0.01",
+    }),
+    isLine: (line) => line.includes('"msg":"call"') || line.includes('"message":"call"'),
+    counted: /^grpc_server_call_duration_seconds_count\{[^}]*\} (\d+)$/gm,
+  });
+}
+
 interface Observed {
   readonly file: string;
+  /** Where `/metrics` is. Default: where the load goes. */
+  readonly metricsPort?: number;
   /** Loaded ahead of it. */
   readonly preload?: string;
   readonly settings: (port: string, collector: string) => Readonly<Record<string, string>>;
@@ -46,7 +65,10 @@ interface Observed {
  * Starts a service with its log in a file and a collector for its spans, and at its stop makes sure that each request was logged
  * and counted, and one in a hundred traced: a row that claims "everything on" must not win by a setting that did not take.
  */
-async function startObserved(lab: Lab, { file, preload, settings, isLine, counted }: Observed): Promise<Running> {
+async function startObserved(
+  lab: Lab,
+  { file, preload, metricsPort, settings, isLine, counted }: Observed,
+): Promise<Running> {
   const [port = 0] = await findFreePorts(1);
   const stdoutFile = join(await lab.directory(), "service.log");
   const collector = await lab.companion(nodeProgram("collector-stub.ts"));
@@ -54,7 +76,7 @@ async function startObserved(lab: Lab, { file, preload, settings, isLine, counte
   const preloads = preload === undefined ? [] : ["--import", pathToFileURL(join(import.meta.dirname, preload)).href];
   const server = await lab.server({ ...program, args: [...preloads, ...program.args], port, stdoutFile });
   const stop = async (): Promise<void> => {
-    const metrics = await fetch(`http://127.0.0.1:${port}/metrics`);
+    const metrics = await fetch(`http://127.0.0.1:${metricsPort ?? port}/metrics`);
     const counts = (await metrics.text()).matchAll(counted);
     const measured = counts.reduce((sum, [, count]) => sum + Number(count), 0);
     await server.stop();
