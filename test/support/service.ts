@@ -12,6 +12,10 @@ export interface ServiceOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** A shell's command that starts `"$0" "$@"`, with its outputs where the test wants them. Default: they are read. */
   readonly shell?: string;
+  /** Of the program's file. Default `ts`. */
+  readonly ending?: "ts" | "cjs";
+  /** Of Node, ahead of the program. Default none. */
+  readonly flags?: readonly string[];
 }
 
 export interface Service extends AsyncDisposable {
@@ -24,9 +28,12 @@ export interface Service extends AsyncDisposable {
 }
 
 /** Starts `test/programs/NAME.ts`; it is ready when this resolves. */
-export async function startService(name: string, { environment = {}, shell }: ServiceOptions = {}): Promise<Service> {
+export async function startService(
+  name: string,
+  { environment = {}, shell, ending = "ts", flags = [] }: ServiceOptions = {},
+): Promise<Service> {
   const [http = 0, grpc = 0] = await findFreePorts(2);
-  const args = ["--conditions=plinth-source", join(root, "test/programs", `${name}.ts`)];
+  const args = ["--conditions=plinth-source", ...flags, join(root, "test/programs", `${name}.${ending}`)];
   const [command, ...rest] =
     shell === undefined ? [process.execPath, ...args] : ["/bin/sh", "-c", shell, process.execPath, ...args];
   const program = await startProgram(command, rest, {

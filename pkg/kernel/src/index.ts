@@ -130,7 +130,7 @@ export { fromOtelSpan, toOtelSpan, tracingOf } from "./tracing/otel-bridge.ts";
 export type { Span, SpanAttributes, SpanLink, StartSpanOptions, Tracing } from "./tracing/span.ts";
 export { formatTraceparent, parseTraceContext, parseTraceparent, type SpanContext } from "./tracing/traceparent.ts";
 export { parseTracestate } from "./tracing/tracestate.ts";
-export { createTracing, type SpanSink, withSpan } from "./tracing/tracing.ts";
+export { createTracing, sinkOf, type SpanSink, withSpan } from "./tracing/tracing.ts";
 export { randomHex } from "./tracing/ids.ts";
 
 export { coreModule } from "./core-module.ts";

@@ -26,6 +26,7 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
   const tracer = sink?.getTracer("plinth");
   const kinds = sink && kindsOf(sink.api);
   const tracing: Tracing = { startSpan, withSpan: (...work) => runWithSpan(tracing, ...work) };
+  if (sink) sinks.set(tracing, sink);
   return tracing;
 
   function startSpan(name: string, given?: StartSpanOptions): Span {
@@ -43,6 +44,13 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
     };
     return new ExportedSpan(tracer.startSpan(name, options, contextOf(parent, api)), api, tracing);
   }
+}
+
+const sinks = new WeakMap<Tracing, SpanSink>();
+
+/** Where a tracing sends what is recorded; undefined where it records nothing. */
+export function sinkOf(tracing: Tracing | undefined): SpanSink | undefined {
+  return tracing && sinks.get(tracing);
 }
 
 /**

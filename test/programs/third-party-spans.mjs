@@ -1,0 +1,9 @@
+// What a user preloads beside Plinth's own preload: `node --import ./third-party-spans.mjs main.js`.
+import "@plinth/telemetry/preload";
+import { registerInstrumentations } from "@opentelemetry/instrumentation";
+import { HttpInstrumentation } from "@opentelemetry/instrumentation-http";
+
+// the servers' spans are Plinth's own
+registerInstrumentations({
+  instrumentations: [new HttpInstrumentation({ disableIncomingRequestInstrumentation: true })],
+});
