@@ -60,6 +60,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     return swappable;
   }
 
+  let forced: Promise<void> | undefined;
   async function force(): Promise<void> {
     const cut = [...core.open].filter(({ exchange }) => exchange?.isOver === false);
     if (cut.length > 0) log.warn("calls are cut off, since the drain's limit has passed", { calls: cut.length });
@@ -85,7 +86,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
       else drained.resolve();
     }
     const { promise } = drained;
-    const cut = (): void => void force();
+    const cut = (): void => void (forced ??= force()); // a stop that follows leaves the last statuses their time
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
     await promise.finally(() => signal.removeEventListener("abort", cut));
