@@ -1,9 +1,10 @@
 // The same service of a user who writes CommonJS.
+/* oxlint-disable typescript/no-require-imports, typescript/no-unsafe-call, typescript/no-unsafe-argument -- JavaScript as that user writes it */
 const { get } = require("node:http");
 const { withSpan } = require("@plinth/kernel");
 const { createTracedApp } = require("./traced-service-parts.ts");
 
-createTracedApp((app, greet) => {
+void createTracedApp((app, greet) => {
   app.get("/greet/:name", ({ params }) => withSpan("greet", {}, async () => ({ message: await greet(params.name) })));
   app.get("/plain", () => "x");
   app.get(

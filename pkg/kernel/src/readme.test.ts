@@ -69,11 +69,18 @@ describe("the README", () => {
   });
 
   it("has an example of the error bus that prints what it says", async () => {
-    const [, , , , example = "", ...more] = await readExamples();
-    assert.deepEqual(more, [], "each example has a test");
+    const [, , , , example = ""] = await readExamples();
     const [, promised = ""] = /\/\/ prints: (.*)$/m.exec(example) ?? [];
     const { stdout } = await promisify(execFile)(process.execPath, [...flags, example], { cwd: folder });
     assert.equal(stdout, `${promised.replaceAll("; ", "\n")}\n`);
+  });
+
+  it("has an example of spans and baggage that prints what it says", async () => {
+    const [, , , , , example = "", ...more] = await readExamples();
+    assert.deepEqual(more, [], "each example has a test");
+    const [, promised] = /\/\/ prints: (.*)$/m.exec(example) ?? [];
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, example], { cwd: folder });
+    assert.equal(stdout, `${promised}\n`);
   });
 
   it("has examples that compile", async () => {
