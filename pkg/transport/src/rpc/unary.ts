@@ -1,3 +1,4 @@
+import { isAscii } from "node:buffer";
 import type { IncomingHttpHeaders } from "node:http";
 import { create, type DescMethod, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
@@ -20,6 +21,8 @@ import {
 } from "./connect-request.ts";
 import { type ErasedHandler, methodName, requireMessage, type RpcCall, type RpcService } from "./service.ts";
 
+type Payload = string | Buffer;
+
 /** What is used of fastify's. */
 interface Request {
   readonly headers: IncomingHttpHeaders;
@@ -27,7 +30,7 @@ interface Request {
 
 interface Reply {
   header(name: string, value: string): unknown;
-  send(payload: Uint8Array): unknown;
+  send(payload: Payload): unknown;
 }
 
 /** Adds routes for each method that has a handler: those that stream say why they do not answer here. */
@@ -147,7 +150,7 @@ function refusalOf({ headers }: Request, reply: Reply): Error | undefined {
 }
 
 /** Sends what the handler returned: at once when it is no promise, which fastify would wait for. */
-function answer(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Promise<Buffer> | undefined {
+function answer(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Promise<Payload> | undefined {
   if (isThenable(output))
     return Promise.resolve(output).then((message: unknown) => payloadOf(method, reply, codec, message));
   reply.send(payloadOf(method, reply, codec, output));
@@ -158,13 +161,21 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
-function payloadOf(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Buffer {
+function payloadOf(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Payload {
   const message = create(method.output, requireMessage(method, output));
-  const bytes =
-    codec === "proto" ? viewOf(toBinary(method.output, message)) : Buffer.from(toJsonString(method.output, message));
-  reply.header("content-type", codec === "proto" ? "application/proto" : "application/json");
-  return bytes;
+  const isBinary = codec === "proto";
+  const payload = isBinary ? bytesOf(toBinary(method.output, message)) : toJsonString(method.output, message);
+  reply.header("content-type", isBinary ? "application/proto" : "application/json");
+  return payload;
 }
+
+/** Node writes a head and text at once, but a head and bytes as two: what is short and the same as text goes as text. */
+function bytesOf(bytes: Uint8Array): Payload {
+  const view = viewOf(bytes);
+  return view.length <= longestText && isAscii(view) ? view.toString("latin1") : view;
+}
+
+const longestText = 1_024;
 
 /** The same bytes, not a copy of them. */
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
