@@ -1,8 +1,9 @@
 import { Metadata } from "@grpc/grpc-js";
-import type { AppError, SpanContext } from "@plinth/kernel";
-import { type Budget, Exchange, type ExchangeOptions } from "../exchange.ts";
+import { type AppError, parseTraceparent, randomHex, type SpanContext } from "@plinth/kernel";
+import { type Budget, Exchange, type ExchangeOptions, safeRequestIdOf } from "../exchange.ts";
 import { peerOf } from "../client-address.ts";
 import { callerOf } from "../propagation.ts";
+import type { CallIds } from "./errors.ts";
 import type { GrpcSettings } from "./settings.ts";
 import type { Wire } from "./wire.ts";
 
@@ -101,3 +102,15 @@ export function budgetOf(wire: Wire, { deadlineMs }: GrpcSettings): Budget {
 
 /** setTimeout takes no more. */
 const longestTimerMs = 2 ** 31 - 1;
+
+export function idsIn({ span, requestId }: CallExchange): CallIds {
+  return { traceId: span.traceId, requestId };
+}
+
+/** For a call without an exchange: the caller's own ids where they are well formed. */
+export function idsOf(metadata: Metadata): CallIds {
+  return {
+    traceId: parseTraceparent(textIn(metadata, "traceparent"))?.traceId ?? randomHex(16),
+    requestId: safeRequestIdOf(textIn(metadata, "x-request-id")) ?? randomHex(16),
+  };
+}

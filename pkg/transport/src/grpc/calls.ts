@@ -5,7 +5,6 @@ import {
   type ErrorBus,
   type Logger,
   type Metrics,
-  parseTraceparent,
   randomHex,
   type RequestScopes,
   runInContext,
@@ -13,13 +12,14 @@ import {
 } from "@plinth/kernel";
 import type { Authenticator } from "../auth.ts";
 import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
+import { Deadlines } from "../deadlines.ts";
 import { TransportError } from "../errors.ts";
 import { callerGone, type Exchange, safeRequestIdOf } from "../exchange.ts";
 import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import type { Middleware } from "../middleware.ts";
 import type { RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
-import { budgetOf, CallExchange, callerIn, type CallOwner, leftMsOf, textIn } from "./call-exchange.ts";
+import { budgetOf, CallExchange, callerIn, type CallOwner, idsIn, idsOf, leftMsOf, textIn } from "./call-exchange.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
 import { type CallIds, isMeantForCallers, libraryError, toCallError, toGrpcStatus } from "./errors.ts";
 import { CallObserver } from "./observe.ts";
@@ -61,14 +61,19 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   readonly #observer: CallObserver;
   readonly #stages: Stages;
   readonly #trust: PeerTrust;
+  readonly #unaryDeadlines: Deadlines;
+  readonly #streamDeadlines: Deadlines;
   readonly #served = new Map<string, Served>();
 
   constructor(options: CallOptions) {
-    const { settings, log, metrics } = options;
+    const { settings, log, metrics, clock } = options;
     this.#options = options;
+    this.#unaryDeadlines = new Deadlines(clock);
+    this.#streamDeadlines = new Deadlines(clock);
     this.#observer = new CallObserver({
       metrics,
-      accessLog: settings.accessLog ? log.named("access") : undefined,
+      log,
+      settings,
       onFault: (thrown, exchange) => this.#report(thrown, exchange),
     });
     this.#trust = createPeerTrust(settings.trustedPeers);
@@ -84,6 +89,12 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
       messagesOf: (name) => this.#observer.messagesOf(name),
     });
     for (const [path, served] of methods) this.#served.set(path, served);
+  }
+
+  /** Once no call is open any more. */
+  close(): void {
+    this.#unaryDeadlines.close();
+    this.#streamDeadlines.close();
   }
 
   began(wire: Wire, metadata: Metadata): void {
@@ -209,6 +220,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
       clock,
       scopes,
       budget: budgetOf(wire, settings),
+      deadlines: wire.served.isUnary ? this.#unaryDeadlines : this.#streamDeadlines,
     });
     if (!isProbe) this.#observer.began();
     return exchange;
@@ -272,7 +284,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     if (wire.served.isProbe) return;
     const tookMs = this.#options.clock.monotonicMs() - exchange.startedAtMs;
     const reached = { metrics: this.#stages.isCounted(wire), accessLog: this.#stages.isLogged(wire) };
-    runInContext(exchange, () => this.#observer.finished(exchange, tookMs, reached));
+    this.#observer.finished(exchange, tookMs, reached);
   }
 
   #lateFailure(thrown: unknown, exchange: CallExchange): void {
@@ -303,16 +315,4 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
       report(second);
     }
   }
-}
-
-function idsIn({ span, requestId }: CallExchange): CallIds {
-  return { traceId: span.traceId, requestId };
-}
-
-/** For a call without an exchange: the caller's own ids where they are well formed. */
-function idsOf(metadata: Metadata): CallIds {
-  return {
-    traceId: parseTraceparent(textIn(metadata, "traceparent"))?.traceId ?? randomHex(16),
-    requestId: safeRequestIdOf(textIn(metadata, "x-request-id")) ?? randomHex(16),
-  };
 }

@@ -90,6 +90,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
     await promise.finally(() => signal.removeEventListener("abort", cut));
+    core.close();
     endWatch();
     endCertificates();
   }

@@ -1,4 +1,5 @@
-import type { Counter, Histogram, Logger, Metrics } from "@plinth/kernel";
+import { type Counter, type Histogram, type LineWriter, lineWriter, type Logger, type Metrics } from "@plinth/kernel";
+import { type AccessLogSettings, accessSampler } from "../access-log.ts";
 import { isIncident } from "../status.ts";
 import type { CallExchange } from "./call-exchange.ts";
 
@@ -10,22 +11,27 @@ export interface MessageCount {
 
 export interface CallObserverOptions {
   readonly metrics: Metrics;
-  readonly accessLog: Logger | undefined;
+  /** Where the access log is written, if it is. */
+  readonly log: Logger;
+  readonly settings: AccessLogSettings;
   /** Told of what fails here: the call was served all the same. */
   readonly onFault: (thrown: unknown, exchange: CallExchange) => void;
 }
 
 /** Metrics, access log and span of each call. */
 export class CallObserver {
-  readonly #log: Logger | undefined;
+  /** Undefined where there is no access log. */
+  readonly #writeLine: LineWriter | undefined;
+  readonly #isWritten: ReturnType<typeof accessSampler>;
   readonly #onFault: CallObserverOptions["onFault"];
   readonly #duration: Histogram<"method" | "status">;
   readonly #shed: Counter;
   readonly #messages = new Map<string, MessageCount>();
   #active = 0;
 
-  constructor({ metrics, accessLog, onFault }: CallObserverOptions) {
-    this.#log = accessLog;
+  constructor({ metrics, log, settings, onFault }: CallObserverOptions) {
+    this.#writeLine = settings.accessLog ? lineWriter(log.named("access"), "info", "call", lineFields) : undefined;
+    this.#isWritten = accessSampler(settings);
     this.#onFault = onFault;
     this.#duration = metrics.histogram({
       name: "grpc_server_call_duration_seconds",
@@ -101,11 +107,25 @@ export class CallObserver {
       this.#onFault(thrown, exchange);
     }
     try {
-      if (!reached.accessLog || this.#log?.isEnabled("info") !== true) return; // asked each time: its level may change
-      const duration_ms = Math.round(tookMs * 1e3) / 1e3;
-      this.#log.info("call", { method, status, duration_ms, code: error?.code });
+      const isFailure = error !== undefined && isIncident(error.status);
+      if (!reached.accessLog || !this.#writeLine || !this.#isWritten(isFailure, tookMs)) return;
+      const durationMs = Math.round(tookMs * 1e3) / 1e3;
+      const { clientAddress, requestId } = exchange;
+      const { traceId, spanId } = span;
+      this.#writeLine([method, status, durationMs, error?.code, clientAddress, traceId, spanId, requestId]);
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
   }
 }
+
+const lineFields = [
+  "method",
+  "status",
+  "duration_ms",
+  "code",
+  "client_address",
+  "trace_id",
+  "span_id",
+  "request_id",
+] as const;

@@ -1,5 +1,6 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { accessLogFields } from "../access-log.ts";
 import { authModes } from "../auth.ts";
 import { peerSettings } from "../client-address.ts";
 import { tlsSettings } from "../tls/settings.ts";
@@ -99,7 +100,7 @@ export const grpcSettings = defineSettings(
       description:
         "Whether callers must say who they are, on methods that say nothing of it: `required`, `optional` or `none`. Without an authenticator nobody is asked.",
     }),
-    accessLog: z.boolean().default(true).meta({ description: "Write one line for each call." }),
+    ...accessLogFields,
     ...peerSettings,
   }),
 );

@@ -113,6 +113,8 @@ export const testSettings: GrpcSettings = {
   reflection: false,
   auth: "required",
   accessLog: true,
+  accessLogSampleRatio: 1,
+  accessLogSlowMs: 1_000,
   trustedProxies: [],
   forwardedBy: "x-forwarded-for",
   trustedPeers: ["loopback", "private", "unix"],
