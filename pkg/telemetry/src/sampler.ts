@@ -17,10 +17,13 @@ const randomValues = 2 ** 56;
  * @see https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
  */
 export function samplerOf({ sampleRatio, trustCallerSampling }: SamplerOptions): SpanSink["isSampled"] {
-  const rejected = (1 - sampleRatio) * randomValues;
+  // digits of one length compare as their numbers do, and nothing is read from them for each request
+  const rejected = Math.ceil((1 - sampleRatio) * randomValues)
+    .toString(16)
+    .padStart(randomDigits, "0");
   const byId = (traceId: string): boolean => {
     if (sampleRatio >= 1 || sampleRatio <= 0) return sampleRatio >= 1;
-    return Number.parseInt(traceId.slice(-randomDigits), 16) >= rejected;
+    return traceId.slice(-randomDigits) >= rejected;
   };
   return (caller, traceId) => {
     if (caller === null || trustCallerSampling === "never") return byId(traceId);

@@ -208,17 +208,24 @@ function complain(error: unknown, message: string): void {
 
 /** How a field of a shape begins, and whether its value is hidden; undefined where that hangs on the value. */
 function fixedPart({ start, isHidden, isError, paths }: FieldPlan): FixedPart | undefined {
-  return !isHidden && (isError || paths !== undefined) ? undefined : { start, isHidden };
+  return !isHidden && (isError || paths !== undefined) ? undefined : { start, isHidden, last: "", lastText: `${start}""` };
 }
 
 interface FixedPart {
   readonly start: string;
   readonly isHidden: boolean;
+  /** The text that was written last, which most lines have too: a method, a route. */
+  last: string;
+  lastText: string;
 }
 
 function fieldText(part: FixedPart | undefined, value: string | number | undefined): string {
   if (part?.isHidden === true) return part.start + masked;
   if (value === undefined || part === undefined) return "";
-  if (typeof value === "string") return part.start + JSON.stringify(toText(value));
+  if (typeof value === "string") {
+    if (value === part.last) return part.lastText;
+    part.last = value;
+    return (part.lastText = part.start + JSON.stringify(toText(value)));
+  }
   return part.start + (Number.isFinite(value) ? String(value) : "null");
 }
