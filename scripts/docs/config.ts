@@ -1,6 +1,6 @@
 // docs/config.md and docs/config.schema.json, from the JSON Schema of every section of the config that a package declares.
 import { globSync } from "node:fs";
-import { join, posix } from "node:path";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { configSchema, type SettingsToken } from "@plinth/kernel";
 import { leavesOf } from "../../pkg/kernel/src/config/leaves.ts";
@@ -26,7 +26,9 @@ export async function configPage(root: string, sources: readonly Source[]): Prom
   const unknown = declaredIn(sources).filter(({ name }) => !sections.some((section) => section.name === name));
   if (unknown.length > 0) {
     const what = unknown.map(({ name, place }) => `"${name}" (${place})`).join(", ");
-    throw new Error(`settings that no package's index.ts exports, so that docs/config.md cannot have them: ${what}`);
+    throw new Error(
+      `settings that no entry point of a package exports, so that docs/config.md cannot have them: ${what}`,
+    );
   }
   return `# Config
 
@@ -107,6 +109,7 @@ type Fields = Readonly<Record<string, unknown>>;
 function typeOf(node: Fields): string {
   if (Array.isArray(node.enum)) return node.enum.map((choice) => code(String(choice))).join(", ");
   if (node.type === "array") return `list of ${typeOf(fieldsOf(node.items))}`;
+  if (node.properties !== undefined) return `object of ${Object.keys(fieldsOf(node.properties)).map(code).join(", ")}`;
   if (node.type === "object") return `map of ${typeOf(fieldsOf(node.additionalProperties))}`;
   const words: Readonly<Record<string, string>> = {
     integer: "whole number",
@@ -143,9 +146,9 @@ function isBound(limit: unknown): limit is number {
 /** Every settings token that a package exports. */
 async function readSections(root: string): Promise<Section[]> {
   const found = new Map<string, Section>();
-  for (const file of globSync("pkg/*/src/index.ts", { cwd: root }).toSorted()) {
+  for (const file of globSync(["pkg/*/src/index.ts", "pkg/*/src/jwt/index.ts"], { cwd: root }).toSorted()) {
     const exported: unknown = await import(pathToFileURL(join(root, file)).href);
-    const owner = `@plinth/${posix.basename(posix.join(file.replaceAll("\\", "/"), "../.."))}`;
+    const owner = `@plinth/${file.replaceAll("\\", "/").split("/", 2)[1]}`;
     for (const settings of Object.values(fieldsOf(exported)).filter(isSettings)) {
       found.set(settings.section, { name: settings.section, owner, settings });
     }

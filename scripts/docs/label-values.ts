@@ -19,6 +19,11 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     plinth: "Plinth's version",
   },
   app_state: { state: "`starting`, `ready`, `draining`, `stopping`, `stopped`, `failed`" },
+  auth_key_set: { issuer: "name of the token issuer in the section `auth`", outcome: yesNo },
+  auth_token_refusals: {
+    reason:
+      "`malformed`, `header`, `algorithm`, `type`, `key_unknown`, `signature`, `issuer`, `audience`, `subject`, `scope`, `expiry_missing`, `expired`, `not_yet_valid`, `keys_unavailable`",
+  },
   database_connect: { outcome: "`ok`, `error`, `cancelled`, `timeout`, `unavailable`" },
   database_connections_closed: { reason: "`idle`, `unclean`, `lost`, `shutdown`" },
   database_errors: { code: "[error code](errors.md#database)" },
@@ -52,6 +57,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   grpc_client: { peer: "name that the caller gives to the other side", method: rpcMethod, status: canonical },
   grpc_server: { method: rpcMethod, status: canonical, direction: "`received`, `sent`" },
   health_check: { check: "check's name" },
+  grpc_server_refused_connections: { reason: "`certificate`, `silent`, `pings`" },
   http_client: {
     peer: "name that the caller gives to the other side",
     method: httpMethod,

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, it } from "node:test";
+import { layerDefaults } from "./http/layer-settings.ts";
 import { testSettings as httpDefaults } from "./testing/http.ts";
 
 const folder = join(import.meta.dirname, "..");
@@ -45,10 +46,15 @@ describe("the README", () => {
     );
   });
 
+  it("names each setting of a layer", async () => {
+    const [, section = ""] = (await readFile(join(folder, "README.md"), "utf8")).split("## Layers with settings");
+    for (const name of Object.keys(layerDefaults)) assert.match(section, new RegExp(`^\\|.*\`${name}[\`.]`, "m"), name);
+  });
+
   it("tells the defaults that the settings have", async () => {
     const text = (await readFile(join(folder, "README.md"), "utf8")).replaceAll("_", "");
     for (const [name, value] of Object.entries(httpDefaults)) {
-      if (name === "port") continue;
+      if (name === "port" || name in layerDefaults) continue;
       const row = text.split("\n").find((line) => line.startsWith("| `http.") && line.includes(name));
       assert.ok(row?.includes(`\`${String(value)}\``), `${name}: ${String(value)} in ${String(row)}`);
     }

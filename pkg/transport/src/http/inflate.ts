@@ -36,7 +36,8 @@ function codingOf({ headers }: FastifyRequest): Coding | HttpRefusal | undefined
   const coding = codings.find((each) => each === (named === "x-gzip" ? "gzip" : named));
   if (coding !== undefined) return coding;
   const message = `the content-encoding of the body is not one of ${codings.join(", ")}`;
-  return new HttpRefusal(415, "ERR_REQUEST_MEDIA_TYPE", message);
+  const refusal = { code: "ERR_REQUEST_MEDIA_TYPE", httpStatus: 415, message } as const;
+  return new HttpRefusal(refusal);
 }
 
 export interface InflateLimits {
@@ -93,7 +94,8 @@ class Meter extends Transform {
 }
 
 function tooLarge(message: string): HttpRefusal {
-  return new HttpRefusal(413, "ERR_REQUEST_TOO_LARGE", message);
+  const refusal = { code: "ERR_REQUEST_TOO_LARGE", httpStatus: 413, message } as const;
+  return new HttpRefusal(refusal);
 }
 
 function notOf(coding: Coding, cause: Error): TransportError {

@@ -52,7 +52,8 @@ function hasCoding({ headers }: FastifyRequest): boolean {
 
 function compressed(): HttpRefusal {
   const message = "this server reads no compressed bodies; send it as it is, without content-encoding";
-  return new HttpRefusal(415, "ERR_REQUEST_MEDIA_TYPE", message);
+  const refusal = { code: "ERR_REQUEST_MEDIA_TYPE", httpStatus: 415, message } as const;
+  return new HttpRefusal(refusal);
 }
 
 /**
