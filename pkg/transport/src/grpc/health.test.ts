@@ -12,7 +12,7 @@ import { failureOf } from "../testing/grpc-client.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 import { until } from "../testing/until.ts";
 
-const { check, watch } = Health.method;
+const { check, list, watch } = Health.method;
 
 async function checked({ client }: TestGrpc, service = ""): Promise<Serving> {
   return (await client.unary(check, { service }).reply).status;
@@ -32,6 +32,25 @@ function watched({ client }: TestGrpc, service = "") {
 function requireUp({ isUp }: { readonly isUp: boolean }): void {
   if (!isUp) throw new Error("down");
 }
+
+describe("grpc.health.v1 List", () => {
+  it("tells the state of the server and of each of its services, and follows that of the app", async () => {
+    await using grpc = await startGrpc();
+    const listed = async (): Promise<[string, Serving][]> => {
+      const { statuses } = await grpc.client.unary(list, {}).reply;
+      return Object.entries(statuses).map(([service, { status: state }]) => [service, state]);
+    };
+    assert.deepEqual(await listed(), [
+      ["", Serving.SERVING],
+      [EchoService.typeName, Serving.SERVING],
+    ]);
+    grpc.health.setPhase("draining");
+    assert.deepEqual(await listed(), [
+      ["", Serving.NOT_SERVING],
+      [EchoService.typeName, Serving.NOT_SERVING],
+    ]);
+  });
+});
 
 describe("grpc.health.v1 Check", () => {
   it("knows the server and each of its services, and follows the state of the app", async () => {

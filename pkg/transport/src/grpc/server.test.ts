@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { connect, constants } from "node:http2";
 import { createServer } from "node:net";
 import { describe, it } from "node:test";
 import { Server, status } from "@grpc/grpc-js";
@@ -154,6 +155,64 @@ describe("the drain of a gRPC server", () => {
     assert.equal(error.details, "the server stops, and the call took longer than it waits; try again elsewhere");
     assert.equal(await told.promise, "ERR_SERVER_STOPPING");
     assert.deepEqual(await grpc.reports(), []);
+  });
+
+  it("ends when the library never says that it is done", async (t) => {
+    t.mock.method(Server.prototype, "tryShutdown", () => {});
+    await using grpc = await startGrpc();
+    const chat = grpc.client.chat();
+    const failed = once(chat, "error");
+    chat.write({ text: "a" });
+    await once(chat, "data");
+    const limit = new AbortController();
+    const drained = grpc.server.drain({ signal: limit.signal });
+    limit.abort();
+    await drained;
+    assert.equal((await failed)[0].code, status.UNAVAILABLE);
+  });
+
+  it("cuts off a caller that takes no last word", async () => {
+    await using grpc = await startGrpc();
+    const stream = grpc.client.count({ to: 10_000_000, padding: 50_000 });
+    const failed = once(stream, "error");
+    const replies = stream.iterator({ destroyOnReturn: false });
+    await replies.next();
+    const limit = new AbortController();
+    const drained = grpc.server.drain({ signal: limit.signal });
+    limit.abort();
+    await drained;
+    stream.resume();
+    assert.ok([status.UNAVAILABLE, status.CANCELLED].includes((await failed)[0].code));
+  });
+
+  it("tells clients by GOAWAY, and calls that began before it are served", async () => {
+    const gate = Promise.withResolvers<void>();
+    let reached = 0;
+    await using grpc = await startGrpc({
+      handlers: {
+        say: async ({ text }) => {
+          reached++;
+          await gate.promise;
+          return { text };
+        },
+      },
+    });
+    const session = connect(`http://127.0.0.1:${grpc.server.port}`);
+    const goaway = once(session, "goaway");
+    const stream = session.request({
+      ":method": "POST",
+      ":path": `/${EchoService.typeName}/Say`,
+      "content-type": "application/grpc",
+    });
+    stream.end(Buffer.alloc(5));
+    const trailers = once(stream, "trailers");
+    stream.resume();
+    await until(() => reached === 1);
+    const drained = grpc.server.drain({ signal: never });
+    assert.equal((await goaway)[0], constants.NGHTTP2_NO_ERROR);
+    gate.resolve();
+    assert.equal((await trailers)[0]["grpc-status"], "0");
+    await drained;
   });
 
   it("can be called twice, and either signal cuts off", async () => {
