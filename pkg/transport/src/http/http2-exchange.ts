@@ -31,7 +31,6 @@ export class Http2Request extends Http2ServerRequest {
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (event === "aborted" && !this.readableEnded) this.destroy(resetByCaller()); // else it would end as if it were whole
     if (event === "error") {
       const [error] = args;
       if (this.errored === null) {
@@ -44,11 +43,29 @@ export class Http2Request extends Http2ServerRequest {
     return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
   }
 
+  /** A body that is reset half way would end as if it were whole. */
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    const { stream } = this;
+    if (chunk !== null || !stream.aborted) return super.push(chunk, encoding);
+    if (!this.destroyed) this.destroy(resetByCaller());
+    return false;
+  }
+
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
     guardPipe(this, destination, options?.end);
     return super.pipe(destination, options);
   }
 }
+
+/** What HTTP/1 says of a connection, and HTTP/2 must not. RFC 9113, 8.2.2. */
+const ofConnections: ReadonlySet<string> = new Set([
+  "connection",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
 
 /** The twin of `ServedResponse`. Headers of a connection are left out: a stream has none. */
 export class Http2Response extends Http2ServerResponse<Http2Request> {
@@ -58,7 +75,7 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
   override errored: Error | null = null;
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (event === "finish" && !this.stream.writableFinished) return false; // it was broken off
+    if (event === "finish" && !this.writableFinished) return false; // it was broken off
     const { exchange } = this;
     return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
   }
@@ -72,10 +89,25 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
     }
   }
 
+  override setHeader(name: string, value: number | string | readonly string[]): this {
+    if (!ofConnections.has(name.toLowerCase())) super.setHeader(name, value);
+    return this;
+  }
+
+  override appendHeader(name: string, value: string | readonly string[]): this {
+    if (!ofConnections.has(name.toLowerCase())) Reflect.apply(super.appendHeader, this, [name, value]);
+    return this;
+  }
+
   /** HTTP/2 has no text beside the status. */
   override writeHead(status: number, ...args: unknown[]): this {
     const headers = args.find((arg) => typeof arg === "object" && arg !== null);
-    Reflect.apply(super.writeHead, this, headers === undefined ? [status] : [status, headers]);
+    if (headers === undefined) Reflect.apply(super.writeHead, this, [status]);
+    else if (Array.isArray(headers)) Reflect.apply(super.writeHead, this, [status, headers]);
+    else {
+      const kept = Object.entries(headers).filter(([name]) => !ofConnections.has(name.toLowerCase()));
+      Reflect.apply(super.writeHead, this, [status, Object.fromEntries(kept)]);
+    }
     return this;
   }
 
@@ -111,6 +143,12 @@ Object.defineProperties(Http2Response.prototype, {
   destroyed: {
     get(this: Http2Response) {
       return this.stream.destroyed;
+    },
+  },
+  /** Node ends what a reset breaks off. */
+  writableFinished: {
+    get(this: Http2Response) {
+      return this.stream.writableFinished && !this.stream.aborted;
     },
   },
   socket: {

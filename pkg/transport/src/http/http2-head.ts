@@ -2,6 +2,9 @@ import { type HttpFailure, malformed, toFailure } from "./errors.ts";
 import { connectRefused, isHost, isPath, maxHeaderLines, tooManyLines, traceRefused } from "./head.ts";
 import type { Http2Request } from "./http2-exchange.ts";
 
+/** As node's parser of HTTP/1 takes. nghttp2 looks at it only once the caller has acknowledged our settings. */
+export const maxHeadBytes = 16_384;
+
 /**
  * What a head that nghttp2 lets pass must still not have. It has refused by then, with PROTOCOL_ERROR, names in upper case,
  * headers of a connection, spaces around values, and characters that no path may have.
@@ -17,6 +20,9 @@ export function refusalOfHttp2({ target, headers, method, url, rawHeaders }: Htt
   if (url === "*" ? method !== "OPTIONS" : !url.startsWith("/") || !isPath(url, 0)) return badPath;
   if (method === "TRACE") return traceRefused;
   if (rawHeaders.length > 2 * maxHeaderLines) return tooManyLines;
+  let bytes = 0;
+  for (const text of rawHeaders) bytes += text.length;
+  if (bytes > maxHeadBytes) return tooLarge;
   return undefined;
 }
 
@@ -29,3 +35,9 @@ const badPath = malformedAs("the :path must be one without fragment, backslash, 
 function malformedAs(message: string): HttpFailure {
   return toFailure({ ...malformed, message });
 }
+
+const tooLarge: HttpFailure = toFailure({
+  code: "ERR_REQUEST_TOO_LARGE",
+  httpStatus: 431,
+  message: "the request head is larger than the limit",
+});

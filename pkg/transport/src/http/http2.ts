@@ -5,7 +5,7 @@ import type { HttpFailure } from "./errors.ts";
 import { isServedRequest, isServedResponse, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { guardEvents } from "./guard-events.ts";
 import { Http2Request, Http2Response, socketsOfSessions, stopUpload } from "./http2-exchange.ts";
-import { refusalOfHttp2 } from "./http2-head.ts";
+import { maxHeadBytes, refusalOfHttp2 } from "./http2-head.ts";
 import { Http2Limits } from "./http2-limits.ts";
 import type { HttpSettings } from "./settings.ts";
 
@@ -28,11 +28,6 @@ export interface Http2Options {
   readonly metrics: Metrics;
 }
 
-/** How long a caller's streams may still be on their way after the first GOAWAY of a drain. */
-const goawayGraceMs = 1_000;
-/** The last stream that there can be: the first GOAWAY of a drain refuses none. RFC 9113, 6.8. */
-const lastStream = 2 ** 31 - 1;
-
 /** HTTP/2 on connections that something else accepts. All limits of one connection are here and in {@link Http2Limits}. */
 export class Http2 {
   readonly #server: Http2Server;
@@ -50,7 +45,7 @@ export class Http2 {
       Http2ServerResponse: Http2Response,
       settings: {
         maxConcurrentStreams: settings.maxConcurrentStreams,
-        maxHeaderListSize: 16_384, // as node's parser of HTTP/1 takes
+        maxHeaderListSize: maxHeadBytes,
         enableConnectProtocol: false,
         enablePush: false,
       },
@@ -104,6 +99,7 @@ export class Http2 {
 
   /** Serves HTTP/2 on a connection, whose first bytes may have been put back. */
   accept(socket: Socket): void {
+    socket.allowHalfOpen = false; // as HTTP/1 alone has use for it
     this.#accepted = socket;
     this.#server.emit("connection", socket);
   }
@@ -114,22 +110,12 @@ export class Http2 {
   }
 
   /**
-   * Tells every caller to send its next requests elsewhere, waits until what was on its way by then has come, and closes
-   * each connection when its last stream has ended.
+   * Tells every caller by GOAWAY to send its next requests elsewhere, and closes each connection when its last stream has
+   * ended. What is on its way by then is not served, and its caller can tell: its number is above the one in the GOAWAY, so
+   * that it is safe to send it again. Node has no GOAWAY that still takes them (RFC 9113, 6.8).
    */
   drain(): void {
-    for (const session of this.#sessions.values()) this.#drainSession(session);
-  }
-
-  #drainSession(session: ServerHttp2Session): void {
-    if (session.closed || session.destroyed) return;
-    session.goaway(constants.NGHTTP2_NO_ERROR, lastStream);
-    const close = (): void => {
-      timer.cancel();
-      if (!session.closed && !session.destroyed) session.close();
-    };
-    const timer = this.#options.clock.schedule(goawayGraceMs, close, { keepAlive: false });
-    session.ping(close); // its answer comes after all that was sent before the caller had heard
+    for (const session of this.#sessions.values()) if (!session.closed && !session.destroyed) session.close();
   }
 
   #begin(session: ServerHttp2Session): void {
@@ -157,10 +143,10 @@ export class Http2 {
   #guardStream(request: Http2Request, response: Http2Response): void {
     const { settings, layers, clock } = this.#options;
     const { stream } = request;
-    response.once("finish", () => {
-      if (!request.complete) stopUpload(stream);
-    });
     if (!stream.endAfterHeaders) {
+      stream.once("finish", () => {
+        if (!request.complete) stopUpload(stream);
+      });
       const onSlow = (): void => {
         if (request.complete || !isServedRequest(request) || !isServedResponse(response)) return;
         layers.onSlow(request, response);
