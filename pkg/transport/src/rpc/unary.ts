@@ -31,6 +31,7 @@ interface Request {
 interface Reply {
   header(name: string, value: string): unknown;
   send(payload: Payload): unknown;
+  serializer(serialize: (payload: Payload) => Payload): unknown;
 }
 
 /** Adds routes for each method that has a handler: those that stream say why they do not answer here. */
@@ -166,6 +167,7 @@ function payloadOf(method: DescMethod, reply: Reply, codec: Codec, output: unkno
   const isBinary = codec === "proto";
   const payload = isBinary ? bytesOf(toBinary(method.output, message)) : toJsonString(method.output, message);
   reply.header("content-type", isBinary ? "application/proto" : "application/json");
+  reply.serializer(asItIs); // fastify adds a charset to JSON otherwise
   return payload;
 }
 
@@ -176,6 +178,10 @@ function bytesOf(bytes: Uint8Array): Payload {
 }
 
 const longestText = 1_024;
+
+function asItIs(payload: Payload): Payload {
+  return payload;
+}
 
 /** The same bytes, not a copy of them. */
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
