@@ -17,10 +17,8 @@ function routes(app: HttpApp): void {
 
 /** Writes as long as the other side takes it. Returns how many bytes it has taken. */
 async function pour(socket: Socket, chunk: Buffer, bytes: number): Promise<number> {
-  let isOver = false;
-  socket.once("close", () => (isOver = true));
   let sent = 0;
-  for (; sent < bytes && !isOver && socket.writable; sent += chunk.length) {
+  for (; sent < bytes && socket.writable; sent += chunk.length) {
     if (!socket.write(chunk)) await Promise.race([once(socket, "drain"), once(socket, "close")]).catch(() => {});
   }
   return sent;

@@ -54,12 +54,9 @@ describe("chunks", () => {
     await using http = await startHttp({ routes, settings: { headersTimeoutMs: 200, requestTimeoutMs: 200 } });
     const connection = http.connect();
     connection.write(`${chunked}\r\n1;`);
-    let isOver = false;
-    void connection.ended.then(() => (isOver = true));
-    while (!isOver) {
-      connection.write("a");
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    const drip = setInterval(() => connection.write("a"), 20);
+    await connection.ended;
+    clearInterval(drip);
     assertProblem(parseReply(connection.received), 408, "ERR_REQUEST_TIMEOUT");
     assert.equal(await malformedCount(http), 1);
   });
@@ -93,14 +90,14 @@ describe("a body where none is read", () => {
     }
   }
 
-  it("is not inflated: a compressed one is no JSON", async () => {
+  it("is not inflated unless the config says so: a compressed one is a 415 problem", async () => {
     await using http = await startHttp({ routes });
     const response = await http.fetch("/echo", {
       method: "POST",
       headers: { "content-type": "application/json", "content-encoding": "gzip" },
       body: Buffer.from("1f8b0800000000000003abae050043bfa6a302000000", "hex"), // {}
     });
-    assert.deepEqual([response.status, JSON.parse(await response.text()).code], [400, "ERR_REQUEST_BODY"]);
+    assert.deepEqual([response.status, JSON.parse(await response.text()).code], [415, "ERR_REQUEST_MEDIA_TYPE"]);
   });
 });
 
@@ -126,30 +123,33 @@ describe("requests that do not wait for replies", () => {
     assert.ok(text.endsWith("next"));
   });
 
-  it("are not begun beyond that: the first is a 429 problem that closes the connection, and no more is read", async () => {
-    const { promise, resolve } = Promise.withResolvers<string>();
-    let begun = 0;
-    await using http = await startHttp({
-      routes: (app) =>
-        void app.get("/slow", () => {
-          begun++;
-          return promise;
-        }),
+  for (const [how, count] of [
+    ["that came at once", 150],
+    ["that never end", 1_000_000], // more than the buffers of two sockets hold
+  ] as const) {
+    it(`are not begun beyond that, of requests ${how}: the connection closes after a 429 problem, and no more is read`, async () => {
+      const { promise, resolve } = Promise.withResolvers<string>();
+      let begun = 0;
+      await using http = await startHttp({
+        routes: (app) =>
+          void app.get("/slow", () => {
+            begun++;
+            return promise;
+          }),
+      });
+      const connection = http.connect();
+      connection.write(`GET /slow HTTP/1.1\r\n${host}\r\n\r\n`.repeat(count));
+      await until(() => begun === 101);
+      if (count > 150) assert.ok(connection.socket.writableLength > 0, "the server has stopped reading");
+      resolve("slow");
+      const statuses = statusesOf(await connection.ended);
+      const all = [...Array.from({ length: 101 }, () => 200), 429];
+      // what is still being sent when a connection closes makes the system reset it, which may overtake the replies
+      assert.deepEqual(statuses, count > 150 ? all.slice(0, statuses.length) : all);
+      assert.equal(begun, 101);
+      await until(() => http.lines.withMessage("request").length === 102);
+      const codes = http.lines.withMessage("request").map(({ code }) => code);
+      assert.equal(codes.at(-1), "ERR_REQUEST_REFUSED");
     });
-    const connection = http.connect();
-    const request = `GET /slow HTTP/1.1\r\n${host}\r\n\r\n`;
-    connection.write(request.repeat(1_000_000)); // more than the buffers of two sockets hold
-    await until(() => begun === 101);
-    assert.ok(connection.socket.writableLength > 0, "the server has stopped reading");
-    resolve("slow");
-    await connection.until("ERR_REQUEST_REFUSED");
-    connection.destroy();
-    assert.deepEqual(
-      statusesOf(connection.received).slice(0, 101),
-      Array.from({ length: 101 }, () => 200),
-    );
-    assert.deepEqual(statusesOf(connection.received).slice(101), [429]);
-    assert.equal(begun, 101);
-    await until(() => http.lines.withMessage("request").length === 102);
-  });
+  }
 });

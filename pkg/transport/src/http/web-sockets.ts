@@ -185,10 +185,9 @@ const full = {
   headers: { "retry-after": "1", connection: "close" },
 } as const;
 
-function refused(
-  reply: FastifyReply,
-  { httpStatus, code, message, headers }: typeof notUpgraded | typeof otherVersion | typeof badKey | typeof full,
-): HttpRefusal {
-  reply.headers(headers);
-  return new HttpRefusal(httpStatus, code, message);
+type Refusal = typeof notUpgraded | typeof otherVersion | typeof badKey | typeof full;
+
+function refused(reply: FastifyReply, refusal: Refusal): HttpRefusal {
+  reply.headers(refusal.headers);
+  return new HttpRefusal(refusal);
 }

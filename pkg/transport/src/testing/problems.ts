@@ -5,9 +5,11 @@ import type { RawReply, TestHttp } from "./http.ts";
 export function assertProblem(reply: RawReply, status: number, code: string): void {
   assert.equal(reply.headers["content-type"], "application/problem+json");
   assert.equal(reply.headers["content-length"], String(reply.body.length));
-  const problem = JSON.parse(reply.body);
-  assert.deepEqual([reply.status, problem.status, problem.code], [status, status, code], reply.body);
-  assert.match(problem.traceId, /^[0-9a-f]{32}$/);
+  const problem: unknown = JSON.parse(reply.body);
+  assert.ok(typeof problem === "object" && problem !== null, reply.body);
+  const told = ["status", "code"].map((name): unknown => Reflect.get(problem, name));
+  assert.deepEqual([reply.status, ...told], [status, status, code], reply.body);
+  assert.match(String(Reflect.get(problem, "traceId")), /^[0-9a-f]{32}$/);
   assert.match(reply.headers["x-request-id"] ?? "", /^[A-Za-z0-9_.:-]{8,128}$/);
 }
 
