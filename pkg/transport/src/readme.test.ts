@@ -56,7 +56,8 @@ describe("the README", () => {
     for (const [name, value] of Object.entries(httpDefaults)) {
       if (name === "port" || name in layerDefaults) continue;
       const row = text.split("\n").find((line) => line.startsWith("| `http.") && line.includes(name));
-      assert.ok(row?.includes(`\`${String(value)}\``), `${name}: ${String(value)} in ${String(row)}`);
+      const shown = typeof value === "string" ? value : JSON.stringify(value);
+      assert.ok(row?.includes(`\`${shown}\``), `${name}: ${shown} in ${String(row)}`);
     }
   });
 });

@@ -4,14 +4,13 @@ import { authSetting } from "./auth.ts";
 import { compressionSettings } from "./compression.ts";
 import { corsSettings } from "./cors.ts";
 import { jsonSettings } from "./json-body.ts";
+import { limitSettings } from "./limits.ts";
 import { securityHeadersSettings } from "./security-headers.ts";
 
 /** What the config says of the layers that have settings of their own. */
 export const layerSettings = {
   ...peerSettings,
-  maxConcurrentRequests: z.int().min(0).max(1_000_000).default(1_000).meta({
-    description: "Requests are answered with 503 while so many are under way already; 0 never refuses one for that.",
-  }),
+  ...limitSettings,
   ...jsonSettings,
   ...securityHeadersSettings,
   ...corsSettings,

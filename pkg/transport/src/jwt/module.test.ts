@@ -135,6 +135,13 @@ describe("jwtModule", () => {
     assert.deepEqual([failure.code, failure.info?.reason], [status.PERMISSION_DENIED, "ERR_SCOPE_MISSING"]);
     const say = { method: "POST", body: "{}" };
     assert.equal((await service.ask(`/${EchoService.typeName}/Say`, stranger, say)).status, 403);
+    const collect = (token: string) => {
+      const { call, reply } = service.client.collect(bearer(token));
+      call.end({ text: "a" });
+      return reply;
+    };
+    assert.equal((await failureOf(collect(reader))).info?.reason, "ERR_SCOPE_MISSING");
+    assert.equal((await collect(writer)).text, "a");
   });
 
   it("answers 503 without keys, and starts and stays ready all the same", async () => {
