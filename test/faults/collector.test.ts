@@ -93,6 +93,25 @@ const faults: readonly (readonly [what: string, start: () => Promise<AsyncDispos
       ),
   ],
   [
+    "answers 429 and to come back in an hour",
+    () =>
+      serve(
+        createHttpServer(
+          (request, response) =>
+            void request.resume().once("end", () => response.writeHead(429, { "retry-after": "3600" }).end()),
+        ),
+      ),
+  ],
+  [
+    "answers 400",
+    () =>
+      serve(
+        createHttpServer(
+          (request, response) => void request.resume().once("end", () => response.writeHead(400).end("no")),
+        ),
+      ),
+  ],
+  [
     "answers what is no HTTP",
     () => serve(createServer((socket) => void socket.once("data", () => socket.end("220 smtp.example.com ESMTP\r\n")))),
   ],

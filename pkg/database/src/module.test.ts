@@ -110,7 +110,7 @@ function recordingTracer(): { readonly spans: RecordedSpan[]; readonly sink: Spa
       };
     },
   });
-  return { spans, sink: { api, getTracer, isSampled: () => true } as unknown as SpanSink };
+  return { spans, sink: { api, getTracer, isSampled: () => true, useTraceId: () => {} } as unknown as SpanSink };
 }
 
 describe("databaseModule", { timeout: 30_000 }, () => {

@@ -1,4 +1,4 @@
-import { AppError, type Clock, type Logger, type Metrics, type Tracing } from "@plinth/kernel";
+import { AppError, type Clock, type Logger, type Metrics, type Span, type Tracing } from "@plinth/kernel";
 import { DatabaseError } from "./errors.ts";
 import { declareMeters } from "./meters.ts";
 import type { PoolEvents, PoolStats } from "./postgres/pool.ts";
@@ -34,21 +34,18 @@ export function createObserver(options: ObserverOptions): Observer {
   const read = statementReader();
   const meters = options.metrics && declareMeters(options.metrics);
   const fixed = fixedAttributes(options);
+  const describe = (span: Span, { operation, summary, text }: StatementFacts): void => {
+    span.setAttributes(fixed);
+    span.setAttributes({ "db.operation.name": operation, "db.query.summary": summary, "db.query.text": text });
+  };
   const failed = (error: unknown): void =>
     meters?.errors.inc({ code: error instanceof DatabaseError ? error.code : "other" });
 
   return {
     async observe(sql, run) {
       const facts = read(sql);
-      const span = tracing?.startSpan(facts.summary, {
-        kind: "client",
-        attributes: {
-          ...fixed,
-          "db.operation.name": facts.operation,
-          "db.query.summary": facts.summary,
-          "db.query.text": facts.text,
-        },
-      });
+      const span = tracing?.startSpan(facts.summary, { kind: "client" });
+      if (span?.sampled === true) describe(span, facts);
       const startedAtMs = clock.monotonicMs();
       let outcome = "ok";
       try {
