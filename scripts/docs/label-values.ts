@@ -68,6 +68,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     route: "template of the route, path of the RPC, else `unmatched`",
     status: httpStatus,
   },
+  http_server_http2: { kind: "`reset`, `ping`, `settings`" },
   metrics: { metric: "metric's name" },
   process_active: { type: "kind of resource, `TCPSocketWrap`, `Timeout` …" },
   process_event_loop: { stat: "`mean`, `p50`, `p99`, `max`", state: "`active`, `idle`" },

@@ -1,5 +1,11 @@
 import type { Socket } from "node:net";
-import { constants, Http2ServerRequest, Http2ServerResponse, type ServerHttp2Stream } from "node:http2";
+import {
+  constants,
+  Http2ServerRequest,
+  Http2ServerResponse,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { guardPipe, type HttpExchange } from "./exchange.ts";
 
 /** The connection of each session: what the compatibility API gives in its place is a new proxy for each request. */
@@ -67,6 +73,9 @@ const ofConnections: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
+type WriteCallback = (error: Error) => void;
+type Head = OutgoingHttpHeaders | readonly string[];
+
 /** The twin of `ServedResponse`. Headers of a connection are left out: a stream has none. */
 export class Http2Response extends Http2ServerResponse<Http2Request> {
   exchange: HttpExchange | undefined;
@@ -80,9 +89,14 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
     return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
   }
 
-  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+  override write(
+    chunk: string | Uint8Array,
+    encoding?: BufferEncoding | WriteCallback,
+    callback?: WriteCallback,
+  ): boolean {
     try {
-      return Reflect.apply(super.write, this, [chunk, encoding, callback]) === true;
+      if (typeof encoding === "function") return super.write(chunk, encoding);
+      return encoding === undefined ? super.write(chunk, callback) : super.write(chunk, encoding, callback);
     } catch (thrown) {
       this.destroy(thrown instanceof Error ? thrown : undefined);
       return false;
@@ -94,21 +108,17 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
     return this;
   }
 
-  override appendHeader(name: string, value: string | readonly string[]): this {
-    if (!ofConnections.has(name.toLowerCase())) Reflect.apply(super.appendHeader, this, [name, value]);
-    return this;
+  override appendHeader(name: string, value: string | string[]): void {
+    if (!ofConnections.has(name.toLowerCase())) super.appendHeader(name, value);
   }
 
   /** HTTP/2 has no text beside the status. */
-  override writeHead(status: number, ...args: unknown[]): this {
-    const headers = args.find((arg) => typeof arg === "object" && arg !== null);
-    if (headers === undefined) Reflect.apply(super.writeHead, this, [status]);
-    else if (Array.isArray(headers)) Reflect.apply(super.writeHead, this, [status, headers]);
-    else {
-      const kept = Object.entries(headers).filter(([name]) => !ofConnections.has(name.toLowerCase()));
-      Reflect.apply(super.writeHead, this, [status, Object.fromEntries(kept)]);
-    }
-    return this;
+  override writeHead(status: number, message?: Head | string, headers?: Head): this {
+    const given = typeof message === "object" ? message : headers;
+    if (given === undefined) return super.writeHead(status);
+    if (isList(given)) return super.writeHead(status, given);
+    const kept = Object.entries(given).filter(([name]) => !ofConnections.has(name.toLowerCase()));
+    return super.writeHead(status, Object.fromEntries(kept));
   }
 
   /** Ends the stream with a reset: what has arrived must not look complete. */
@@ -157,6 +167,10 @@ Object.defineProperties(Http2Response.prototype, {
     },
   },
 });
+
+function isList(headers: Head): headers is readonly string[] {
+  return Array.isArray(headers);
+}
 
 /** What ends a request whose body its caller does not send to the end, as node says it of HTTP/1. */
 function resetByCaller(): Error {
