@@ -3,7 +3,9 @@ import type { HttpRoutes } from "@plinth/transport";
 import { z } from "zod";
 import type { NoteStore } from "./store.ts";
 
-const note = z.object({ id: z.string(), text: z.string(), createdAt: z.string() });
+const note = z
+  .object({ id: z.uuid(), text: z.string(), createdAt: z.iso.datetime().describe("UTC.") })
+  .meta({ id: "Note" });
 const noteId = z.object({ id: z.uuid("must be a UUID") });
 // A fault left in on purpose, for the walk-through: PostgreSQL keeps no U+0000 in a text, and nothing here looks for one.
 const newNote = z.strictObject({
@@ -14,23 +16,30 @@ const newNote = z.strictObject({
 export const noteRoutes =
   (notes: () => Promise<NoteStore>): HttpRoutes =>
   (app) => {
-    app.get("/notes", { schema: { response: { 200: z.object({ notes: z.array(note) }) } } }, async () => {
+    const config = { openapi: { tags: ["notes"] } };
+    const listed = z.object({ notes: z.array(note) });
+    app.get("/notes", { config, schema: { response: { 200: listed } } }, async () => {
       const own = await notes();
       return { notes: await own.list() };
     });
 
-    app.get("/notes/:id", { schema: { params: noteId, response: { 200: note } } }, async ({ params: { id } }) => {
-      const own = await notes();
-      return (await own.find(id)) ?? notFound(id);
-    });
+    app.get(
+      "/notes/:id",
+      { config, schema: { params: noteId, response: { 200: note } } },
+      async ({ params: { id } }) => {
+        const own = await notes();
+        return (await own.find(id)) ?? notFound(id);
+      },
+    );
 
-    app.post("/notes", { schema: { body: newNote, response: { 201: note } } }, async (request, reply) => {
+    app.post("/notes", { config, schema: { body: newNote, response: { 201: note } } }, async (request, reply) => {
       const own = await notes();
       const added = await own.add(request.body.text);
       return reply.code(201).header("location", `/notes/${added.id}`).send(added);
     });
 
-    app.delete("/notes/:id", { schema: { params: noteId } }, async ({ params: { id } }, reply) => {
+    const removed = { params: noteId, response: { 204: z.undefined() } };
+    app.delete("/notes/:id", { config, schema: removed }, async ({ params: { id } }, reply) => {
       const own = await notes();
       if (!(await own.remove(id))) notFound(id);
       return reply.code(204).send();

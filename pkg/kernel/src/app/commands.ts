@@ -128,7 +128,8 @@ async function tellDocuments(
   if (asked.length === 0) tell(`there is no app "${only}"; there is ${apps.map(({ name }) => name).join(", ")}`);
   const texts: string[] = [];
   let faults = 0;
-  for (const app of withA("writeDocuments", wanted, asked, tell)) {
+  const known = withA("writeDocuments", wanted, asked, tell);
+  for (const app of known) {
     try {
       for (const document of await app.writeDocuments(wanted)) {
         texts.push(document.text);
@@ -141,8 +142,8 @@ async function tellDocuments(
       tell(`${app.name}: ${messageOf(error)}`);
     }
   }
-  if (asked.length > 0 && texts.length + faults === 0) {
-    tell(`no module of ${asked.map(({ name }) => name).join(", ")} writes a document "${wanted}"`);
+  if (known.length > 0 && texts.length + faults === 0) {
+    tell(`no module of ${known.map(({ name }) => name).join(", ")} writes a document "${wanted}"`);
   }
   return toldOf(texts, faults);
 }
