@@ -10,13 +10,14 @@ import { notesMigrations } from "./migrations.ts";
 import { providePurge } from "./purge.ts";
 import { noteRoutes } from "./routes.ts";
 import { NoteStore } from "./store.ts";
-import { provideSubject, subject } from "./subject.ts";
+import { provideAuthenticator, provideSubject, subject } from "./subject.ts";
 import type { NotesTables } from "./tables.ts";
 
 const notes = token("notes").perRequest<NoteStore>();
 
 const notesModule = defineModule("notes", [
   provideMigrations(notesMigrations),
+  provideAuthenticator,
   provideSubject,
   provideChanges,
   providePurge,
