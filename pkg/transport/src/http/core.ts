@@ -4,9 +4,7 @@ import type { Duplex } from "node:stream";
 import {
   type AppError,
   type Clock,
-  currentContext,
   type ErrorBus,
-  type ErrorOrigin,
   type Logger,
   type Metrics,
   randomHex,
@@ -22,8 +20,8 @@ import { Deadlines } from "../deadlines.ts";
 import type { LoopDelay } from "../loop-delay.ts";
 import type { Middleware } from "../middleware.ts";
 import type { OpsHandler } from "../ops/handler.ts";
-import { type Problem, problemContentType } from "../problem.ts";
-import { badExpectation, type HttpFailure, toHttpFailure, tooSlow, toParserFailure } from "./errors.ts";
+import { Answers } from "./answers.ts";
+import { badExpectation, type HttpFailure, tooSlow, toParserFailure } from "./errors.ts";
 import { exchangeOf, type ExchangeOwner, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { Faults } from "./faults.ts";
 import { connectRefused, refusalOf } from "./head.ts";
@@ -31,27 +29,11 @@ import type { Http2Layers } from "./http2.ts";
 import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
 import { Pipelines } from "./pipelines.ts";
-import { idsOf, ofTheReplyThatFailed, writeProblem, writeProblemTo } from "./raw-reply.ts";
+import { writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 import { callerIn } from "./server-span.ts";
 import { Shedder } from "./shed.ts";
-import { Onion, type OnionHost } from "./stages.ts";
-
-/** An error reply in the form that a route's callers expect. */
-export interface RenderedError {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string;
-}
-
-declare module "fastify" {
-  interface FastifyContextConfig {
-    /** How errors of this route are written. Default: problem+json. */
-    readonly renderError?: (error: AppError, problem: Problem) => RenderedError;
-    /** What the route's faults are of, for the error bus. Default `request`. */
-    readonly origin?: ErrorOrigin;
-  }
-}
+import { Onion } from "./stages.ts";
 
 export interface RequestCoreOptions {
   readonly settings: HttpSettings;
@@ -75,7 +57,8 @@ export interface RequestCoreOptions {
 type RawHandler = (request: ServedRequest, response: ServedResponse) => void;
 
 /** What surrounds every request, whichever route it goes to: recovery, request id, trace, log context, metrics, deadline. */
-export class RequestCore implements ExchangeOwner, OnionHost {
+export class RequestCore implements ExchangeOwner {
+  readonly answers: Answers;
   readonly inFlight = new Set<HttpExchange>();
   isEnding = false;
   /** While true, each reply closes its connection. */
@@ -99,6 +82,7 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     this.#options = options;
     this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
     this.#faults = new Faults(options);
+    this.answers = new Answers(this.#faults, this.#pipelines);
     this.#observer = new HttpObserver({
       metrics: options.metrics,
       log: options.log,
@@ -108,7 +92,7 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     this.#trust = createPeerTrust(options.settings.trustedPeers);
     this.#shedder = new Shedder({ ...options, observer: this.#observer, active: () => this.inFlight.size });
     this.#deadlines = new Deadlines(options.clock);
-    this.#onion = new Onion(options, this, (exchange) => this.#shedOpen(exchange));
+    this.#onion = new Onion(options, this.answers, (exchange) => this.#shedOpen(exchange));
     options.metrics.gauge({
       name: "http_server_active_requests",
       help: "Requests being served.",
@@ -132,11 +116,11 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     this.#handler = handler;
     const server = openNodeServer(this.#options.settings, {
       onRequest: (request, response) => this.#begin(request, response, handler),
-      onThrown: (thrown, request, response) => this.#recover(thrown, request, response),
+      onThrown: (thrown, request, response) => this.answers.recover(thrown, request, response),
       errors: this.#options.errors,
     });
     server.on("checkExpectation", (request, response) => {
-      if (!this.#isRefused(request, response)) this.#answer(this.#open(request, response), badExpectation);
+      if (!this.#isRefused(request, response)) this.answers.answer(this.#open(request, response), badExpectation);
     });
     server.on("checkContinue", (request, response) => {
       if (this.#isRefused(request, response)) return; // without a word that would have its body sent
@@ -157,15 +141,15 @@ export class RequestCore implements ExchangeOwner, OnionHost {
       onRequest: (request, response) => this.#begin(request, response, this.#handler),
       onRefused: (request, response, failure) => {
         this.#observer.malformed();
-        this.#answer(this.#open(request, response), failure);
+        this.answers.answer(this.#open(request, response), failure);
       },
       onSlow: ({ exchange }) => {
         if (exchange === undefined || exchange.isOver) return;
         exchange.abort(tooSlow.error);
-        this.#answer(exchange, tooSlow);
+        this.answers.answer(exchange, tooSlow);
       },
-      onExpectation: (request, response) => this.#answer(this.#open(request, response), badExpectation),
-      onThrown: (thrown, request, response) => this.#recover(thrown, request, response),
+      onExpectation: (request, response) => this.answers.answer(this.#open(request, response), badExpectation),
+      onThrown: (thrown, request, response) => this.answers.recover(thrown, request, response),
     };
   }
 
@@ -190,13 +174,13 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     const refusal = refusalOf(request);
     if (refusal === undefined) return false;
     this.#observer.malformed();
-    this.#answer(this.#open(request, response), refusal);
+    this.answers.answer(this.#open(request, response), refusal);
     return true;
   }
 
   #isFlood(request: ServedRequest, response: ServedResponse): boolean {
     return this.#pipelines.isTooMuch(request.socket, response, (failure) =>
-      this.#answer(this.#open(request, response), failure),
+      this.answers.answer(this.#open(request, response), failure),
     );
   }
 
@@ -234,11 +218,23 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     this.#faults.report(error, exchange);
   }
 
+  failed(exchange: HttpExchange, thrown: unknown): void {
+    this.answers.failed(exchange, thrown);
+  }
+
+  failedAround(thrown: unknown, exchange: HttpExchange): void {
+    this.answers.failedAround(thrown, exchange);
+  }
+
+  expired(exchange: HttpExchange, error: AppError): void {
+    this.answers.expired(exchange, error);
+  }
+
   closed(exchange: HttpExchange): void {
     const { response, request } = exchange;
     this.inFlight.delete(exchange);
     if (!response.writableFinished && exchange.error === undefined && exchange.closeCode === undefined) {
-      if (response.errored) this.#breakOff(response.errored, exchange);
+      if (response.errored) this.answers.breakOff(response.errored, exchange);
       else exchange.error = callerGone();
     }
     if (!response.writableFinished) exchange.abort(exchange.error ?? callerGone());
@@ -280,86 +276,6 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     else done();
   }
 
-  refuse(thrown: unknown, exchange: HttpExchange): void {
-    const failure = toHttpFailure(thrown);
-    try {
-      if (exchange.isOver || exchange.response.writableEnded) this.failedAround(thrown, exchange);
-      else this.#answer(exchange, failure, thrown, hasNoBody(exchange.request));
-    } catch (second) {
-      this.#recover(second, exchange.request, exchange.response, failure);
-    }
-  }
-
-  failedAround(thrown: unknown, exchange: HttpExchange): void {
-    this.#faults.reportLate(thrown, exchange);
-  }
-
-  /** The context of the request, should a hook have left it. */
-  lostBy(request: FastifyRequest): HttpExchange | undefined {
-    const exchange = exchangeOf(request.raw);
-    const context = currentContext();
-    return context === exchange || context?.root === exchange ? undefined : exchange;
-  }
-
-  /** Answers with what the caller may know, and reports what is the server's fault. */
-  fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    const exchange = exchangeOf(request.raw);
-    const failure = this.#faults.toFailure(thrown, request);
-    if (this.#faults.isLate(thrown, exchange, failure)) return;
-    const problem = this.#faults.record(thrown, failure, exchange);
-    if (reply.raw.headersSent) {
-      if (exchange) exchange.cut(failure.error);
-      else reply.raw.destroy();
-      return;
-    }
-    for (const name of ofTheReplyThatFailed) reply.removeHeader(name);
-    if (exchange) reply.header("x-request-id", exchange.requestId);
-    if (closing.has(problem.status)) {
-      reply.header("connection", "close");
-      this.#pipelines.close(request.raw.socket);
-    }
-    const render = request.routeOptions.config?.renderError ?? renderProblem;
-    const { status, contentType, body } = render(failure.error, problem);
-    void reply.code(status).type(contentType).serializer(String).send(body);
-  }
-
-  /** Answers when `fail` could not: a hook or a header of the route broke that reply too. */
-  failAgain(thrown: unknown, request: FastifyRequest, { raw }: FastifyReply): void {
-    const failure = toHttpFailure(thrown);
-    const exchange = exchangeOf(request.raw);
-    if (exchange) this.#answer(exchange, failure, thrown);
-    else raw.destroy();
-  }
-
-  /** A reply's stream failed after part of it was sent: what has arrived must not look complete. */
-  streamFailed(thrown: unknown, request: FastifyRequest): void {
-    const exchange = exchangeOf(request.raw);
-    if (!exchange || exchange.stopped || exchange.response.destroyed) return; // it failed for the caller has gone
-    this.#breakOff(thrown, exchange);
-  }
-
-  failedAfterwards(thrown: unknown, request: FastifyRequest): void {
-    this.#faults.report(thrown, exchangeOf(request.raw));
-  }
-
-  hookFailed(thrown: unknown, exchange: HttpExchange): void {
-    this.#faults.report(thrown, exchange);
-  }
-
-  failedLate(thrown: unknown, exchange: HttpExchange): void {
-    this.#faults.reportLate(thrown, exchange);
-    if (!exchange.response.writableEnded) exchange.response.destroy(); // taken over, and nobody will end it now
-  }
-
-  failed(exchange: HttpExchange, thrown: unknown, failure = toHttpFailure(thrown)): void {
-    if (exchange.isOver || exchange.response.writableEnded) {
-      this.#faults.report(thrown, exchange);
-      return;
-    }
-    exchange.abort(failure.error);
-    this.#answer(exchange, failure, thrown);
-  }
-
   /** The parser refuses what came on this connection, or it came too slowly. */
   refuseConnection(thrown: Error & { readonly code?: unknown }, socket: Duplex): void {
     if (thrown.code === "ECONNRESET" || thrown.code === "EPIPE" || !(socket instanceof Socket) || !socket.writable) {
@@ -377,56 +293,11 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     const failure = toParserFailure(thrown);
     if (current) {
       current.abort(failure.error);
-      this.#answer(current, failure);
+      this.answers.answer(current, failure);
     } else if (ours.length > 0) {
       // It stands behind a request that is whole: the reply to that is the connection's last one.
       for (const { response } of ours) response.shouldKeepAlive = false;
     } else this.#answerRaw(socket, failure);
-  }
-
-  expired(exchange: HttpExchange, error: AppError): void {
-    const { reply, request, response } = exchange;
-    if (response.writableEnded || reply?.sent) return; // being sent, or taken over by the handler
-    try {
-      if (reply) this.fail(error, reply.request, reply);
-      else this.#answer(exchange, { error });
-    } catch (thrown) {
-      this.#recover(thrown, request, response, { error }); // a header of the route that cannot be sent
-    }
-  }
-
-  /** The outermost layer: something threw that nothing inside has caught, one of these layers perhaps. */
-  #recover(thrown: unknown, request: ServedRequest, response: ServedResponse, failure?: HttpFailure): void {
-    const { exchange } = request;
-    try {
-      if (exchange) {
-        this.failed(exchange, thrown, failure);
-        return;
-      }
-      const ids = idsOf(request);
-      runInContext(ids, () => this.#faults.report(thrown, undefined));
-      if (response.headersSent) response.destroy();
-      else writeProblem(response, toHttpFailure(thrown), ids);
-    } catch (second) {
-      this.#faults.report(second, exchange);
-      request.socket.destroy();
-    }
-  }
-
-  /** Part of the reply was sent, and there will be no more. */
-  #breakOff(thrown: unknown, exchange: HttpExchange): void {
-    const failure = toHttpFailure(thrown);
-    this.#faults.record(thrown, failure, exchange, "stream");
-    exchange.cut(failure.error);
-  }
-
-  /** Answers past fastify, with nothing that a route has set, and closes the connection unless it can be kept. */
-  #answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error, keepAlive = false): void {
-    this.#faults.record(thrown, failure, exchange);
-    const { request, response, requestId, span, replyHeaders: headers } = exchange;
-    if (!keepAlive) this.#pipelines.close(request.socket);
-    if (response.headersSent) exchange.cut(failure.error);
-    else writeProblem(response, failure, { requestId, traceId: span.traceId, headers, keepAlive });
   }
 
   /** Answers what is no request. */
@@ -435,16 +306,4 @@ export class RequestCore implements ExchangeOwner, OnionHost {
     span.end();
     writeProblemTo(socket, failure, { requestId: randomHex(16), traceId: span.traceId });
   }
-}
-
-/** Nothing more of it will come, so that the connection can be used for the next one. */
-function hasNoBody({ headers }: ServedRequest): boolean {
-  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined;
-}
-
-/** After these, what the caller still sends of its request is not read. */
-const closing: ReadonlySet<number> = new Set([408, 413, 504]);
-
-function renderProblem(_error: AppError, problem: Problem): RenderedError {
-  return { status: problem.status, contentType: problemContentType, body: JSON.stringify(problem) };
 }

@@ -23,7 +23,6 @@ export class Pipelines {
   isTooMuch(socket: Socket, response: ServerResponse, refuse: (failure: HttpFailure) => void): boolean {
     const count = this.#waiting.get(socket) ?? 0;
     if (count > maxWaiting) return true; // or closed
-    if (response.socket !== null) return false; // it is its turn: nearly all requests wait behind none
     this.#waiting.set(socket, count + 1);
     if (count === maxWaiting) {
       socket.pause();

@@ -20,7 +20,7 @@ import { serveDocument } from "./openapi/serve.ts";
 import { HttpListener } from "./listener.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
 
-export type { RenderedError } from "./core.ts";
+export type { RenderedError } from "./answers.ts";
 
 /** A fastify app whose schemas may be Standard Schemas, with types inferred from them. */
 export type HttpApp = FastifyInstance<
@@ -68,16 +68,16 @@ export interface HttpServer {
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { settings, log, routes } = options;
   const core = new RequestCore(options);
-  const requestLog = bridgeLog(log, core);
+  const requestLog = bridgeLog(log, core.answers);
   let server: Server | undefined;
   const app: HttpApp = fastify({
     bodyLimit: settings.maxBodyBytes,
     forceCloseConnections: false,
     return503OnClosing: false,
-    logController: new QuietLog(core),
+    logController: new QuietLog(core.answers),
     schemaController: { compilersFactory: lateCompilers },
     genReqId: (request) => exchangeOf(request)?.requestId ?? "",
-    frameworkErrors: (error, request, reply) => core.fail(error, request, reply),
+    frameworkErrors: (error, request, reply) => core.answers.fail(error, request, reply),
     clientErrorHandler: (error, socket) => core.refuseConnection(error, socket),
     serverFactory: (handler) => (server = core.createServer(handler)),
   }).withTypeProvider<StandardTypes>();
@@ -111,12 +111,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     core.routed(request, reply);
     core.enterRoute(request, done);
   });
-  closeGaps(app, core);
+  closeGaps(app, core.answers);
   // Two error handlers, one inside the other: fastify goes outwards when answering an error fails in its turn.
-  app.setErrorHandler((error, request, reply) => core.failAgain(error, request, reply));
+  app.setErrorHandler((error, request, reply) => core.answers.failAgain(error, request, reply));
   await app.register(async (inner) => {
-    inner.setErrorHandler((error, request, reply) => core.fail(error, request, reply));
-    inner.setNotFoundHandler((request, reply) => core.fail(routeNotFound(request.method), request, reply));
+    inner.setErrorHandler((error, request, reply) => core.answers.fail(error, request, reply));
+    inner.setNotFoundHandler((request, reply) => core.answers.fail(routeNotFound(request.method), request, reply));
     if (openapiPath !== undefined) {
       const { authenticator, info: { title, version } = { title: "http", version: "0.0.0" } } = options;
       const info = { title, version, auth: authenticator ? settings.auth : ("off" as const) };
