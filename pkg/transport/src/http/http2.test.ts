@@ -19,6 +19,7 @@ import { FakeClock } from "@plinth/kernel/testing";
 import { makeCertificate } from "../testing/certificates.ts";
 import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
 import { frameTypes, plainHead, RawHttp2 } from "../testing/http2-frames.ts";
+import { RecordingTracing } from "../testing/recording-tracing.ts";
 import { until } from "../testing/until.ts";
 import { tlsSettings, type TlsSettings } from "../tls/settings.ts";
 import type { HttpApp } from "./server.ts";
@@ -401,6 +402,24 @@ describe("HTTP over TLS", () => {
     assert.deepEqual([status, session.alpnProtocol], [200, "h2"]);
     assert.deepEqual([JSON.parse(body).version, JSON.parse(body).protocol], ["2.0", "https"]);
     assert.equal(JSON.parse((await over11(http)).body).version, "1.1");
+    session.close();
+  });
+
+  it("tells its spans the scheme and the version", async () => {
+    await using secure = new Secure();
+    const tracing = new RecordingTracing();
+    const http = await secure.start({}, { tracing });
+    const session = connect(originOf(http), trusting);
+    await ask(session);
+    await over11(http);
+    await until(() => tracing.spans.filter(({ ends }) => ends === 1).length === 2);
+    assert.deepEqual(
+      tracing.spans.map(({ attributes }) => [attributes["url.scheme"], attributes["network.protocol.version"]]),
+      [
+        ["https", "2"],
+        ["https", "1.1"],
+      ],
+    );
     session.close();
   });
 
