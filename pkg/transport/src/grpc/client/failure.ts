@@ -2,7 +2,14 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { AppError, Status } from "@plinth/kernel";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
-import { badReply, type CallTarget, replyTooLarge, requestTooLarge, unreachable } from "../../rpc/client/errors.ts";
+import {
+  badReply,
+  badStatus,
+  type CallTarget,
+  replyTooLarge,
+  requestTooLarge,
+  unreachable,
+} from "../../rpc/client/errors.ts";
 import { toRemoteError } from "../../rpc/client/remote-error.ts";
 import type { ErrorDetail } from "../../rpc/details.ts";
 import { fromGrpcCode } from "../../status.ts";
@@ -27,9 +34,9 @@ export function toCallError(error: ServiceError, target: CallTarget, maxReplyByt
   if (status === "cancelled" || begins(text, lost) || systemError.test(text)) return unreachable(target, error, false);
   if (begins(text, tooLarge)) return replyTooLarge(target, maxReplyBytes, error);
   if (text.startsWith("Attempted to send message with a size larger")) return requestTooLarge(target, error);
-  if (text.startsWith("Received HTTP status code")) return badReply(target, "no gRPC", { status, cause: error });
+  if (text.startsWith("Received HTTP status code")) return badStatus(target, "no gRPC", { status, cause: error });
   if (begins(text, garbage)) return badReply(target, "no gRPC", { cause: error });
-  const code = codes.get(status) ?? "ERR_RPC_FAILED";
+  const code = codes.get(status);
   return toRemoteError({ ...target, status, message: text, details, code, cause: error });
 }
 

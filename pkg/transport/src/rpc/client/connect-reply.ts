@@ -5,7 +5,7 @@ import { gunzip } from "node:zlib";
 import { fromConnectCode, fromHttpStatus } from "../../status.ts";
 import type { ErrorDetail } from "../details.ts";
 import type { Metadata } from "./channel.ts";
-import { badReply, type CallTarget, replyTooLarge } from "./errors.ts";
+import { badReply, badStatus, type CallTarget, replyTooLarge } from "./errors.ts";
 import { toRemoteError } from "./remote-error.ts";
 import type { HttpReply } from "./send.ts";
 
@@ -94,7 +94,9 @@ function toFailure(status: number, type: string, body: Buffer, target: CallTarge
         details: [],
       });
   }
-  return badReply(target, `status ${status} and no error of the protocol`, { status: byHttp.get(status) ?? "unknown" });
+  return badStatus(target, `status ${status} and no error of the protocol`, {
+    status: byHttp.get(status) ?? "unknown",
+  });
 }
 
 /** @see https://connectrpc.com/docs/protocol#http-to-error-code */

@@ -41,16 +41,22 @@ export function unreachable(target: CallTarget, cause: unknown, isUnsent: boolea
 }
 
 /** What came is no reply of the protocol. */
-export function badReply(
+export function badReply(target: CallTarget, what: string, { cause }: { readonly cause?: unknown } = {}): RpcError {
+  return new RpcError("ERR_RPC_REPLY", "internal", answered(target, what), { ...target, cause });
+}
+
+/** The same where the status of the HTTP reply says at least what kind of failure it is. */
+export function badStatus(
   target: CallTarget,
   what: string,
-  options: { status?: Status; cause?: unknown } = {},
+  reply: { readonly status: Status; readonly cause?: unknown },
 ): RpcError {
-  const { status = "internal", cause } = options;
-  return new RpcError("ERR_RPC_REPLY", status, `${target.peer} answered ${target.method} with ${what}`, {
-    ...target,
-    cause,
-  });
+  const own = { code: "ERR_RPC_REPLY", status: reply.status };
+  return new RpcError(own.code, own.status, answered(target, what), { ...target, cause: reply.cause });
+}
+
+function answered({ peer, method }: CallTarget, what: string): string {
+  return `${peer} answered ${method} with ${what}`;
 }
 
 export function replyTooLarge(target: CallTarget, maxBytes: number, cause?: unknown): RpcError {

@@ -9,14 +9,15 @@ export interface RemoteFailure extends CallTarget {
   readonly message: string;
   readonly details: readonly ErrorDetail[];
   /** Its code when the service names none. Default `ERR_RPC_FAILED`. */
-  readonly code?: string;
+  readonly code?: string | undefined;
   readonly cause?: unknown;
 }
 
 /** The error that the service threw, as far as it told: the same code, status, metadata and retryability. */
 export function toRemoteError(failure: RemoteFailure): AppError {
   const { status, message, details, cause, peer, method } = failure;
-  const { code = failure.code ?? "ERR_RPC_FAILED", metadata, retryable, faults } = readDetails(details);
+  const unnamed = { code: "ERR_RPC_FAILED", status: failure.status };
+  const { code = failure.code ?? unnamed.code, metadata, retryable, faults } = readDetails(details);
   if (faults.length > 0 && code === "ERR_REQUEST_INVALID" && status === "invalid_argument")
     return new RequestError(faults);
   const text = message === "" ? `${peer} failed at ${method}: ${status}` : message.slice(0, maxMessageLength);
