@@ -116,9 +116,12 @@ export function toHttpFailure(thrown: unknown): HttpFailure {
 }
 
 /** @param types - Those that the route reads. */
-export function mediaTypeRefused(types: readonly string[]): TransportError {
-  const what = `the media type of the body is not one that this route reads; send ${types.join(" or ")}`;
-  return new TransportError("ERR_REQUEST_MEDIA_TYPE", "invalid_argument", what);
+export function mediaTypeRefused(types: readonly string[]): HttpRefusal {
+  return new HttpRefusal({
+    code: "ERR_REQUEST_MEDIA_TYPE",
+    httpStatus: 415,
+    message: `the media type of the body is not one that this route reads; send ${types.join(" or ")}`,
+  });
 }
 
 export function routeNotFound(method: string): TransportError {
@@ -135,8 +138,7 @@ export function toParserFailure(error: Error & { readonly code?: unknown }): Htt
 
 function classify(thrown: unknown): HttpFailure {
   if (thrown instanceof HttpRefusal) return { error: thrown, httpStatus: thrown.httpStatus };
-  if (AppError.is(thrown))
-    return thrown.code === mediaType.code ? { error: thrown, httpStatus: 415 } : { error: thrown };
+  if (AppError.is(thrown)) return { error: thrown };
   if (!(thrown instanceof Error) || !("code" in thrown) || typeof thrown.code !== "string")
     return { error: toUnexpected(thrown), isUnexpected: true };
   if ("validation" in thrown && Array.isArray(thrown.validation)) {

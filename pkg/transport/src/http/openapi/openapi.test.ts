@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { StandardSchemaV1 } from "@plinth/kernel";
 import { z } from "zod";
-import { assertValidOpenApi } from "../../testing/openapi-check.ts";
+import { assertValidOpenApi } from "./openapi-check.ts";
 import type { HttpRoutes } from "../server.ts";
 import type { DocumentInfo } from "./operation.ts";
 import { writeDocumentOf } from "./write.ts";
@@ -259,6 +259,12 @@ describe("schemas of the OpenAPI document", () => {
     assert.deepEqual(schemas.Note.required, ["id", "text", "tags"]);
     assert.deepEqual(schemas.NoteInput.required, ["id", "text"]);
     assert.equal(schemas.Same.additionalProperties, false);
+    const plain = z.object({ a: z.string() }).meta({ id: "Plain" });
+    const { schemas: others } = await cleanDocumentOf((app) => {
+      app.post("/a", { schema: { body: plain, response: { 200: plain } } }, async () => ({ a: "" }));
+    });
+    assert.deepEqual(Object.keys(others), ["Plain", "Problem"]);
+    assert.equal("additionalProperties" in others.Plain, false);
   });
 
   it("may refer to themselves, with an id or without one", async () => {

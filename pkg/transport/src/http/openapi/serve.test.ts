@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { assertValidOpenApi } from "../../testing/openapi-check.ts";
+import { assertValidOpenApi } from "./openapi-check.ts";
 import { startHttp } from "../../testing/http.ts";
 import type { HttpRoutes } from "../server.ts";
 import { writeDocumentOf } from "./write.ts";
