@@ -85,7 +85,7 @@ function findCalls({ owner, tokens, placeOf }: Source, classes: Classes): ErrorC
     const isCall = name === "super" || (standsAt(tokens, index - 1, "new") && classes.has(name));
     if (!isCall || !standsAt(tokens, index + 1, "(")) return [];
     const [first = [], second = []] = itemsAt(tokens, index + 1);
-    const codes = codesIn(first);
+    const codes = standsAt(first, 0, "{") ? [] : codesIn(first); // `findObjects` reads those
     if (codes.length === 0) return [];
     const fixed = classes.get(name);
     const statuses = fixed === undefined ? resolve(second, tokens.slice(0, index)) : [fixed];
