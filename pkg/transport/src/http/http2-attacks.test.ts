@@ -5,12 +5,14 @@ import {
   fieldBlock,
   type Fields,
   frameOf,
+  frameTypes,
   http2Errors,
   plainHead,
   RawHttp2,
   settingsOf,
   uint32,
 } from "../testing/http2-frames.ts";
+import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
 
 const routes = (app: HttpApp): void => {
@@ -372,6 +374,50 @@ describe("what attacks a server of HTTP/2", () => {
       assert.match(await caller.answer(stream), answer);
       caller.destroy();
       await assertUnhurt(http);
+    });
+  }
+});
+
+describe("the budget of resets", () => {
+  const kinds: readonly (readonly [string, (caller: RawHttp2, stream: number) => void])[] = [
+    ["the caller's", (caller, stream) => caller.reset(stream, http2Errors.cancel)],
+    ["those it makes the server send by a bad window", (caller, stream) => caller.window(stream, 0)],
+    ["those it makes the server send by a length that is none", (caller, stream) => caller.data(stream, "x")],
+  ];
+  for (const [what, reset] of kinds) {
+    it(`ends the connection and cancels all its work: ${what}`, async () => {
+      let [begun, cancelled] = [0, 0];
+      await using http = await startHttp({
+        settings: { http2: true },
+        routes: (app) =>
+          void app.all("/", async ({ signal }) => {
+            begun++;
+            signal.addEventListener("abort", () => cancelled++);
+            return new Promise(() => {});
+          }),
+      });
+      const caller = new RawHttp2(http.server.port);
+      const head = withFields([":method", "POST"], ["content-length", "5"], ["content-type", "text/plain"]);
+      const kept = plainHead; // stays under way until the connection ends
+      caller.head(1, kept);
+      let stream = 3;
+      for (; stream < 400 && !caller.socket.destroyed; stream += 2) {
+        if (reset === kinds[2]?.[1]) caller.head(stream, head, { end: false });
+        else caller.head(stream, kept);
+        reset(caller, stream);
+        await new Promise(setImmediate);
+      }
+      await caller.closed;
+      const goaway = caller.frames.find(({ type }) => type === frameTypes.goaway);
+      const code = goaway?.payload.readUInt32BE(4);
+      if (reset !== kinds[0]?.[1]) assert.notEqual(code, http2Errors.none, "node ends it at the first");
+      else {
+        assert.equal(code, http2Errors.calm);
+        assert.equal(await metric(http, 'http_server_http2_floods_total{kind="reset"}'), 1);
+      }
+      await until(() => cancelled === begun, "nothing goes on for it");
+      assert.ok(begun < 200, `${begun} begun`);
+      assert.equal(await metric(http, "http_server_active_requests "), 0);
     });
   }
 });
