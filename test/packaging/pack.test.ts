@@ -92,6 +92,14 @@ describe("the packed packages", () => {
     }
   });
 
+  it("load from CommonJS under plain Node, every entry point", async () => {
+    for (const entryPoint of packages.flatMap(({ entryPoints }) => entryPoints)) {
+      const script = `console.log(Object.keys(require(${JSON.stringify(entryPoint)})).length)`;
+      const exported = await run(process.execPath, ["--input-type=commonjs", "--eval", script], project);
+      assert.ok(Number(exported) > 0, `${entryPoint} exports nothing`);
+    }
+  });
+
   it("have a command line that reads a main of the project, in TypeScript and in JavaScript", async () => {
     const main = `import { coreModule, createApp } from "@plinth/kernel";
 process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).run();\n`;

@@ -12,6 +12,7 @@ import {
   type RequestContext,
 } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
+import { Health } from "./gen/grpc/health/v1/health_pb.ts";
 import { createGrpcClientInterceptors } from "./grpc/client-metrics.ts";
 import { instrumentFetch } from "./http/client-metrics.ts";
 import { EchoClient, failureOf } from "./testing/grpc-client.ts";
@@ -154,6 +155,25 @@ describe("the span of an HTTP server", () => {
     await http.raw(`GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${lines}\r\n`);
     assert.equal(members.length, 64);
     assert.equal(members.at(-1), "k63");
+  });
+});
+
+describe("probes and scrapes", () => {
+  it("make no span, over HTTP and gRPC", async () => {
+    const tracing = new RecordingTracing();
+    await using http = await startHttp({
+      tracing,
+      ops: (request, response) => {
+        if (request.url !== "/ready" && request.url !== "/metrics") return false;
+        response.end("x");
+        return true;
+      },
+    });
+    for (const path of ["/ready", "/metrics"]) assert.equal(await (await http.fetch(path)).text(), "x");
+    assert.deepEqual(tracing.spans, []);
+    await using grpc = await startGrpc({ tracing });
+    await grpc.client.unary(Health.method.check, {}).reply;
+    assert.deepEqual(tracing.spans, []);
   });
 });
 

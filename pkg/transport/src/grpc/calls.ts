@@ -24,7 +24,7 @@ import { decode, decodeAll, encode } from "./codec.ts";
 import { type CallIds, isMeantForCallers, libraryError, toCallError, toGrpcStatus } from "./errors.ts";
 import { CallObserver } from "./observe.ts";
 import { isThenable, pump } from "./pump.ts";
-import { type Served, servedMethods, unmatchedMethod } from "./served.ts";
+import { type Served, servedMethods, unmatchedMethod, unseen } from "./served.ts";
 import type { GrpcSettings } from "./settings.ts";
 import { Stages, type StagesHost } from "./stages.ts";
 import { Wire, type WireOwner } from "./wire.ts";
@@ -208,7 +208,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   #open(wire: Wire, metadata: Metadata): CallExchange {
     const { tracing, clock, settings, scopes } = this.#options;
     const { name, isProbe } = wire.served;
-    const span = tracing.startSpan(name, {
+    const span = (isProbe ? unseen : tracing).startSpan(name, {
       kind: "server",
       parent: callerIn(metadata, () => this.#isTrusted(wire)),
     });

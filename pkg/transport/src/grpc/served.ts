@@ -1,7 +1,11 @@
 import type { DescMethod } from "@bufbuild/protobuf";
+import { createTracing } from "@plinth/kernel";
 import { type ErasedHandler, methodName, type RpcService } from "../rpc/service.ts";
 import type { AuthGate, CheckedNeed } from "../auth-gate.ts";
 import type { MessageCount } from "./observe.ts";
+
+/** Makes the spans of probes, which no trace shows. */
+export const unseen = createTracing();
 
 /** What is known of a method without its calls. */
 export interface Served {
