@@ -22,27 +22,15 @@ export const compressionSettings = {
         description:
           "Compress replies by br, zstd or gzip for callers that take it. Off: between services it costs more than it saves, what faces browsers mostly does it itself, and it can tell of secrets in a reply by its length (BREACH).",
       }),
-      minBytes: z
-        .int()
-        .min(0)
-        .default(1_024)
-        .meta({
-          description: "Replies smaller than this are left as they are; those of unknown length are compressed.",
-        }),
-      requests: z
-        .boolean()
-        .default(false)
-        .meta({
-          description: "Take request bodies compressed by gzip, br or zstd. Otherwise they are answered with 415.",
-        }),
-      maxInflateRatio: z
-        .int()
-        .min(1)
-        .max(1_000)
-        .default(100)
-        .meta({
-          description: "How many times its own size a request body may become; it is bounded by `maxBodyBytes` too.",
-        }),
+      minBytes: z.int().min(0).default(1_024).meta({
+        description: "Replies smaller than this are left as they are; those of unknown length are compressed.",
+      }),
+      requests: z.boolean().default(false).meta({
+        description: "Take request bodies compressed by gzip, br or zstd. Otherwise they are answered with 415.",
+      }),
+      maxInflateRatio: z.int().min(1).max(1_000).default(100).meta({
+        description: "How many times its own size a request body may become; it is bounded by `maxBodyBytes` too.",
+      }),
     })
     .prefault({}),
 };

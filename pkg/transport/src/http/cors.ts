@@ -21,12 +21,9 @@ export const corsSettings = {
         description:
           "Origins whose pages may read replies: `https://app.example.com`, `https://*.example.com` for all hosts below, or `*` alone for all. None: no page of another origin may.",
       }),
-      credentials: z
-        .boolean()
-        .default(false)
-        .meta({
-          description: "Whether those pages may send cookies and other credentials of the browser; not with `*`.",
-        }),
+      credentials: z.boolean().default(false).meta({
+        description: "Whether those pages may send cookies and other credentials of the browser; not with `*`.",
+      }),
       methods: z
         .array(z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]))
         .default(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])

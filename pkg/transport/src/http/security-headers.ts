@@ -3,12 +3,9 @@ import type { StageMaker } from "./stages.ts";
 
 /** Settings of the layer `security-headers`. */
 export const securityHeadersSettings = {
-  securityHeaders: z
-    .boolean()
-    .default(true)
-    .meta({
-      description: "Tell browsers not to guess types, frame replies, run what is in them, or say where they come from.",
-    }),
+  securityHeaders: z.boolean().default(true).meta({
+    description: "Tell browsers not to guess types, frame replies, run what is in them, or say where they come from.",
+  }),
   hstsMaxAgeSeconds: z.int().min(0).max(63_072_000).default(15_552_000).meta({
     description:
       "How long browsers are to come by TLS alone, in seconds: sent on connections by TLS, or that a trusted proxy says are, and never for localhost. 0 says nothing.",
