@@ -1,45 +1,7 @@
-import type { Clock, Metrics, Tracing } from "@plinth/kernel";
 import type { RpcChannel } from "../../rpc/client/channel.ts";
-import type { ClientTls } from "../../rpc/client/connect-channel.ts";
+import type { GrpcChannelOptions } from "./options.ts";
 
-export interface GrpcChannelOptions {
-  /** Who is called, from a small fixed set: the name of a service, never an address. */
-  readonly peer: string;
-  /** Where it is: `host:port`, `[::1]:port`, or `unix:/path`. */
-  readonly address: string;
-  /** Encrypts the connection. Default: it is not. `{}` trusts Node's authorities. */
-  readonly tls?: ClientTls;
-  /** Largest message received, in bytes from 1. Default 4_194_304. */
-  readonly maxReplyBytes?: number;
-  /** Largest message sent, in bytes from 1. Default 4_194_304. */
-  readonly maxRequestBytes?: number;
-  /** Calls under way at most, from 1; one more fails at once as `ERR_OVERLOADED`. Default 1_024. */
-  readonly maxPending?: number;
-  /** A connection with calls on it is asked this often whether it lives, in milliseconds from 1_000. Default 30_000. */
-  readonly keepAliveMs?: number;
-  /** Without an answer for so long, it is given up, in milliseconds from 1. Default 10_000. */
-  readonly keepAliveTimeoutMs?: number;
-  /** The first wait before a connection is tried again, in milliseconds from 1; calls fail meanwhile. Default 100. */
-  readonly minReconnectMs?: number;
-  /** No wait between two tries grows past this, in milliseconds from 1. Default 2_000. */
-  readonly maxReconnectMs?: number;
-  /** Has `grpc_client_call_duration_seconds` of this peer. Absent: nothing is counted. */
-  readonly metrics?: Metrics;
-  /** Makes the spans of calls. Default: what made that of the request being served. */
-  readonly tracing?: Tracing;
-  /** Default: the system's. */
-  readonly clock?: Clock;
-}
-
-export const grpcChannelDefaults = Object.freeze({
-  maxReplyBytes: 4_194_304,
-  maxRequestBytes: 4_194_304,
-  maxPending: 1_024,
-  keepAliveMs: 30_000,
-  keepAliveTimeoutMs: 10_000,
-  minReconnectMs: 100,
-  maxReconnectMs: 2_000,
-});
+export type { GrpcChannelOptions } from "./options.ts";
 
 /**
  * Calls methods of all four kinds over gRPC, on one connection. Nothing is connected before the first call. The gRPC library is loaded

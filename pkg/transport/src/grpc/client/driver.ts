@@ -24,11 +24,11 @@ import type {
   StreamChannelCall,
   UnaryChannelCall,
 } from "../../rpc/client/channel.ts";
-import type { ClientTls } from "../../rpc/client/connect-channel.ts";
+import type { ClientTls } from "../../rpc/client/connect-options.ts";
 import { badCall, badReply, type CallTarget } from "../../rpc/client/errors.ts";
 import { InFlight } from "../../rpc/client/in-flight.ts";
 import { methodName } from "../../rpc/service.ts";
-import { type GrpcChannelOptions, grpcChannelDefaults } from "./channel.ts";
+import { type GrpcChannelOptions, grpcChannelDefaults } from "./options.ts";
 import { isServiceError, toCallError } from "./failure.ts";
 import { asBytes, feed } from "./feed.ts";
 

@@ -1,58 +1,7 @@
-import type { Clock, Metrics, Tracing } from "@plinth/kernel";
 import type { RpcChannel } from "./channel.ts";
+import type { ConnectChannelOptions } from "./connect-options.ts";
 
-export interface ConnectChannelOptions {
-  /** Who is called, from a small fixed set: the name of a service, never an address. */
-  readonly peer: string;
-  /** Where it is: `http` or `https`, host and port, and a path that stands before those of the methods, if any. */
-  readonly url: string | URL;
-  /** How messages are written: `proto` is smaller and cheaper, `json` can be read on the way. Default `proto`. */
-  readonly codec?: "proto" | "json";
-  /** Calls methods without side effects by GET, which caches on the way understand; by POST where the URL would be too long. Default false. */
-  readonly useGet?: boolean;
-  /** Takes replies that are compressed by gzip. Default false: it costs more than it saves between neighbours. */
-  readonly acceptGzip?: boolean;
-  /** Largest reply, inflated, in bytes from 1. Default 4_194_304. */
-  readonly maxReplyBytes?: number;
-  /** Connections at most, from 1; each has one call at a time, and more calls wait for one. Default 64. */
-  readonly maxConnections?: number;
-  /** Calls under way at most, waiting ones included, from 1; one more fails at once as `ERR_OVERLOADED`. Default 1_024. */
-  readonly maxPending?: number;
-  /** Longest time for a connection to be made, in milliseconds from 1; looked at about twice a second. Default 1_000. */
-  readonly connectTimeoutMs?: number;
-  /** How long an idle connection is kept, in milliseconds from 1: less than the server keeps it. Default 4_000. */
-  readonly keepAliveMs?: number;
-  /** For `https`. Default: Node's authorities, and no certificate of our own. */
-  readonly tls?: ClientTls;
-  /** Has `http_client_request_duration_seconds` of this peer. Absent: nothing is counted. */
-  readonly metrics?: Metrics;
-  /** Makes the spans of calls. Default: what made that of the request being served. */
-  readonly tracing?: Tracing;
-  /** Default: the system's. */
-  readonly clock?: Clock;
-}
-
-/** Whom a client trusts, and who it is. All in PEM. */
-export interface ClientTls {
-  /** Authorities that sign the server's certificate. Default: Node's. */
-  readonly ca?: string | Buffer;
-  /** The client's own certificate and its key, both or none: for servers that ask for one. */
-  readonly cert?: string | Buffer;
-  readonly key?: string | Buffer;
-  /** The name that the server's certificate must be of. Default: the host that is called. */
-  readonly serverName?: string;
-}
-
-export const connectChannelDefaults = Object.freeze({
-  codec: "proto",
-  useGet: false,
-  acceptGzip: false,
-  maxReplyBytes: 4_194_304,
-  maxConnections: 64,
-  maxPending: 1_024,
-  connectTimeoutMs: 1_000,
-  keepAliveMs: 4_000,
-});
+export type { ClientTls, ConnectChannelOptions } from "./connect-options.ts";
 
 /**
  * Calls unary methods over HTTP/1.1 by the Connect protocol, on a pool of connections of its own. Nothing is connected before the first call.

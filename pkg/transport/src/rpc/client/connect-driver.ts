@@ -13,7 +13,7 @@ import { TransportError } from "../../errors.ts";
 import { type HttpClientOutcome, observeHttpClient } from "../../http/client-metrics.ts";
 import { methodName } from "../service.ts";
 import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "./channel.ts";
-import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-channel.ts";
+import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-options.ts";
 import { metadataOf, readReply } from "./connect-reply.ts";
 import { badCall, badReply, type CallTarget, replyTooLarge, RpcError, unreachable } from "./errors.ts";
 import { InFlight } from "./in-flight.ts";
