@@ -2,8 +2,16 @@ import { chmod, lstat, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { isMainThread } from "node:worker_threads";
 import { messageOf } from "@plinth/kernel";
+import { bind } from "./bind.ts";
 import { TransportError } from "./errors.ts";
-import { bind, type ListenPathOptions } from "./listen.ts";
+
+/** Where to listen on the machine alone. */
+export interface ListenPathOptions {
+  /** Of the Unix domain socket, up to 100 bytes. */
+  readonly path: string;
+  /** Its permissions, `0o660`. */
+  readonly mode: number;
+}
 
 /**
  * Binds a Unix domain socket. One that is there already is removed when it is a socket and nobody answers on it, as after a

@@ -1,6 +1,8 @@
-import type { ListenOptions as NetListenOptions, Server } from "node:net";
+import type { Server } from "node:net";
 import { messageOf } from "@plinth/kernel";
+import { bind } from "./bind.ts";
 import { TransportError } from "./errors.ts";
+import type { ListenPathOptions } from "./listen-path.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -10,14 +12,6 @@ export interface ListenOptions {
   readonly reusePort?: boolean;
   /** The environment variable that moves the port, for the error message. */
   readonly variable: string;
-}
-
-/** Where to listen on the machine alone. */
-export interface ListenPathOptions {
-  /** Of the Unix domain socket, up to 100 bytes. */
-  readonly path: string;
-  /** Its permissions, `0o660`. */
-  readonly mode: number;
 }
 
 /**
@@ -35,26 +29,6 @@ export async function listen(server: Server, options: ListenOptions | ListenPath
   await bind(server, { host, port, reusePort }, (error) => toListenError(error, { host, port, variable }));
   const address = server.address();
   return typeof address === "object" && address !== null ? address.port : port;
-}
-
-/** @throws what `toError` makes of the error. */
-export async function bind(
-  server: Server,
-  where: NetListenOptions,
-  toError: (error: unknown) => TransportError,
-): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
-  server.once("listening", resolve);
-  try {
-    server.listen(where);
-    await promise;
-  } catch (error) {
-    throw toError(error);
-  } finally {
-    server.off("error", reject);
-    server.off("listening", resolve);
-  }
 }
 
 /** The error that a failed bind becomes. */
