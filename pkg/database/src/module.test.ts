@@ -141,7 +141,9 @@ describe("databaseModule", { timeout: 30_000 }, () => {
     });
     const store = app.get(notes);
     spans.length = 0;
-    await app.get(tracing).withSpan("GET /notes", {}, async () => assert.equal(await store.count(), 1), { kind: "server" });
+    await app
+      .get(tracing)
+      .withSpan("GET /notes", {}, async () => assert.equal(await store.count(), 1), { kind: "server" });
 
     assert.equal(app.get(database).schema, schema);
     assert.equal(app.get(database).stats().maxConnections, 3);

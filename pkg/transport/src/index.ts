@@ -29,10 +29,7 @@ export { httpSettings, httpSettingsIn, type HttpSettings } from "./http/settings
 export { eventStream, type EventStreamOptions, type ServerEvent } from "./http/event-stream.ts";
 export { webSocket, webSocketDefaults, type WebSocketOptions } from "./http/web-sockets.ts";
 export type { WebSocketSession } from "./http/web-socket-session.ts";
-export {
-  createGrpcChannel,
-  type GrpcChannelOptions,
-} from "./grpc/client/channel.ts";
+export { createGrpcChannel, type GrpcChannelOptions } from "./grpc/client/channel.ts";
 export { incoming, type Incoming, incomingModule } from "./incoming.ts";
 export { listen, type ListenOptions } from "./listen.ts";
 export { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";

@@ -208,7 +208,9 @@ function complain(error: unknown, message: string): void {
 
 /** How a field of a shape begins, and whether its value is hidden; undefined where that hangs on the value. */
 function fixedPart({ start, isHidden, isError, paths }: FieldPlan): FixedPart | undefined {
-  return !isHidden && (isError || paths !== undefined) ? undefined : { start, isHidden, last: "", lastText: `${start}""` };
+  return !isHidden && (isError || paths !== undefined)
+    ? undefined
+    : { start, isHidden, last: "", lastText: `${start}""` };
 }
 
 interface FixedPart {
