@@ -5,36 +5,25 @@ import { samplerOf } from "./sampler.ts";
 
 const low = "f".repeat(18) + "0".repeat(14);
 const high = "0".repeat(18) + "f".repeat(14);
-const caller = (sampled: boolean, isTrusted?: boolean) => ({
-  traceId: low,
-  spanId: "b".repeat(16),
-  sampled,
-  isTrusted,
-});
+const caller = (sampled: boolean) => ({ traceId: low, spanId: "b".repeat(16), sampled });
 
 describe("samplerOf", () => {
   const table = [
-    ["trusted", undefined, true, true],
-    ["trusted", undefined, false, false],
-    ["trusted", true, true, true],
-    ["trusted", false, true, false],
-    ["always", false, true, true],
-    ["always", false, false, false],
-    ["never", true, true, false],
+    ["trusted", true, low, true],
+    ["trusted", false, high, false],
+    ["never", true, low, false],
+    ["never", false, high, true],
   ] as const;
-  for (const [trustCallerSampling, isTrusted, sampled, expected] of table) {
-    it(`with ${trustCallerSampling}, of a caller that is trusted: ${isTrusted}, and samples: ${sampled}, gives ${expected}`, () => {
+  for (const [trustCallerSampling, sampled, traceId, expected] of table) {
+    it(`with ${trustCallerSampling}, of a caller that samples: ${sampled}, by the id ${traceId}, gives ${expected}`, () => {
       const isSampled = samplerOf({ sampleRatio: 0.5, trustCallerSampling });
-      assert.equal(isSampled(caller(sampled, isTrusted), low), expected);
+      assert.equal(isSampled(caller(sampled), traceId), expected);
     });
   }
 
-  it("records a trace of an untrusted caller by its id, also one that the caller left out", () => {
+  it("decides on a trace that begins here by its id", () => {
     const isSampled = samplerOf({ sampleRatio: 0.5, trustCallerSampling: "trusted" });
-    assert.deepEqual(
-      [isSampled(caller(false, false), high), isSampled(null, high), isSampled(null, low)],
-      [true, true, false],
-    );
+    assert.deepEqual([isSampled(null, high), isSampled(null, low)], [true, false]);
   });
 
   it("records all at 1 and none at 0, and about as many as it is told", () => {

@@ -3,8 +3,8 @@ import type { SpanSink } from "@plinth/kernel";
 export interface SamplerOptions {
   /** Share of traces that is recorded where no caller's word counts, from 0 to 1. */
   readonly sampleRatio: number;
-  /** Whose decision to record a trace is followed: `trusted` peers', everybody's, or nobody's. */
-  readonly trustCallerSampling: "trusted" | "always" | "never";
+  /** Whether the decision of a caller whose trace is continued is followed. Only `trusted` peers' traces are. */
+  readonly trustCallerSampling: "trusted" | "never";
 }
 
 /** The bits of a trace id that are random by the specification, as digits of hex and as a count of values. */
@@ -13,7 +13,7 @@ const randomValues = 2 ** 56;
 
 /**
  * Decides whether a trace is recorded: as its caller did where that counts, else by its id, so that every service with the same
- * ratio comes to the same decision.
+ * ratio comes to the same decision. A trace that begins here has an id of our own: strangers choose neither.
  * @see https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
  */
 export function samplerOf({ sampleRatio, trustCallerSampling }: SamplerOptions): SpanSink["isSampled"] {
@@ -26,7 +26,6 @@ export function samplerOf({ sampleRatio, trustCallerSampling }: SamplerOptions):
     return traceId.slice(-randomDigits) >= rejected;
   };
   return (caller, traceId) => {
-    if (caller === null || trustCallerSampling === "never") return byId(traceId);
-    return trustCallerSampling === "trusted" && caller.isTrusted === false ? byId(traceId) : caller.sampled;
+    return caller === null || trustCallerSampling === "never" ? byId(traceId) : caller.sampled;
   };
 }

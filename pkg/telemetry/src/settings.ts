@@ -18,9 +18,9 @@ export const telemetrySettings = defineSettings(
     sampleRatio: z.number().min(0).max(1).optional().meta({
       description: "Share of new traces that is recorded. Default: as `OTEL_TRACES_SAMPLER` says, else 1.",
     }),
-    trustCallerSampling: z.enum(["trusted", "always", "never"]).optional().meta({
+    trustCallerSampling: z.enum(["trusted", "never"]).optional().meta({
       description:
-        "Whose decision to record a trace is followed: that of `trusted` peers, see `http.trustedPeers`, of all, or of none, as at the edge. Default: `never` where `OTEL_TRACES_SAMPLER` is one that asks no parent, else `trusted`.",
+        "Whether to record a trace that comes in: as its caller does (`trusted`), or by its id (`never`). Only those of `http.trustedPeers` and `grpc.trustedPeers` come in; for strangers a trace begins here, with a link to theirs. Default: `never` where `OTEL_TRACES_SAMPLER` is one that asks no parent, else `trusted`.",
     }),
     maxQueuedSpans: z.number().int().min(1).max(1_000_000).optional().meta({
       description:

@@ -1,6 +1,10 @@
 import type { SpanContext } from "./traceparent.ts";
 
-export type SpanAttributes = Readonly<Record<string, string | number | boolean | undefined>>;
+export interface SpanAttributes {
+  readonly [name: string]: string | number | boolean | undefined;
+  /** No attribute: `kind` is an option of a span, and stands behind the work in {@link Tracing.withSpan}. */
+  readonly kind?: undefined;
+}
 
 /** Another span that this one has to do with without being below it: of a batch, those that its parts came with. */
 export interface SpanLink {
@@ -11,7 +15,7 @@ export interface SpanLink {
 export interface StartSpanOptions {
   /** Default `internal`. */
   readonly kind?: "internal" | "server" | "client" | "producer" | "consumer";
-  /** Default: the span of the current request; `null` begins a new trace. */
+  /** Default: the span of the current request; `null` begins a new trace, as a stranger's span does, which is then linked to. */
   readonly parent?: SpanContext | null;
   readonly attributes?: SpanAttributes | undefined;
   /** At most 128 are kept. Default none. */

@@ -9,7 +9,7 @@ export interface SpanContext {
   readonly sampled: boolean;
   /** What tracing systems on the way keep with the trace: a `tracestate` header as {@link parseTracestate} gives it. */
   readonly traceState?: string | undefined;
-  /** False where the other process is nobody whose word on sampling counts. Default: it counts. */
+  /** False where the other process is a stranger: a trace begins here, under an id of our own, with a link to its span. Default: it is trusted. */
   readonly isTrusted?: boolean | undefined;
 }
 
@@ -41,7 +41,7 @@ export function formatTraceparent({ traceId, spanId, sampled }: SpanContext): st
  * The span of another process that a request continues, from its headers.
  *
  * @param tracestate - All lines of it, joined by commas.
- * @param isTrusted - Whether the peer's word on sampling counts. Default true.
+ * @param isTrusted - Whether the peer's trace is continued; a stranger's is only linked to, by its ids alone. Default true.
  * @returns Undefined without a valid `traceparent`; a `tracestate` that is invalid is dropped alone.
  */
 export function parseTraceContext(
@@ -51,7 +51,7 @@ export function parseTraceContext(
 ): SpanContext | undefined {
   const caller = parseTraceparent(traceparent);
   if (caller === undefined) return undefined;
+  if (!isTrusted) return { ...caller, isTrusted };
   const traceState = parseTracestate(tracestate);
-  if (traceState === undefined && isTrusted) return caller;
-  return { ...caller, traceState, isTrusted };
+  return traceState === undefined ? caller : { ...caller, traceState };
 }

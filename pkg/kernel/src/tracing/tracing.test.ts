@@ -119,9 +119,12 @@ describe("tracing without a sink", () => {
     }
   });
 
-  it("goes on with no sampling of a caller whose word does not count", () => {
-    assert.equal(tracing.startSpan("work", { parent: { ...remote, isTrusted: false } }).sampled, false);
-    assert.equal(tracing.startSpan("work", { parent: { ...remote, isTrusted: true } }).sampled, true);
+  it("begins a trace of its own below a stranger's span", () => {
+    const span = tracing.startSpan("work", { parent: { ...remote, traceState: "a=1", isTrusted: false } });
+    assert.notEqual(span.traceId, remote.traceId);
+    assert.deepEqual([span.sampled, span.traceState], [false, undefined]);
+    const trusted = tracing.startSpan("work", { parent: { ...remote, isTrusted: true } });
+    assert.deepEqual([trusted.traceId, trusted.sampled], [remote.traceId, true]);
   });
 
   it("takes the span of the request for parent, unless told to begin anew", () => {
@@ -198,6 +201,30 @@ describe("tracing with a sink", () => {
     const span = createTracing({ sink: { ...sink, isSampled } }).startSpan("begun", { parent: null });
     assert.deepEqual(ids, [span.traceId]);
     assert.equal(spans[0]?.context.traceId, span.traceId);
+  });
+
+  it("decides on a stranger's request by an id of its own, and has a link to the stranger's span before all others", () => {
+    const { sink, spans, asked } = recorder();
+    const ids: string[] = [];
+    const isSampled: SpanSink["isSampled"] = (caller, traceId) =>
+      ids.push(traceId) > 0 && sink.isSampled(caller, traceId);
+    const tracing = createTracing({ sink: { ...sink, isSampled } });
+    const stranger = { ...remote, isTrusted: false };
+    const other = { ...remote, spanId: "3".repeat(16) };
+    const span = tracing.startSpan("GET", { parent: stranger, links: [{ span: other }] });
+    tracing.startSpan("GET", { parent: { ...stranger, sampled: false } });
+    assert.deepEqual(asked, [null, null]);
+    assert.equal(ids[0], span.traceId);
+    assert.ok(!ids.includes(remote.traceId));
+    assert.equal(new Set(ids).size, 2);
+    assert.equal(spans[0]?.parent, undefined);
+    assert.deepEqual(
+      spans[0]?.options?.links?.map(({ context }) => [context.traceId, context.spanId, context.isRemote]),
+      [
+        [remote.traceId, remote.spanId, true],
+        [remote.traceId, other.spanId, true],
+      ],
+    );
   });
 
   it("asks the provider for nothing, and looks at no attribute, where a trace is not sampled", async () => {
@@ -373,6 +400,23 @@ describe("tracing with a sink", () => {
       }),
     );
     assert.equal(asked, 1);
+  });
+
+  it("takes options behind the work alone, where they are no attributes", async () => {
+    const { sink, spans } = recorder();
+    const tracing = createTracing({ sink });
+    // @ts-expect-error -- options of a span in the place of its attributes
+    await tracing.withSpan("wrong", { kind: "client" }, () => {});
+    // @ts-expect-error -- the same by the function of nobody
+    await withSpan("wrong", { kind: "client" }, () => {});
+    // @ts-expect-error -- nor is a parent one
+    await withSpan("wrong", { parent: null }, () => {});
+    // @ts-expect-error -- attributes stand before the work
+    await withSpan("wrong", {}, () => {}, { attributes: { a: 1 } });
+    const facts: Record<string, string> = { "messaging.system": "kafka" };
+    await tracing.withSpan("right", facts, () => {}, { kind: "producer", links: [{ span: remote }] });
+    assert.equal(spans.at(-1)?.options?.kind, SpanKind.PRODUCER);
+    assert.deepEqual(spans.at(-1)?.attributes, facts);
   });
 
   it("returns what the work returns", async () => {

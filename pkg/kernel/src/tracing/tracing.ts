@@ -11,7 +11,7 @@ export interface SpanSink extends OtelApi.TracerProvider {
   readonly api: OtelApiParts;
   /**
    * Whether to record a new span of this process, before anything is spent on it.
-   * @param caller - The span of another process that it continues; null when it begins a trace.
+   * @param caller - The span of another process that it continues, whose word counts; null when it begins a trace.
    * @param traceId - Of the trace that it continues or begins.
    */
   isSampled(caller: SpanContext | null, traceId: string): boolean;
@@ -30,17 +30,20 @@ export function createTracing({ sink }: { readonly sink?: SpanSink | undefined }
   return tracing;
 
   function startSpan(name: string, given?: StartSpanOptions): Span {
-    const parent = given?.parent === undefined ? (currentContext()?.span ?? null) : given.parent;
+    const asked = given?.parent === undefined ? (currentContext()?.span ?? null) : given.parent;
+    const stranger = asked?.isTrusted === false ? asked : undefined;
+    const parent = stranger ? null : asked;
     const traceId = parent?.traceId ?? randomHex(16);
     const sampled = isSampled(sink, parent, traceId);
     if (!sink || !tracer || !kinds || !sampled) return new IdSpan(traceId, parent, sampled, tracing);
     if (parent === null) sink.useTraceId(traceId);
     const { api } = sink;
+    const links = stranger ? [{ span: stranger }, ...(given?.links ?? [])] : given?.links;
     const options = {
       kind: kinds[given?.kind ?? "internal"],
       attributes: given?.attributes ?? {},
       root: parent === null,
-      ...(given?.links ? { links: given.links.map((link) => toOtelLink(link, api)) } : {}),
+      ...(links ? { links: links.map((link) => toOtelLink(link, api)) } : {}),
     };
     return new ExportedSpan(tracer.startSpan(name, options, contextOf(parent, api)), api, tracing);
   }
@@ -94,7 +97,7 @@ async function runWithSpan<T>(
 function isSampled(sink: SpanSink | undefined, parent: SpanContext | null, traceId: string): boolean {
   if (isLocal(parent)) return parent.sampled;
   if (sink) return sink.isSampled(parent, traceId);
-  return parent !== null && parent.sampled && parent.isTrusted !== false;
+  return parent !== null && parent.sampled;
 }
 
 function kindsOf({ SpanKind: { INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER } }: OtelApiParts) {
