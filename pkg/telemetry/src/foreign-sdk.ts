@@ -1,3 +1,5 @@
+import type { AppEvents } from "@plinth/kernel";
+
 /** How the API keeps what is registered for the whole process, of any major version of it. */
 const globalPrefix = "opentelemetry.js.api.";
 /** The major version of the API that this package stands on. */
@@ -32,6 +34,21 @@ export function describeForeignSdk(exportsTo: string | undefined, host: object =
     return `${what}: ${effect}${versions}. Take that SDK out, set OTEL_EXPORTER_OTLP_ENDPOINT, and start with \`node --import @plinth/telemetry/preload\` to have other libraries' spans in the same traces`;
   }
   return undefined;
+}
+
+/** Tells of such an SDK once: where it is there already, or else when the app is ready, by which all that the app loads has been. */
+export function watchForeignSdk(events: AppEvents, exportsTo: string | undefined, tell: (what: string) => void): void {
+  const look = (): boolean => {
+    const what = describeForeignSdk(exportsTo);
+    if (what !== undefined) tell(what);
+    return what !== undefined;
+  };
+  if (look()) return;
+  const end = events.subscribe((event) => {
+    if (event.type !== "state" || event.state === "starting" || event.state === "created") return;
+    end();
+    if (event.state === "ready") look();
+  });
 }
 
 /** What a stand-in for a provider stands for, which is nothing until one is set. */

@@ -1,6 +1,16 @@
-import { appInfo, defineModule, logger, metrics, provider, token, spanSinks, type SpanSink } from "@plinth/kernel";
+import {
+  appEvents,
+  appInfo,
+  defineModule,
+  logger,
+  metrics,
+  provider,
+  token,
+  spanSinks,
+  type SpanSink,
+} from "@plinth/kernel";
 import { exportOptionsOf } from "./export-options.ts";
-import { describeForeignSdk } from "./foreign-sdk.ts";
+import { watchForeignSdk } from "./foreign-sdk.ts";
 import { offerToPreload, takeFromPreload } from "./preload-link.ts";
 import { createTelemetry, type Telemetry } from "./provider.ts";
 import { telemetrySettings } from "./settings.ts";
@@ -10,13 +20,12 @@ export const telemetry = token("telemetry").of<Telemetry | "off">();
 
 const provideTelemetry = provider({
   provides: telemetry,
-  needs: { info: appInfo, settings: telemetrySettings, log: logger, metrics },
+  needs: { info: appInfo, events: appEvents, settings: telemetrySettings, log: logger, metrics },
   ground: true,
-  create: async ({ info, settings, log: root, metrics: own }) => {
+  create: async ({ info, events, settings, log: root, metrics: own }) => {
     const log = root.named("telemetry");
     const options = await exportOptionsOf(settings, info.environment);
-    const foreign = describeForeignSdk(options?.url);
-    if (foreign !== undefined) log.warn(foreign);
+    watchForeignSdk(events, options?.url, (what) => log.warn(what));
     if (options === undefined) return "off";
     if (options.ignored.length > 0)
       log.warn("variables of OpenTelemetry that do nothing here; unset them", { variables: options.ignored });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, it } from "node:test";
-import { type ConfigData, coreModule, createMetrics, tracing } from "@plinth/kernel";
+import { type ConfigData, coreModule, createMetrics, defineModule, provider, token, tracing } from "@plinth/kernel";
 import { MemoryLog, testApp } from "@plinth/kernel/testing";
 import { exportOptionsOf } from "./export-options.ts";
 import { telemetryModule } from "./module.ts";
@@ -61,6 +61,34 @@ describe("telemetryModule", () => {
       ["last words"],
     );
   });
+
+  for (const [what, at] of [
+    ["before", "begin"],
+    ["while", "start"],
+  ] as const) {
+    it(`warns once of another SDK that registers itself ${what} the app starts, with a collector and without one`, async () => {
+      const key = Symbol.for("opentelemetry.js.api.1");
+      const before: unknown = Reflect.get(globalThis, key);
+      const register = (): void =>
+        void Reflect.set(globalThis, key, { version: "1.9.0", trace: { getTracer: () => {} } });
+      const late = provider({ provides: token("late").of<string>(), create: () => "", start: register });
+      for (const environment of [{}, { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" }]) {
+        if (at === "begin") register();
+        try {
+          await using app = await testApp({
+            name: "sample",
+            modules: [coreModule, telemetryModule, ...(at === "start" ? [defineModule("late", [late])] : [])],
+            config: { environment, defaults: { telemetry: { exportTimeoutMs: 200 } } },
+          });
+          const told = app.logged.lines.filter(({ message }) => /another OpenTelemetry SDK/.test(String(message)));
+          assert.equal(told.length, 1);
+        } finally {
+          if (before === undefined) Reflect.deleteProperty(globalThis, key);
+          else Reflect.set(globalThis, key, before);
+        }
+      }
+    });
+  }
 
   it("makes ids but exports nothing when no collector is named", async () => {
     await using app = await start({});
