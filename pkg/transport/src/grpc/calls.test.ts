@@ -542,7 +542,7 @@ describe("the context of a gRPC call", () => {
         {
           "rpc.system.name": "grpc",
           "rpc.method": "plinth.transport.testing.v1.EchoService/Say",
-          "rpc.response.status_code": "OK",
+          "rpc.status_code": "OK",
           "client.address": "127.0.0.1",
         },
       ],

@@ -101,7 +101,7 @@ function endSpan(span: Span | undefined, { method, peer, status, server }: Ended
     span.setAttributes({
       "rpc.system.name": "grpc",
       "rpc.method": method,
-      "rpc.response.status_code": code,
+      "rpc.status_code": code,
       "server.address": address,
       "server.port": port === undefined ? undefined : Number(port),
       "plinth.peer": peer,

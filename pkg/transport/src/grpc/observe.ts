@@ -97,7 +97,7 @@ export class CallObserver {
         span.setAttributes({
           "rpc.system.name": "grpc",
           "rpc.method": method,
-          "rpc.response.status_code": status.toUpperCase(),
+          "rpc.status_code": status.toUpperCase(),
           "client.address": exchange.clientAddress,
         });
         if (error && (isIncident(error.status) || error.status === "unimplemented")) span.fail(error);
