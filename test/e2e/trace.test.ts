@@ -55,13 +55,13 @@ function only(spans: readonly CollectedSpan[], service: string, kind: string): C
   return found[0]!;
 }
 
-async function traceOf(traceId: string): Promise<readonly CollectedSpan[]> {
+async function traceOf(traceId: string, count: number): Promise<readonly CollectedSpan[]> {
   const isRoot = (span: CollectedSpan): boolean => span.traceId === traceId && span.parentSpanId === "";
   await collector.waitFor(isRoot);
   const spans = () => collector.spans.filter((span) => span.traceId === traceId);
   await until(
-    () => spans().length >= 4,
-    () => `four spans, not ${JSON.stringify(spans(), undefined, 1)}`,
+    () => spans().length >= count,
+    () => `${count} spans, not ${JSON.stringify(spans(), undefined, 1)}`,
     5_000,
   );
   return spans();
@@ -81,7 +81,7 @@ describe("one trace", () => {
       assert.match(traceId, /^[0-9a-f]{32}$/);
       assert.equal(lines["notes"]!["trace_id"], traceId);
 
-      const spans = await traceOf(traceId);
+      const spans = await traceOf(traceId, 4);
       const door = only(spans, "gateway", "server");
       const call = only(spans, "gateway", "client");
       const service = only(spans, "notes", "server");
@@ -102,6 +102,35 @@ describe("one trace", () => {
       );
     });
   }
+
+  it("of GET /notes/digest goes from HTTP over a span of the user's to gRPC in a third process, and to SQL", async () => {
+    const answer = await ask(`${platform.url}/notes/digest`, { token });
+    assert.equal(answer.status, 200, answer.text);
+    assert.equal((answer.json() as { greeting: string }).greeting, "Hello, tracy");
+    const { gateway } = await accessLines(answer);
+    const spans = await traceOf(String(gateway!["trace_id"]), 7);
+    const own = spans.filter(({ service }) => service === "notes");
+    const [request, digest, call, statement] = [
+      "GET /notes/digest",
+      "make digest",
+      "plinth.examples.greeter.v1.GreeterService/Greet",
+      "SELECT note",
+    ].map((name) => own.find((span) => span.name === name));
+    const greeted = only(spans, "greeter", "server");
+    assert.deepEqual(
+      [request, digest, call, statement, greeted].map((span) => span?.parentSpanId),
+      [only(spans, "gateway", "client").spanId, request?.spanId, digest?.spanId, digest?.spanId, call?.spanId],
+      JSON.stringify(spans, undefined, 1),
+    );
+    assert.equal(greeted.name, call?.name);
+    assert.equal(spans.length, 7);
+    const calls = () => platform.log().filter((line) => line["message"] === "call");
+    await until(() => calls().length > 0, "a line of the call", 5_000);
+    assert.deepEqual(
+      [calls()[0]!["service"], calls()[0]!["trace_id"], calls()[0]!["request_id"]],
+      ["greeter", gateway!["trace_id"], gateway!["request_id"]],
+    );
+  });
 
   it("of a refused request ends at the gateway, and its reply names it", async () => {
     const answer = await ask(`${platform.url}/notes`);

@@ -33,7 +33,7 @@ export const createGreeter: AppFactory = ({ environment, registryModule, config 
   const app = createApp({
     name: "greeter",
     modules: [coreModule, telemetryModule, registryModule, httpModule, grpcModule, ...reporterModules, greeterModule],
-    config: { environment, defaults: { ...config, http: { port: 0 }, grpc: { port: 0 } } },
+    config: { environment, defaults: { ...config, http: { port: 0 }, grpc: { port: 0, reflection: true } } },
   });
   return {
     app,

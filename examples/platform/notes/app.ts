@@ -6,6 +6,7 @@ import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
 import type { AppFactory } from "../platform.ts";
 import { reporterModules } from "../reporters.ts";
 import { changes, provideChanges } from "./changes.ts";
+import { greeter, provideGreeter } from "./greeter.ts";
 import { notesMigrations } from "./migrations.ts";
 import { providePurge } from "./purge.ts";
 import { noteRoutes } from "./routes.ts";
@@ -20,11 +21,13 @@ const notesModule = defineModule("notes", [
   provideAuthenticator,
   provideSubject,
   provideChanges,
+  provideGreeter,
   providePurge,
   provider({
     provides: notes,
-    needs: { db: database, subject, changes },
-    create: ({ db, ...parts }) => new NoteStore({ ...parts, db: db.withTables<NotesTables>() }),
+    needs: { db: database, subject, changes, greeter },
+    create: ({ db, greeter: { client }, ...parts }) =>
+      new NoteStore({ ...parts, db: db.withTables<NotesTables>(), greeter: client }),
   }),
   provider({ provides: httpRoutes, needs: { notes: current(notes) }, create: ({ notes }) => noteRoutes(notes) }),
 ]);

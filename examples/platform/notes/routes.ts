@@ -6,6 +6,7 @@ import type { NoteStore } from "./store.ts";
 const note = z
   .object({ id: z.uuid(), text: z.string(), createdAt: z.iso.datetime().describe("UTC.") })
   .meta({ id: "Note" });
+const digest = z.object({ greeting: z.string(), notes: z.int() });
 const noteId = z.object({ id: z.uuid("must be a UUID") });
 // A fault left in on purpose, for the walk-through: PostgreSQL keeps no U+0000 in a text, and nothing here looks for one.
 const newNote = z.strictObject({
@@ -21,6 +22,11 @@ export const noteRoutes =
     app.get("/notes", { config, schema: { response: { 200: listed } } }, async () => {
       const own = await notes();
       return { notes: await own.list() };
+    });
+
+    app.get("/notes/digest", { config, schema: { response: { 200: digest } } }, async () => {
+      const own = await notes();
+      return own.digest();
     });
 
     app.get(

@@ -1,4 +1,7 @@
 import type { Database } from "@plinth/database";
+import { withSpan } from "@plinth/kernel";
+import type { RpcClient } from "@plinth/transport";
+import type { GreeterService } from "../gen/plinth/examples/greeter/v1/greeter_pb.ts";
 import type { Changes } from "./changes.ts";
 import type { NotesTables } from "./tables.ts";
 
@@ -13,20 +16,46 @@ interface NoteStoreParts {
   readonly db: Database<NotesTables>;
   readonly subject: string;
   readonly changes: Changes;
+  readonly greeter: RpcClient<typeof GreeterService>;
+}
+
+export interface Digest {
+  readonly greeting: string;
+  /** How many there are. */
+  readonly notes: number;
 }
 
 const maxListed = 100;
+/** No longer name is greeted. */
+const maxNameLength = 100;
 
 /** The notes of one subject: made for each request, so that no call can reach those of another. */
 export class NoteStore {
   readonly #db: Database<NotesTables>;
   readonly #subject: string;
   readonly #changes: Changes;
+  readonly #greeter: NoteStoreParts["greeter"];
 
-  constructor({ db, subject, changes }: NoteStoreParts) {
+  constructor({ db, subject, changes, greeter }: NoteStoreParts) {
     this.#db = db;
     this.#subject = subject;
     this.#changes = changes;
+    this.#greeter = greeter;
+  }
+
+  /** Asks the greeter and the database at once: both stand below one span of ours, and end with the request. */
+  digest(): Promise<Digest> {
+    return withSpan("make digest", {}, async () => {
+      const [{ message: greeting }, { notes }] = await Promise.all([
+        this.#greeter.greet({ name: this.#subject.slice(0, maxNameLength) }),
+        this.#db.kysely
+          .selectFrom("note")
+          .select(({ fn }) => fn.countAll().as("notes"))
+          .where("subject", "=", this.#subject)
+          .executeTakeFirstOrThrow(),
+      ]);
+      return { greeting, notes: Number(notes) };
+    });
   }
 
   /** The newest first, at most 100. */
