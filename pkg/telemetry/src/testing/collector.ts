@@ -13,6 +13,16 @@ export interface CollectedSpan {
   readonly kind: number;
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly failed: boolean;
+  /** What the status says, for people. Empty where it says nothing. */
+  readonly statusMessage: string;
+  readonly events: readonly CollectedEvent[];
+  readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
+}
+
+/** What happened within a span, for instance an `exception`. */
+export interface CollectedEvent {
+  readonly name: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
 }
 
 /** An OTLP/HTTP collector for tests: it keeps what it gets in memory. */
@@ -90,7 +100,9 @@ const otlpRequest = z.object({
               parentSpanId: z.string().default(""),
               kind: z.number(),
               attributes,
-              status: z.object({ code: z.number().default(0) }).prefault({}),
+              status: z.object({ code: z.number().default(0), message: z.string().default("") }).prefault({}),
+              events: z.array(z.object({ name: z.string(), attributes })).default([]),
+              links: z.array(z.object({ traceId: z.string(), spanId: z.string() })).default([]),
             }),
           ),
         }),
@@ -103,11 +115,13 @@ function spansOf(body: string): CollectedSpan[] {
   return otlpRequest.parse(JSON.parse(body)).resourceSpans.flatMap(({ resource, scopeSpans }) => {
     const service = String(toRecord(resource.attributes)["service.name"]);
     return scopeSpans.flatMap(({ spans }) =>
-      spans.map(({ attributes: facts, status, ...span }) => ({
+      spans.map(({ attributes: facts, status, events, ...span }) => ({
         ...span,
         service,
         attributes: toRecord(facts),
         failed: status.code === 2,
+        statusMessage: status.message,
+        events: events.map((event) => ({ name: event.name, attributes: toRecord(event.attributes) })),
       })),
     );
   });
