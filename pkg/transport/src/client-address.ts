@@ -91,7 +91,7 @@ export const peerSettings = {
   }),
   trustedPeers: networks.default(["loopback", "private", unixPeer]).meta({
     description:
-      "Peers whose request id is kept and whose decision to sample a trace is followed. Others get an id of ours.",
+      "Peers whose request id, trace and baggage are taken over. Others get an id and a trace of ours, with a link to theirs, and their baggage is left out. Set it to `[]` behind a load balancer that hands on what strangers send.",
   }),
 };
 

@@ -97,9 +97,15 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
 
   abstract header(name: string): string | undefined;
 
-  /** What came with the request. Read when first asked for. */
+  /** Whether what the connection's peer says of a request is believed: its id, its trace, its baggage. */
+  protected abstract isPeerTrusted(): boolean;
+
+  /** What came with the request, where a trusted peer sent it: nobody else's goes on to others. Read when first asked for. */
   get baggage(): Baggage | undefined {
-    if (this.#baggage === undefined) this.#baggage = parseBaggage(this.header("baggage")) ?? null;
+    if (this.#baggage === undefined) {
+      const header = this.header("baggage");
+      this.#baggage = (header !== undefined && this.isPeerTrusted() ? parseBaggage(header) : undefined) ?? null;
+    }
     return this.#baggage ?? undefined;
   }
 

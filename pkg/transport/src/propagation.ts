@@ -61,8 +61,8 @@ export function leftOf(context: RequestContext | undefined, clock: Clock): numbe
 }
 
 /**
- * The span of another process that a request continues; null when it begins a trace.
- * @param isTrusted - Whether the peer's word on sampling counts; asked only where there is a `traceparent`.
+ * The span of another process that a request continues, or only has a link to; null when there is none.
+ * @param isTrusted - Whether the peer's trace is continued; asked only where there is a `traceparent`.
  */
 export function callerOf(
   header: (name: "traceparent" | "tracestate") => string | undefined,

@@ -13,6 +13,7 @@ import {
 } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
 import { Health } from "./gen/grpc/health/v1/health_pb.ts";
+import { EchoService } from "./gen/plinth/transport/testing/v1/echo_pb.ts";
 import { createGrpcClientInterceptors } from "./grpc/client-metrics.ts";
 import { instrumentFetch } from "./http/client-metrics.ts";
 import { EchoClient, failureOf } from "./testing/grpc-client.ts";
@@ -106,26 +107,46 @@ describe("the span of an HTTP server", () => {
   }
 
   const words: Readonly<Record<string, readonly [peers: readonly string[], isTrusted: boolean]>> = {
-    "counts from a trusted peer": [["loopback"], true],
-    "does not count from any other": [["10.0.0.0/8"], false],
+    "is a child of a trusted peer's, and has its baggage": [["loopback"], true],
+    "begins a trace for any other, without its baggage": [["10.0.0.0/8"], false],
   };
   for (const [what, [trustedPeers, isTrusted]] of Object.entries(words)) {
-    it(`is a child of the caller's, whose word on sampling ${what}`, async () => {
+    it(what, async () => {
       const tracing = new RecordingTracing();
+      let tenant: string | undefined;
       await using http = await startHttp({
         tracing,
         settings: { trustedPeers: [...trustedPeers] },
-        routes: (app) => void app.get("/", () => "x"),
+        routes: (app) => void app.get("/", () => (tenant = currentBaggage().get("tenant")?.value) ?? ""),
       });
-      await http.fetch("/", { headers: { traceparent, tracestate: "rojo=1, congo=2" } });
+      const headers = { traceparent, tracestate: "rojo=1, congo=2", baggage: "tenant=acme" };
+      await http.fetch("/", { headers });
       const { parent } = (await ended(tracing)).options;
-      assert.deepEqual(
-        [parent?.traceId, parent?.spanId, parent?.sampled, parent?.traceState],
-        ["a".repeat(32), "b".repeat(16), true, "rojo=1,congo=2"],
-      );
-      assert.equal(parent?.isTrusted !== false, isTrusted);
+      assert.deepEqual([parent?.traceId, parent?.spanId, parent?.sampled], ["a".repeat(32), "b".repeat(16), true]);
+      const taken = [parent?.isTrusted !== false, parent?.traceState, tenant];
+      assert.deepEqual(taken, isTrusted ? [true, "rojo=1,congo=2", "acme"] : [false, undefined, undefined]);
     });
   }
+
+  it("has an id of ours in what a stranger is answered, and in the trace of what is asked of others for it", async () => {
+    await using server = await recorder(200);
+    const ask = instrumentFetch({ peer: "billing" });
+    await using http = await startHttp({
+      settings: { trustedPeers: [] },
+      routes: (app) =>
+        void app.get("/", async () => {
+          await ask(server.url);
+          throw new Error("broken");
+        }),
+    });
+    const reply = await http.fetch("/", { headers: { traceparent, baggage: "tenant=acme" } });
+    const body: unknown = await reply.json();
+    assert.ok(typeof body === "object" && body !== null && "traceId" in body);
+    assert.match(String(body.traceId), /^[0-9a-f]{32}$/);
+    assert.notEqual(body.traceId, "a".repeat(32));
+    assert.equal(server.seen[0]?.traceparent?.slice(3, 35), body.traceId);
+    assert.equal(server.seen[0]?.baggage, undefined);
+  });
 
   it("goes on without a tracestate and baggage that are invalid or too large, and answers all the same", async () => {
     const tracing = new RecordingTracing();
@@ -338,7 +359,7 @@ describe("the spans of gRPC", () => {
         failed: row.client,
         "rpc.system.name": "grpc",
         "rpc.method": method,
-        "rpc.response.status_code": row.code,
+        "rpc.status_code": row.code,
         "server.address": "127.0.0.1",
         "server.port": grpc.server.port,
         "plinth.peer": "echo",
@@ -349,13 +370,32 @@ describe("the spans of gRPC", () => {
         failed: row.server,
         "rpc.system.name": "grpc",
         "rpc.method": method,
-        "rpc.response.status_code": row.code,
+        "rpc.status_code": row.code,
         "client.address": "127.0.0.1",
       });
       assert.deepEqual([its.options.parent?.traceId, its.options.parent?.spanId], [mine.traceId, mine.spanId]);
       assert.deepEqual(seen, ["acme", true]);
     });
   }
+
+  it("begins a trace for a stranger's call, without its baggage", async () => {
+    const tracing = new RecordingTracing();
+    let members = -1;
+    await using grpc = await startGrpc({
+      tracing,
+      settings: { trustedPeers: ["10.0.0.0/8"] },
+      handlers: {
+        say: () => {
+          members = currentBaggage().size;
+          return {};
+        },
+      },
+    });
+    const metadata = { traceparent, tracestate: "rojo=1", baggage: "tenant=acme" };
+    await grpc.client.unary(EchoService.method.say, {}, { metadata }).reply;
+    const { parent } = (await ended(tracing)).options;
+    assert.deepEqual([parent?.isTrusted, parent?.traceState, members], [false, undefined, 0]);
+  });
 
   it("has a client's call that is not sent when no time is left", async () => {
     const [ours, theirs] = [new RecordingTracing(), new RecordingTracing()];

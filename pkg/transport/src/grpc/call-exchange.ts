@@ -10,6 +10,8 @@ import type { Wire } from "./wire.ts";
 /** Answers for a handler that is not waited for any more. */
 export interface CallOwner {
   giveUp(wire: Wire, error: AppError): void;
+  /** Whether what the connection's peer says of a call is believed. */
+  isTrusted(wire: Wire): boolean;
 }
 
 /** One RPC being served. */
@@ -50,6 +52,10 @@ export class CallExchange extends Exchange {
 
   protected override peerAddress(): string {
     return peerOf(this.#wire.base.getConnectionInfo());
+  }
+
+  protected override isPeerTrusted(): boolean {
+    return this.#owner.isTrusted(this.#wire);
   }
 
   override get hasReplyBegun(): boolean {

@@ -201,7 +201,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     throw overloaded();
   }
 
-  #isTrusted(wire: Wire): boolean {
+  isTrusted(wire: Wire): boolean {
     return this.#trust.isTrustedPeer(peerOf(wire.base.getConnectionInfo()));
   }
 
@@ -210,10 +210,10 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     const { name, isProbe } = wire.served;
     const span = (isProbe ? unseen : tracing).startSpan(name, {
       kind: "server",
-      parent: callerIn(metadata, () => this.#isTrusted(wire)),
+      parent: callerIn(metadata, () => this.isTrusted(wire)),
     });
     const given = textIn(metadata, "x-request-id");
-    const kept = given !== undefined && this.#isTrusted(wire) ? safeRequestIdOf(given) : undefined;
+    const kept = given !== undefined && this.isTrusted(wire) ? safeRequestIdOf(given) : undefined;
     const exchange = new CallExchange(wire, this, metadata, {
       requestId: kept ?? randomHex(16),
       span,

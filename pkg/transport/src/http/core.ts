@@ -198,6 +198,7 @@ export class RequestCore implements ExchangeOwner {
       request,
       response,
       method,
+      isPeerTrusted: isTrusted,
       requestId: (isTrusted ? safeRequestIdOf(headers["x-request-id"]) : undefined) ?? randomHex(16),
       span,
       clock,

@@ -27,6 +27,8 @@ export interface HttpExchangeOptions extends ExchangeOptions {
   readonly response: ServedResponse;
   /** As it stands in labels. */
   readonly method: string;
+  /** What the connection's peer says of the request is believed. */
+  readonly isPeerTrusted: boolean;
   readonly owner: ExchangeOwner;
 }
 
@@ -134,6 +136,7 @@ export class HttpExchange extends Exchange {
   /** Ends what has no end of its own, at the beginning of the drain. */
   onDrain: (() => void) | undefined;
   readonly #owner: ExchangeOwner;
+  readonly #isPeerTrusted: boolean;
   #isCut = false;
 
   constructor(options: HttpExchangeOptions) {
@@ -142,6 +145,7 @@ export class HttpExchange extends Exchange {
     this.response = options.response;
     this.method = options.method;
     this.#owner = options.owner;
+    this.#isPeerTrusted = options.isPeerTrusted;
     this.request.exchange = this;
     this.response.exchange = this;
   }
@@ -153,6 +157,10 @@ export class HttpExchange extends Exchange {
 
   protected override peerAddress(): string {
     return peerOf(this.request.socket);
+  }
+
+  protected override isPeerTrusted(): boolean {
+    return this.#isPeerTrusted;
   }
 
   /** The caller came by TLS, as far as this server or a trusted proxy before it knows. */
