@@ -2,12 +2,17 @@
 // in the way that its protocol has for that, and what does not end is cut off at the limit.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { makeCertificate } from "../../pkg/transport/src/testing/certificates.ts";
 import { EchoClient, failureOf } from "../../pkg/transport/src/testing/grpc-client.ts";
 import { ask } from "../support/http.ts";
 import { startLoad } from "../support/load.ts";
+import { startHttp2Load } from "../support/load-http2.ts";
 import { type Service, startService } from "../support/service.ts";
 import { until } from "../support/until.ts";
 
@@ -79,6 +84,50 @@ describe("SIGTERM under load", { timeout: 120_000 }, () => {
     assert.deepEqual(await service.program.exit, { code: 0, signal: null }, service.program.stderr());
     for (const client of clients) client.close();
   });
+});
+
+describe("SIGTERM under load over HTTP/2", { timeout: 120_000 }, () => {
+  const authority = makeCertificate({ name: "authority" });
+  const certificate = makeCertificate({ issuer: authority });
+
+  for (const scheme of ["http", "https"] as const) {
+    it(`fails no request of one at a time, of many on one connection, nor over HTTP/1.1 and gRPC beside them: ${scheme}`, async () => {
+      const folder = await mkdtemp(join(tmpdir(), "plinth-stop-"));
+      await using _folder = { [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) };
+      const [certFile, keyFile] = [join(folder, "tls.crt"), join(folder, "tls.key")];
+      await Promise.all([writeFile(certFile, certificate.cert), writeFile(keyFile, certificate.key)]);
+      await using service = await startService("draining-service", {
+        scheme,
+        environment: {
+          PLINTH_LOG_LEVEL: "info",
+          PLINTH_HTTP_HTTP2: "true",
+          PLINTH_LIFECYCLE_ANNOUNCE_DELAY_MS: "700",
+          ...(scheme === "https" && { PLINTH_HTTP_TLS_CERT_FILE: certFile, PLINTH_HTTP_TLS_KEY_FILE: keyFile }),
+        },
+      });
+      const ca = scheme === "https" ? { ca: authority.cert } : {};
+      const ways = (["sequential", "shared"] as const).map((way) =>
+        startHttp2Load({ url: service.url, path: "/works", loops: connections, way, ...ca }),
+      );
+      const http1 = startLoad({ url: `${service.url}/works`, connections, ...ca });
+      const clients = Array.from({ length: connections }, () => grpcClient(service));
+      let calls = 0;
+      const lastFailures = Promise.all(clients.map((client) => callUntilGone(client, () => calls++)));
+      await http1.untilMore(100);
+      await until(() => calls > 100 && ways.every(({ replies }) => replies() > 100), "replies on every wire", limitMs);
+      const before = ways.map(({ replies }) => replies());
+      service.program.signal("SIGTERM");
+      assert.deepEqual(await Promise.all(ways.map(({ failures }) => failures)), [[], []]);
+      await http1.ended;
+      const { statuses, unaccepted: _, ...rest } = http1.report();
+      assert.deepEqual([Object.keys(statuses), rest], [["200"], { broken: [], refused: connections }]);
+      for (const failure of await lastFailures) assert.match(failure, /^14 .*(ECONNREFUSED|ECONNRESET)/);
+      for (const [at, { replies }] of ways.entries())
+        assert.ok(replies() > (before[at] ?? 0), "it was served while it announced its stop");
+      assert.deepEqual(await service.program.exit, { code: 0, signal: null }, service.program.stderr());
+      for (const client of clients) client.close();
+    });
+  }
 });
 
 describe("a second SIGTERM", { timeout: 60_000 }, () => {

@@ -1,5 +1,6 @@
 // Load on keep-alive connections, each with one request under way at a time: as fast as replies come, or at a rate of its own.
 import { Agent, type IncomingMessage, request } from "node:http";
+import { Agent as TlsAgent, request as tlsRequest } from "node:https";
 import { setTimeout as delay } from "node:timers/promises";
 import { asRecord } from "./json.ts";
 import { until } from "./until.ts";
@@ -14,6 +15,8 @@ export interface LoadOptions {
   readonly url: string;
   /** Default 4. */
   readonly connections?: number;
+  /** Whom the client trusts; with `https`. */
+  readonly ca?: string;
   /** Requests begun each second by all connections together, while there is one free. Default: as many as get replies. */
   readonly perSecond?: number;
   /** What the next request is. Default: GET without a body. */
@@ -51,7 +54,7 @@ export interface Load {
 const replyLimitMs = 10_000;
 const moreLimitMs = 20_000;
 
-export function startLoad({ url, connections = 4, perSecond, next = () => ({}) }: LoadOptions): Load {
+export function startLoad({ url, connections = 4, ca, perSecond, next = () => ({}) }: LoadOptions): Load {
   const statuses: Record<string, number> = {};
   const broken: string[] = [];
   let refused = 0;
@@ -68,7 +71,10 @@ export function startLoad({ url, connections = 4, perSecond, next = () => ({}) }
   const stopping = new AbortController();
 
   const loop = async (): Promise<void> => {
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const agent =
+      ca === undefined
+        ? new Agent({ keepAlive: true, maxSockets: 1 })
+        : new TlsAgent({ keepAlive: true, maxSockets: 1, ca });
     try {
       while (!stopping.signal.aborted) {
         await turn();
@@ -123,7 +129,12 @@ type Outcome =
 
 function ask(url: string, agent: Agent, { method = "GET", headers = {}, body }: LoadRequest): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const sent = request(url, { agent, method, headers, timeout: replyLimitMs });
+  const sent = (agent instanceof TlsAgent ? tlsRequest : request)(url, {
+    agent,
+    method,
+    headers,
+    timeout: replyLimitMs,
+  });
   let hasReply = false;
   const onError = (error: Error & { code?: string }): void => {
     if (error.code === "ECONNREFUSED") resolve({ kind: "refused" });

@@ -16,6 +16,8 @@ export interface ServiceOptions {
   readonly ending?: "ts" | "cjs";
   /** Of Node, ahead of the program. Default none. */
   readonly flags?: readonly string[];
+  /** Of its HTTP server. Default `http`; with `https`, what it writes tells when it is ready, and it has no `metric`. */
+  readonly scheme?: "http" | "https";
 }
 
 export interface Service extends AsyncDisposable {
@@ -30,7 +32,7 @@ export interface Service extends AsyncDisposable {
 /** Starts `test/programs/NAME.ts`; it is ready when this resolves. */
 export async function startService(
   name: string,
-  { environment = {}, shell, ending = "ts", flags = [] }: ServiceOptions = {},
+  { environment = {}, shell, ending = "ts", flags = [], scheme = "http" }: ServiceOptions = {},
 ): Promise<Service> {
   const [http = 0, grpc = 0] = await findFreePorts(2);
   const args = ["--conditions=plinth-source", ...flags, join(root, "test/programs", `${name}.${ending}`)];
@@ -46,14 +48,16 @@ export async function startService(
       ...environment,
     },
   });
-  const url = `http://127.0.0.1:${http}`;
+  const url = `${scheme}://127.0.0.1:${http}`;
   let ended = false;
   void program.exit.then(() => (ended = true));
-  const isReady = (): Promise<boolean> =>
-    ask(`${url}/ready`).then(
-      ({ status }) => status === 200,
-      () => false,
-    );
+  const isReady = async (): Promise<boolean> =>
+    scheme === "https"
+      ? program.stdout().includes('"app ready"')
+      : ask(`${url}/ready`).then(
+          ({ status }) => status === 200,
+          () => false,
+        );
   try {
     await until(
       async () => ended || (await isReady()),

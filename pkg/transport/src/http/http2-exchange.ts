@@ -4,12 +4,26 @@ import {
   Http2ServerRequest,
   Http2ServerResponse,
   type OutgoingHttpHeaders,
+  type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
 import { guardPipe, type HttpExchange } from "./exchange.ts";
 
-/** The connection of each session: what the compatibility API gives in its place is a new proxy for each request. */
-export const socketsOfSessions = new WeakMap<object, Socket>();
+/** A connection of HTTP/2 as its requests see it. */
+export interface Http2Connection {
+  readonly session: ServerHttp2Session;
+  /** What the compatibility API gives in its place is a new proxy for each request. */
+  readonly socket: Socket;
+  /** Streams that are open. */
+  open: number;
+  /** When the last of them was closed, or the connection opened, by the monotonic clock. */
+  idleSinceMs: number;
+  /** Whether the next reply takes a GOAWAY with it. */
+  isLeaving: boolean;
+}
+
+/** By session. */
+export const http2Connections = new WeakMap<object, Http2Connection>();
 
 /** The head of a request as HTTP/2 has it. */
 export interface Http2Target {
@@ -24,7 +38,7 @@ export class Http2Request extends Http2ServerRequest {
   readonly target: Http2Target;
   /** As HTTP/1 has them: no pseudo-headers, and `host`. */
   readonly plainHeaders: Record<string, string | string[] | undefined>;
-  readonly connectionSocket: Socket | undefined;
+  readonly http2Connection: Http2Connection | undefined;
 
   constructor(...args: ConstructorParameters<typeof Http2ServerRequest>) {
     super(...args);
@@ -33,7 +47,7 @@ export class Http2Request extends Http2ServerRequest {
     this.target = { authority, scheme, protocol: typeof protocol === "string" ? protocol : undefined };
     headers.host ??= authority;
     this.plainHeaders = headers;
-    this.connectionSocket = stream.session && socketsOfSessions.get(stream.session);
+    this.http2Connection = stream.session && http2Connections.get(stream.session);
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
@@ -74,6 +88,7 @@ const ofConnections: ReadonlySet<string> = new Set([
 ]);
 
 type WriteCallback = (error: Error) => void;
+type Done = () => void;
 type Head = OutgoingHttpHeaders | readonly string[];
 
 /** The twin of `ServedResponse`. Headers of a connection are left out: a stream has none. */
@@ -101,6 +116,15 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
       this.destroy(thrown instanceof Error ? thrown : undefined);
       return false;
     }
+  }
+
+  /** A GOAWAY goes ahead of the end of the reply, so that who asks one thing at a time has it before it asks again. */
+  override end(chunk?: string | Uint8Array | Done, encoding?: BufferEncoding | Done, callback?: Done): this {
+    const connection = this.req.http2Connection;
+    if (connection?.isLeaving === true) endConnection(connection);
+    if (typeof chunk === "function") return super.end(chunk);
+    if (chunk === undefined) return super.end(typeof encoding === "function" ? encoding : callback);
+    return typeof encoding === "string" ? super.end(chunk, encoding, callback) : super.end(chunk, encoding ?? callback);
   }
 
   override setHeader(name: string, value: number | string | readonly string[]): this {
@@ -140,12 +164,12 @@ Object.defineProperties(Http2Request.prototype, {
   },
   socket: {
     get(this: Http2Request) {
-      return this.connectionSocket;
+      return this.http2Connection?.socket;
     },
   },
   connection: {
     get(this: Http2Request) {
-      return this.connectionSocket;
+      return this.http2Connection?.socket;
     },
   },
 });
@@ -163,7 +187,7 @@ Object.defineProperties(Http2Response.prototype, {
   },
   socket: {
     get(this: Http2Response) {
-      return this.req.connectionSocket;
+      return this.req.http2Connection?.socket;
     },
   },
 });
@@ -180,4 +204,11 @@ function resetByCaller(): Error {
 /** Lets the caller know that the rest of its body is not wanted. RFC 9113, 8.1. */
 export function stopUpload(stream: ServerHttp2Stream): void {
   if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+}
+
+/** Tells the caller by GOAWAY to send its next requests elsewhere; the connection is closed when its last stream has ended. */
+export function endConnection(connection: Http2Connection): void {
+  connection.isLeaving = false;
+  const { session } = connection;
+  if (!session.closed && !session.destroyed) session.close();
 }

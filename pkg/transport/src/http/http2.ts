@@ -4,7 +4,14 @@ import type { Clock, Metrics } from "@plinth/kernel";
 import type { HttpFailure } from "./errors.ts";
 import { isServedRequest, isServedResponse, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { guardEvents } from "./guard-events.ts";
-import { Http2Request, Http2Response, socketsOfSessions, stopUpload } from "./http2-exchange.ts";
+import {
+  Http2Request,
+  Http2Response,
+  endConnection,
+  type Http2Connection,
+  http2Connections,
+  stopUpload,
+} from "./http2-exchange.ts";
 import { maxHeadBytes, refusalOfHttp2 } from "./http2-head.ts";
 import { Http2Limits } from "./http2-limits.ts";
 import type { HttpSettings } from "./settings.ts";
@@ -28,12 +35,16 @@ export interface Http2Options {
   readonly metrics: Metrics;
 }
 
+/** A connection on which something may be on its way gets this long for it when the server drains. */
+const graceMs = 500;
+
 /** HTTP/2 on connections that something else accepts. All limits of one connection are here and in {@link Http2Limits}. */
 export class Http2 {
   readonly #server: Http2Server;
   readonly #options: Http2Options;
   readonly #limits: Http2Limits;
-  readonly #sessions = new Map<Socket, ServerHttp2Session>();
+  readonly #connections = new Map<Socket, Http2Connection>();
+  #isDraining = false;
   #accepted: Socket | undefined;
 
   constructor(options: Http2Options) {
@@ -93,7 +104,7 @@ export class Http2 {
     metrics.gauge({
       name: "http_server_http2_connections",
       help: "HTTP/2 connections that are open.",
-      collect: (gauge) => gauge.set({}, this.#sessions.size),
+      collect: (gauge) => gauge.set({}, this.#connections.size),
     });
   }
 
@@ -106,37 +117,66 @@ export class Http2 {
 
   /** Whether a connection is one of HTTP/2, which other rules end. */
   has(socket: Socket): boolean {
-    return this.#sessions.has(socket);
+    return this.#connections.has(socket);
+  }
+
+  /**
+   * The next reply on each connection takes a GOAWAY with it, ahead of its end: who asks one thing at a time has it before it asks
+   * again. Who asks more at once may have sent what is refused for it, and finds that new connections are served; those stay until
+   * the drain, since callers send again what was refused once, and not what is refused time and again.
+   */
+  announceDrain(): void {
+    for (const connection of this.#connections.values()) connection.isLeaving = true;
   }
 
   /**
    * Tells every caller by GOAWAY to send its next requests elsewhere, and closes each connection when its last stream has
    * ended. What is on its way by then is not served, and its caller can tell: its number is above the one in the GOAWAY, so
-   * that it is safe to send it again. Node has no GOAWAY that still takes them (RFC 9113, 6.8).
+   * that it is safe to send it again. Node has no GOAWAY that still takes them (RFC 9113, 6.8). Connections that are idle since
+   * a moment ago have a moment for one more request, whose reply takes the GOAWAY with it.
    */
   drain(): void {
-    for (const session of this.#sessions.values()) if (!session.closed && !session.destroyed) session.close();
+    this.#isDraining = true;
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const connection of this.#connections.values())
+      if (connection.open === 0 && nowMs - connection.idleSinceMs < graceMs) this.#endSoon(connection);
+      else endConnection(connection);
+  }
+
+  #endSoon(connection: Http2Connection): void {
+    connection.isLeaving = true;
+    const timer = this.#options.clock.schedule(graceMs, () => endConnection(connection), { keepAlive: false });
+    connection.session.once("close", () => timer.cancel());
   }
 
   #begin(session: ServerHttp2Session): void {
-    const { headersTimeoutMs, keepAliveTimeoutMs } = this.#options.settings;
+    const { settings, clock } = this.#options;
     const socket = this.#accepted;
     if (socket === undefined) return;
     this.#accepted = undefined;
-    socketsOfSessions.set(session, socket);
-    this.#sessions.set(socket, session);
-    socket.once("close", () => this.#sessions.delete(socket));
+    const connection: Http2Connection = {
+      session,
+      socket,
+      open: 0,
+      idleSinceMs: clock.monotonicMs(),
+      isLeaving: false,
+    };
+    http2Connections.set(session, connection);
+    this.#connections.set(socket, connection);
+    socket.once("close", () => this.#connections.delete(socket));
     this.#limits.watch(session);
-    let open = 0;
-    session.setTimeout(headersTimeoutMs, () => {
-      if (open === 0) session.close();
+    session.setTimeout(settings.headersTimeoutMs, () => {
+      if (connection.open === 0) session.close();
     });
     session.on("stream", (stream) => {
-      open++;
+      connection.open++;
       stream.once("close", () => {
-        if (--open === 0 && !session.destroyed) session.setTimeout(keepAliveTimeoutMs);
+        if (--connection.open > 0 || session.destroyed) return;
+        connection.idleSinceMs = clock.monotonicMs();
+        session.setTimeout(settings.keepAliveTimeoutMs);
       });
     });
+    if (this.#isDraining) this.#endSoon(connection);
   }
 
   /** Ends what does not arrive, and what is not read. */

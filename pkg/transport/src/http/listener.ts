@@ -57,7 +57,11 @@ export class HttpListener {
     }
     const where = socketPath === undefined ? { host, port: this.port } : { path: socketPath };
     this.#unwatch = watchListeners([front], { what: "http server", ...where, errors, onDied });
-    log.info("http server listens", { ...where, tls: settings.tls !== undefined, http2: settings.http2 });
+    log.info("http server listens", {
+      ...where,
+      ...(settings.tls && { tls: true }),
+      ...(settings.http2 && { http2: true }),
+    });
   }
 
   async #open(): Promise<Server> {
@@ -96,6 +100,11 @@ export class HttpListener {
       collect: async (gauge) => gauge.set({}, await countOf(front)),
     });
     return front;
+  }
+
+  /** Connections of HTTP/2 are told to end, while new ones are still accepted. */
+  announceDrain(): void {
+    this.#http2?.announceDrain();
   }
 
   /**

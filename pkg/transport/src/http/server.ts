@@ -154,6 +154,7 @@ class DrainingServer implements HttpServer {
   }
 
   announceDrain(): void {
+    if (!this.#core.draining) this.#listener.announceDrain();
     this.#core.draining = true;
     for (const { response } of this.#core.inFlight) response.shouldKeepAlive = false;
   }
