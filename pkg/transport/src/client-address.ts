@@ -179,7 +179,8 @@ export interface PeerSocket {
 }
 
 /** Who is at the other end. A connection that the peer has reset has an address of our own end still: it is no Unix socket. */
-export function peerOf(socket: PeerSocket): string {
+export function peerOf(socket: PeerSocket | undefined): string {
+  if (socket === undefined) return unknownPeer; // of a session of HTTP/2 that has ended
   const { remoteAddress } = socket;
   if (remoteAddress === undefined)
     return socket.destroyed === true || socket.localAddress !== undefined ? unknownPeer : unixPeer;

@@ -19,6 +19,14 @@ const lateBy = (ms: number): LoopDelay & { ms: number } => ({
   close: () => {},
 });
 
+/** The outermost layer fails, so that there is no exchange. */
+const broken: LoopDelay = {
+  nowMs: () => {
+    throw new Error("broken");
+  },
+  close: () => {},
+};
+
 describe("the delay of the event loop", () => {
   it("is nothing while it keeps up", async () => {
     const clock = new FakeClock();
@@ -102,6 +110,16 @@ describe("an HTTP server whose event loop runs late", () => {
     assert.deepEqual([served, await http.reports(), http.lines.withMessage("request")], [0, [], []]);
   });
 
+  it("keeps the request id of a trusted peer alone, where it refuses and where it breaks", async () => {
+    for (const loopDelay of [lateBy(1_001), broken]) {
+      await using http = await startHttp({ loopDelay, settings: { trustedPeers: [] } });
+      const id = (await http.fetch("/", { headers })).headers.get("x-request-id");
+      assert.match(id ?? "", /^[0-9a-f]{32}$/);
+      await using trusting = await startHttp({ loopDelay });
+      assert.equal((await trusting.fetch("/", { headers })).headers.get("x-request-id"), "request-1");
+    }
+  });
+
   it("keeps the connection, whatever body the refused request had", async () => {
     const loopDelay = lateBy(5_000);
     await using http = await startHttp({
@@ -170,6 +188,16 @@ describe("a gRPC server whose event loop runs late", () => {
       ),
     );
     assert.deepEqual([await grpc.reports(), grpc.lines.withMessage("call")], [[], []]);
+  });
+
+  it("keeps the request id of a trusted peer alone, where it refuses and where it breaks", async () => {
+    const metadata = { "x-request-id": "request-1" };
+    for (const loopDelay of [lateBy(1_001), broken]) {
+      await using grpc = await startGrpc({ loopDelay, settings: { trustedPeers: [] } });
+      assert.match((await failureOf(grpc.client.say({}, { metadata }))).requestId ?? "", /^[0-9a-f]{32}$/);
+      await using trusting = await startGrpc({ loopDelay });
+      assert.equal((await failureOf(trusting.client.say({}, { metadata }))).requestId, "request-1");
+    }
   });
 
   it("serves again with the first call after it keeps up, and refuses none when the limit is 0", async () => {

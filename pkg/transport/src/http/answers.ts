@@ -7,7 +7,7 @@ import type { Faults } from "./faults.ts";
 import type { GuardedCore } from "./guard.ts";
 import type { FailureListener } from "./log-bridge.ts";
 import type { Pipelines } from "./pipelines.ts";
-import { idsOf, ofTheReplyThatFailed, writeProblem } from "./raw-reply.ts";
+import { type Edge, idsOf, ofTheReplyThatFailed, writeProblem } from "./raw-reply.ts";
 import type { OnionHost } from "./stages.ts";
 
 /** An error reply in the form that a route's callers expect. */
@@ -30,10 +30,12 @@ declare module "fastify" {
 export class Answers implements OnionHost, GuardedCore, FailureListener {
   readonly #faults: Faults;
   readonly #pipelines: Pipelines;
+  readonly #edge: Edge;
 
-  constructor(faults: Faults, pipelines: Pipelines) {
+  constructor(faults: Faults, pipelines: Pipelines, edge: Edge) {
     this.#faults = faults;
     this.#pipelines = pipelines;
+    this.#edge = edge;
   }
 
   refuse(thrown: unknown, exchange: HttpExchange): void {
@@ -69,7 +71,11 @@ export class Answers implements OnionHost, GuardedCore, FailureListener {
       return;
     }
     for (const name of ofTheReplyThatFailed) reply.removeHeader(name);
-    if (exchange) reply.header("x-request-id", exchange.requestId);
+    if (exchange) {
+      // A path that the router cannot read has come past no hook.
+      if (exchange.reply === undefined) reply.headers(exchange.replyHeaders ?? {});
+      reply.header("x-request-id", exchange.requestId);
+    }
     if (closing.has(problem.status)) {
       reply.header("connection", "close");
       this.#pipelines.close(request.raw.socket);
@@ -135,10 +141,10 @@ export class Answers implements OnionHost, GuardedCore, FailureListener {
         this.failed(exchange, thrown, failure);
         return;
       }
-      const ids = idsOf(request);
+      const ids = idsOf(request, this.#edge.trust);
       runInContext(ids, () => this.#faults.report(thrown, undefined));
       if (response.headersSent) response.destroy();
-      else writeProblem(response, toHttpFailure(thrown), ids);
+      else writeProblem(response, toHttpFailure(thrown), { ...ids, headers: this.#edge.headers });
     } catch (second) {
       this.#faults.report(second, exchange);
       request.socket.destroy();
@@ -155,10 +161,13 @@ export class Answers implements OnionHost, GuardedCore, FailureListener {
   /** Answers past fastify, with nothing that a route has set, and closes the connection unless it can be kept. */
   answer(exchange: HttpExchange, failure: HttpFailure, thrown: unknown = failure.error, keepAlive = false): void {
     this.#faults.record(thrown, failure, exchange);
-    const { request, response, requestId, span, replyHeaders: headers } = exchange;
+    const { request, response, requestId, span, replyHeaders } = exchange;
     if (!keepAlive) this.#pipelines.close(request.socket);
     if (response.headersSent) exchange.cut(failure.error);
-    else writeProblem(response, failure, { requestId, traceId: span.traceId, headers, keepAlive });
+    else {
+      const headers = { ...this.#edge.headers, ...replyHeaders };
+      writeProblem(response, failure, { requestId, traceId: span.traceId, headers, keepAlive });
+    }
   }
 }
 

@@ -14,7 +14,7 @@ import {
 } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../auth.ts";
-import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
+import { peerOf } from "../client-address.ts";
 import { type Budget, budgetOf, callerGone, safeRequestIdOf } from "../exchange.ts";
 import { Deadlines } from "../deadlines.ts";
 import type { LoopDelay } from "../loop-delay.ts";
@@ -29,7 +29,7 @@ import type { Http2Layers } from "./http2.ts";
 import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
 import { Pipelines } from "./pipelines.ts";
-import { writeProblemTo } from "./raw-reply.ts";
+import { type Edge, edgeOf, writeProblemTo } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 import { callerIn } from "./server-span.ts";
 import { Shedder } from "./shed.ts";
@@ -73,24 +73,25 @@ export class RequestCore implements ExchangeOwner {
   readonly #pipelines = new Pipelines();
   readonly #onion: Onion;
   readonly #deadlines: Deadlines;
-  readonly #trust: PeerTrust;
+  readonly #edge: Edge;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
   #handler: RawHandler = () => {};
 
   constructor(options: RequestCoreOptions) {
     this.#options = options;
+    this.#edge = edgeOf(options.settings);
     this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
     this.#faults = new Faults(options);
-    this.answers = new Answers(this.#faults, this.#pipelines);
+    this.answers = new Answers(this.#faults, this.#pipelines, this.#edge);
     this.#observer = new HttpObserver({
       metrics: options.metrics,
       log: options.log,
       settings: options.settings,
       onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
     });
-    this.#trust = createPeerTrust(options.settings.trustedPeers);
-    this.#shedder = new Shedder({ ...options, observer: this.#observer, active: () => this.inFlight.size });
+    const active = (): number => this.inFlight.size;
+    this.#shedder = new Shedder({ ...options, observer: this.#observer, edge: this.#edge, active });
     this.#deadlines = new Deadlines(options.clock);
     this.#onion = new Onion(options, this.answers, (exchange) => this.#shedOpen(exchange));
     options.metrics.gauge({
@@ -118,6 +119,7 @@ export class RequestCore implements ExchangeOwner {
       onRequest: (request, response) => this.#begin(request, response, handler),
       onThrown: (thrown, request, response) => this.answers.recover(thrown, request, response),
       errors: this.#options.errors,
+      edge: this.#edge,
     });
     server.on("checkExpectation", (request, response) => {
       if (!this.#isRefused(request, response)) this.answers.answer(this.#open(request, response), badExpectation);
@@ -188,7 +190,7 @@ export class RequestCore implements ExchangeOwner {
     const { tracing, clock, scopes } = this.#options;
     const { headers } = request;
     const { traceparent } = headers;
-    const isTrusted = this.#trust.isTrustedPeer(peerOf(request.socket));
+    const isTrusted = this.#edge.trust.isTrustedPeer(peerOf(request.socket));
     const method = methodLabel(request.method);
     const span = tracing.startSpan(method, {
       kind: "server",
@@ -305,6 +307,6 @@ export class RequestCore implements ExchangeOwner {
   #answerRaw(socket: Socket, failure: HttpFailure): void {
     const span = this.#options.tracing.startSpan("_OTHER", { kind: "server", parent: null });
     span.end();
-    writeProblemTo(socket, failure, { requestId: randomHex(16), traceId: span.traceId });
+    writeProblemTo(socket, failure, { requestId: randomHex(16), traceId: span.traceId, headers: this.#edge.headers });
   }
 }

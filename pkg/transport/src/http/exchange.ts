@@ -1,4 +1,6 @@
+import type { Socket } from "node:net";
 import { Readable, Stream } from "node:stream";
+import type { PeerCertificate, TLSSocket } from "node:tls";
 import { type AppError, currentContext, type ErrorOrigin, runInContext } from "@plinth/kernel";
 import type { FastifyReply } from "fastify";
 import { type Origin, peerOf } from "../client-address.ts";
@@ -115,6 +117,10 @@ export function isServedResponse(value: unknown): value is ServedResponse {
   return value instanceof ServedResponse || (value instanceof Stream && "exchange" in value);
 }
 
+function isTls(socket: Socket | undefined): socket is TLSSocket {
+  return socket !== undefined && "getPeerCertificate" in socket;
+}
+
 /** One HTTP request being served, with what it takes to answer it from outside its handler. */
 export class HttpExchange extends Exchange {
   override readonly protocol = "http";
@@ -169,6 +175,14 @@ export class HttpExchange extends Exchange {
     return this.forwarded?.scheme === undefined
       ? "encrypted" in socket && socket.encrypted === true
       : this.forwarded.scheme === "https";
+  }
+
+  /** A resumed session may count as authorized and have no certificate. */
+  get peerCertificate(): PeerCertificate | undefined {
+    const { socket } = this.request;
+    if (!isTls(socket) || !socket.authorized) return undefined;
+    const certificate = socket.getPeerCertificate();
+    return Object.keys(certificate).length > 0 ? certificate : undefined;
   }
 
   override get hasReplyBegun(): boolean {

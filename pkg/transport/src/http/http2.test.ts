@@ -490,6 +490,58 @@ describe("HTTP over TLS", () => {
     });
   }
 
+  it("shows the authenticator the certificate of a caller over HTTP/1.1 and HTTP/2, and none of who has shown none", async () => {
+    await using secure = new Secure();
+    const authenticator: TestHttpOptions["authenticator"] = {
+      authenticate: ({ peerCertificate }) =>
+        peerCertificate && { subject: String(peerCertificate.subject.CN), scopes: [], claims: {} },
+    };
+    const whoami = (app: HttpApp): void => void app.get("/", async ({ identity }) => identity?.subject);
+    const more = { clientCertificate: "request", caFile: secure.path("ca.crt") } as const;
+    const http = await secure.start(more, { authenticator, routes: whoami });
+    const given = makeCertificate({ name: "caller", issuer: authority });
+    assert.deepEqual(await over11(http, given), { status: 200, body: "caller" });
+    assert.equal((await over11(http)).status, 401);
+    for (const [options, expected] of [
+      [given, 200],
+      [{}, 401],
+    ] as const) {
+      const session = connect(originOf(http), { ...trusting, ...options });
+      const { status, body } = await ask(session);
+      assert.deepEqual([status, status === 200 ? body : "caller"], [expected, "caller"]);
+      session.close();
+    }
+  });
+
+  it("knows nobody by a session that is resumed and began without a certificate", async () => {
+    await using secure = new Secure();
+    const seen: unknown[] = [];
+    const authenticator: TestHttpOptions["authenticator"] = {
+      authenticate: ({ peerCertificate }) => void seen.push(peerCertificate),
+    };
+    const more = { clientCertificate: "request", caFile: secure.path("ca.crt") } as const;
+    const http = await secure.start(more, { authenticator });
+    const open = async (session?: Buffer): Promise<readonly [isResumed: boolean, ticket: Buffer | undefined]> => {
+      const socket = tlsConnect({
+        host: "127.0.0.1",
+        port: http.server.port,
+        ...trusting,
+        ...(session && { session }),
+      });
+      let ticket: Buffer | undefined;
+      socket.on("session", (bytes: Buffer) => (ticket = bytes));
+      const ended = once(socket.resume(), "close");
+      await once(socket, "secureConnect");
+      const isResumed = socket.isSessionReused();
+      socket.write("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+      await ended;
+      return [isResumed, ticket];
+    };
+    const [, ticket] = await open();
+    assert.equal((await open(ticket))[0], true);
+    assert.deepEqual(seen, [undefined, undefined]);
+  });
+
   it("counts what is no TLS, ends it, and reports nothing", async () => {
     await using secure = new Secure();
     const http = await secure.start();

@@ -4,7 +4,7 @@ import { type ErrorBus, runInContext } from "@plinth/kernel";
 import { createServer } from "../node-http.ts";
 import { isServedRequest, isServedResponse, ServedRequest, ServedResponse } from "./exchange.ts";
 import { guardEvents } from "./guard-events.ts";
-import { idsOf } from "./raw-reply.ts";
+import { type Edge, idsOf } from "./raw-reply.ts";
 import type { HttpSettings } from "./settings.ts";
 import { cutStalledReplies } from "./stalled-replies.ts";
 
@@ -13,12 +13,13 @@ export interface NodeServerOptions {
   /** Called with what threw while a request was taken in, and nothing inside has caught. */
   readonly onThrown: (thrown: unknown, request: ServedRequest, response: ServedResponse) => void;
   readonly errors: ErrorBus;
+  readonly edge: Edge;
 }
 
 /** The server of `node:http` below fastify, with a recovery around all that listens to it. */
 export function openNodeServer(
   settings: HttpSettings,
-  { onRequest, onThrown, errors }: NodeServerOptions,
+  { onRequest, onThrown, errors, edge }: NodeServerOptions,
 ): Server<typeof ServedRequest, typeof ServedResponse> {
   const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, idleTimeoutMs } = settings;
   const server = createServer(
@@ -39,7 +40,7 @@ export function openNodeServer(
   const onConnectionThrown = (thrown: unknown, args: readonly unknown[]): void => {
     const report = (): void => void errors.report(thrown, { origin: "request", attributes: { route: "unmatched" } });
     const request = args.find(isServedRequest);
-    if (request) runInContext(idsOf(request), report);
+    if (request) runInContext(idsOf(request, edge.trust), report);
     else report();
     args.find(isSocket)?.destroy();
   };

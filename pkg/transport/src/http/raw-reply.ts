@@ -1,9 +1,26 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { parseTraceparent, randomHex, type SpanContext } from "@plinth/kernel";
+import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
 import { safeRequestIdOf } from "../exchange.ts";
 import { problemText, toProblem } from "../problem.ts";
 import type { HttpFailure } from "./errors.ts";
+import { plainSecurityHeaders } from "./security-headers.ts";
+
+/** What a server believes, and says, where no layer has run. */
+export interface Edge {
+  /** Whose request ids are kept. */
+  readonly trust: PeerTrust;
+  /** What every reply has. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export function edgeOf(settings: {
+  readonly trustedPeers: readonly string[];
+  readonly securityHeaders: boolean;
+}): Edge {
+  return { trust: createPeerTrust(settings.trustedPeers), headers: plainSecurityHeaders(settings.securityHeaders) };
+}
 
 /** Ids by which operators find a request that failed. */
 export interface FailureIds {
@@ -17,12 +34,13 @@ export interface ProblemReply extends FailureIds {
   readonly keepAlive?: boolean;
 }
 
-/** Ids for a request that never got an exchange: the caller's own where they are well formed. */
-export function idsOf({ headers }: IncomingMessage): Required<RequestIds> {
+/** Ids for a request that never got an exchange: those that a trusted peer gives it, where they are well formed, else ours. */
+export function idsOf({ headers, socket }: IncomingMessage, trust: PeerTrust): Required<RequestIds> {
   const { traceparent } = headers;
-  const parent = parseTraceparent(typeof traceparent === "string" ? traceparent : undefined);
+  const isTrusted = trust.isTrustedPeer(peerOf(socket));
+  const parent = isTrusted && typeof traceparent === "string" ? parseTraceparent(traceparent) : undefined;
   const traceId = parent?.traceId ?? randomHex(16);
-  const requestId = safeRequestIdOf(headers["x-request-id"]) ?? randomHex(16);
+  const requestId = (isTrusted ? safeRequestIdOf(headers["x-request-id"]) : undefined) ?? randomHex(16);
   return { requestId, traceId, span: { traceId, spanId: randomHex(8), sampled: false } };
 }
 
@@ -56,11 +74,11 @@ export function writeProblem(
 export function writeProblemTo(
   socket: Socket,
   { error, httpStatus, headers: itsOwn = {} }: HttpFailure,
-  { requestId, traceId }: FailureIds,
+  { requestId, traceId, headers: more = {} }: FailureIds & Pick<ProblemReply, "headers">,
 ): void {
   const problem = toProblem(error, { traceId, httpStatus });
   const { title, headers, text } = problemText(problem);
-  const fields = Object.entries({ ...itsOwn, ...headers, "x-request-id": requestId, connection: "close" });
+  const fields = Object.entries({ ...itsOwn, ...more, ...headers, "x-request-id": requestId, ...closing });
   const head = fields.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   socket.write(`HTTP/1.1 ${problem.status} ${title}\r\n${head}\r\n${text}`);
   socket.destroySoon();

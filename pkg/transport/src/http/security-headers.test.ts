@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { startHttp, type TestHttpOptions } from "../testing/http.ts";
+import { parseReply, startHttp, type TestHttpOptions } from "../testing/http.ts";
 
 const routes: TestHttpOptions["routes"] = (app) => {
   app.get("/", async () => ({ ok: true }));
@@ -36,6 +36,31 @@ describe("the security-headers layer", () => {
       assert.equal(reply.status, status, path);
       assert.deepEqual(securityOf(reply), expected, path);
     }
+  });
+
+  for (const [what, bytes, status] of [
+    ["what is no HTTP", "rubbish\r\n\r\n", 400],
+    ["a head that no route may see", "GET /a%zz HTTP/1.1\r\nhost: a\r\n\r\n", 400],
+    ["a path that the router cannot read", "GET /%ff HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 400],
+    ["too large a head", `GET / HTTP/1.1\r\nhost: a\r\nx: ${"x".repeat(20_000)}\r\n\r\n`, 431],
+    ["CONNECT", "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n", 405],
+    ["an expectation", "GET / HTTP/1.1\r\nhost: a\r\nexpect: a lot\r\n\r\n", 417],
+  ] as const) {
+    it(`is on the refusal of ${what}, unless it is turned off`, async () => {
+      for (const securityHeaders of [true, false]) {
+        await using http = await startHttp({ routes, settings: { securityHeaders } });
+        const reply = parseReply(await http.raw(bytes));
+        assert.equal(reply.status, status);
+        for (const [name, value] of Object.entries(expected))
+          assert.equal(reply.headers[name], securityHeaders ? value : undefined, name);
+      }
+    });
+  }
+
+  it("is on what an overloaded server refuses", async () => {
+    await using http = await startHttp({ routes, loopDelay: { nowMs: () => 5_000, close: () => {} } });
+    const reply = await http.fetch("/");
+    assert.deepEqual([reply.status, securityOf(reply)], [503, expected]);
   });
 
   it("leaves a route its own value", async () => {

@@ -22,6 +22,11 @@ const always: readonly (readonly [name: string, value: string])[] = [
   ["referrer-policy", "no-referrer"],
 ];
 
+/** The same for what is answered where no layer has run, as to what is no request. */
+export function plainSecurityHeaders(isOn = true): Readonly<Record<string, string>> {
+  return Object.freeze(isOn ? Object.fromEntries(always) : {});
+}
+
 /** The layer `security-headers`. */
 export const securityHeadersStage: StageMaker = ({ settings: { securityHeaders, hstsMaxAgeSeconds } }) => {
   const headers = securityHeaders ? always : [];

@@ -2,13 +2,14 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import { problemText, toProblem } from "../problem.ts";
 import { type HttpObserver, methodLabel } from "./observe.ts";
-import { idsOf } from "./raw-reply.ts";
+import { type Edge, idsOf } from "./raw-reply.ts";
 
 export interface ShedderOptions {
   readonly settings: { readonly maxLoopDelayMs: number; readonly maxConcurrentRequests: number };
   /** How many requests are under way. */
   readonly active: () => number;
   readonly observer: HttpObserver;
+  readonly edge: Edge;
   readonly loopDelay?: LoopDelay | undefined;
 }
 
@@ -19,13 +20,16 @@ export class Shedder {
   readonly #active: () => number;
   readonly #loopDelay: LoopDelay | undefined;
   readonly #observer: HttpObserver;
+  readonly #edge: Edge;
 
-  constructor({ settings: { maxLoopDelayMs, maxConcurrentRequests }, active, observer, loopDelay }: ShedderOptions) {
+  constructor({ settings, active, observer, edge, loopDelay }: ShedderOptions) {
+    const { maxLoopDelayMs, maxConcurrentRequests } = settings;
     this.#maxActive = maxConcurrentRequests === 0 ? Infinity : maxConcurrentRequests;
     this.#active = active;
     this.#limitMs = maxLoopDelayMs;
     this.#loopDelay = maxLoopDelayMs > 0 ? loopDelay : undefined;
     this.#observer = observer;
+    this.#edge = edge;
   }
 
   /**
@@ -36,9 +40,10 @@ export class Shedder {
     const isLate = this.#loopDelay !== undefined && this.#loopDelay.nowMs() > this.#limitMs;
     if (!isLate && others < this.#maxActive) return false;
     this.#observer.shed(methodLabel(request.method));
-    const { requestId, traceId } = idsOf(request);
+    const { requestId, traceId } = idsOf(request, this.#edge.trust);
     const { title, headers, text } = problemText(toProblem(overloaded(), { traceId }));
-    response.writeHead(503, title, { ...headers, "retry-after": "1", "x-request-id": requestId });
+    const more = { ...this.#edge.headers, "retry-after": "1", "x-request-id": requestId };
+    response.writeHead(503, title, { ...headers, ...more });
     response.end(text);
     return true;
   }

@@ -3,6 +3,7 @@ import { type ErrorBus, type MetricsExposition, randomHex } from "@plinth/kernel
 import { TransportError } from "../errors.ts";
 import { methodNotAllowed, toHttpFailure } from "../http/errors.ts";
 import { writeProblem } from "../http/raw-reply.ts";
+import { plainSecurityHeaders } from "../http/security-headers.ts";
 import { healthz, type ProbeOptions, ready } from "./probes.ts";
 import { createScrape } from "./scrape.ts";
 
@@ -18,6 +19,9 @@ export interface OpsOptions extends ProbeOptions {
   /** Told when an endpoint itself fails, as when a collector of metrics throws. */
   readonly errors?: ErrorBus;
 }
+
+/** What replies that no layer has seen have all the same. */
+export const opsHeaders = plainSecurityHeaders();
 
 /** What an endpoint answers; its length and `cache-control: no-store` are added. */
 export interface OpsReply {
@@ -40,20 +44,24 @@ export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): Op
     const route = routes.get(path);
     if (!route) return false;
     if (request.method !== "GET" && request.method !== "HEAD") {
-      writeProblem(response, methodNotAllowed, { requestId: randomHex(16), headers: { allow: "GET, HEAD" } });
+      writeProblem(response, methodNotAllowed, {
+        requestId: randomHex(16),
+        headers: { ...opsHeaders, allow: "GET, HEAD" },
+      });
       return true;
     }
     const answer = async (): Promise<void> => {
       const { status, headers, body } = await route(request, response);
       const length = Buffer.byteLength(body);
-      response.writeHead(status, { ...headers, "content-length": length, "cache-control": "no-store" });
+      const always = { ...opsHeaders, "content-length": length, "cache-control": "no-store" };
+      response.writeHead(status, { ...headers, ...always });
       response.end(body);
     };
     answer().catch((thrown: unknown) => {
       if (response.destroyed) return; // who asked has gone
       const isRefusal = thrown instanceof TransportError;
       if (!isRefusal) errors?.report(thrown, { origin: "request", attributes: { route: path } });
-      writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16) });
+      writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16), headers: opsHeaders });
     });
     return true;
   };

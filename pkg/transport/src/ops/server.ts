@@ -8,7 +8,7 @@ import { cutStalledReplies } from "../http/stalled-replies.ts";
 import { listen, type ListenOptions } from "../listen.ts";
 import { createServer } from "../node-http.ts";
 import { watchListeners } from "../watch-listeners.ts";
-import type { OpsHandler } from "./handler.ts";
+import { type OpsHandler, opsHeaders } from "./handler.ts";
 
 export interface OpsServerOptions extends ListenOptions {
   readonly handler: OpsHandler;
@@ -36,11 +36,11 @@ export async function startOpsServer({
 }: OpsServerOptions): Promise<OpsServer> {
   const server = createServer((request, response) => {
     if (handler(request, response)) return;
-    writeProblem(response, { error: routeNotFound(request.method ?? "") }, { requestId: randomHex(16) });
+    writeProblem(response, { error: routeNotFound(request.method ?? "") }, ids());
   });
   server.on("clientError", (error: Error & { readonly code?: unknown }, socket) => {
     if (error.code === "ECONNRESET" || !(socket instanceof Socket) || !socket.writable) socket.destroy();
-    else writeProblemTo(socket, toParserFailure(error), { requestId: randomHex(16) });
+    else writeProblemTo(socket, toParserFailure(error), ids());
   });
   cutStalledReplies(server, idleTimeoutMs);
   const port = await listen(server, address);
@@ -54,6 +54,8 @@ export async function startOpsServer({
     },
   };
 }
+
+const ids = () => ({ requestId: randomHex(16), headers: opsHeaders });
 
 function close(server: Server): Promise<void> {
   return new Promise((resolve) => {
