@@ -137,7 +137,11 @@ function onConnectNode(seen: HandlerContext[] = []) {
       seen.push(context);
       context.responseHeader.set("x-leading", context.requestHeader.get("x-given") ?? "");
       context.responseTrailer.set("x-trailing", "after");
-      if (text === "wait") return new Promise<never>(() => {});
+      // connect-node keeps its timer until the handler has ended
+      if (text === "wait")
+        return new Promise<never>((_resolve, reject) => {
+          context.signal.addEventListener("abort", () => reject(ConnectError.from(context.signal.reason)));
+        });
       if (text === "throw") throw new Error("hunter2");
       if (text !== "fail") return { text, big, data };
       throw new ConnectError("no more", Code.ResourceExhausted, undefined, [
