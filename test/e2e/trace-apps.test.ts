@@ -2,14 +2,13 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { type CollectedSpan, type Collector, startCollector } from "@plinth/telemetry/testing";
+import { type Collector, startCollector } from "@plinth/telemetry/testing";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { ask } from "../support/http.ts";
 import { logOf } from "../support/platform.ts";
 import { type Service, startService } from "../support/service.ts";
-import { until } from "../support/until.ts";
+import { chainOf, kinds } from "../support/traces.ts";
 
-const kinds: Readonly<Record<number, string>> = { 1: "internal", 2: "server", 3: "client" };
 const method = "plinth.examples.greeter.v1.GreeterService/Greet";
 const preload = join(import.meta.dirname, "../programs/third-party-spans.mjs");
 
@@ -30,26 +29,6 @@ const start = (collector: Collector, ending: "ts" | "cjs", flags: readonly strin
       OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=test",
     },
   });
-
-/** The spans of a trace from the one outside of the service inwards, each below the one before. */
-async function chainOf(collector: Collector, traceId: string, length: number): Promise<readonly string[]> {
-  const spans = (): readonly CollectedSpan[] => collector.spans.filter((span) => span.traceId === traceId);
-  await until(
-    () => spans().length >= length,
-    () => `${length} spans, not ${JSON.stringify(spans(), undefined, 1)}`,
-    20_000,
-  );
-  const chain: string[] = [];
-  for (let parent = "b".repeat(16); ;) {
-    const [span, ...others] = spans().filter(({ parentSpanId }) => parentSpanId === parent);
-    assert.deepEqual(others, []);
-    if (span === undefined) break;
-    chain.push(`${kinds[span.kind]} ${span.name}`);
-    parent = span.spanId;
-  }
-  assert.equal(chain.length, spans().length, JSON.stringify(spans(), undefined, 1));
-  return chain;
-}
 
 const headersOf = (traceId: string) => ({ traceparent: `00-${traceId}-${"b".repeat(16)}-01` });
 

@@ -18,6 +18,8 @@ export interface ServiceOptions {
   readonly flags?: readonly string[];
   /** Of its HTTP server. Default `http`; with `https`, what it writes tells when it is ready, and it has no `metric`. */
   readonly scheme?: "http" | "https";
+  /** A project with packages of its own, that has `test/programs` too. Default: this repository, from its sources. */
+  readonly folder?: string;
 }
 
 export interface Service extends AsyncDisposable {
@@ -32,14 +34,15 @@ export interface Service extends AsyncDisposable {
 /** Starts `test/programs/NAME.ts`; it is ready when this resolves. */
 export async function startService(
   name: string,
-  { environment = {}, shell, ending = "ts", flags = [], scheme = "http" }: ServiceOptions = {},
+  { environment = {}, shell, ending = "ts", flags = [], scheme = "http", folder = root }: ServiceOptions = {},
 ): Promise<Service> {
   const [http = 0, grpc = 0] = await findFreePorts(2);
-  const args = ["--conditions=plinth-source", ...flags, join(root, "test/programs", `${name}.${ending}`)];
+  const sources = folder === root ? ["--conditions=plinth-source"] : [];
+  const args = [...sources, ...flags, join(folder, "test/programs", `${name}.${ending}`)];
   const [command, ...rest] =
     shell === undefined ? [process.execPath, ...args] : ["/bin/sh", "-c", shell, process.execPath, ...args];
   const program = await startProgram(command, rest, {
-    folder: root,
+    folder,
     environment: {
       ...userEnvironment(),
       PLINTH_HTTP_PORT: String(http),
