@@ -2,18 +2,37 @@
 import assert from "node:assert/strict";
 import { exec } from "node:child_process";
 import { EventEmitter, on, once } from "node:events";
-import { readFile } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns";
+import { createReadStream, readFile } from "node:fs";
+import { createServer as createHttpServer, get, type Server } from "node:http";
 import { createServer } from "node:net";
 import { PassThrough, Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { describe, it } from "node:test";
+import { after, describe, it } from "node:test";
 import { setImmediate as nextTurn, setTimeout as later } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
+import { MessageChannel, Worker } from "node:worker_threads";
 import { gzip } from "node:zlib";
 import { currentContext, runInContext } from "../context.ts";
 import { createTracing } from "./tracing.ts";
 
 const seen = (): string | undefined => currentContext()?.span?.spanId;
+
+let server: Server | undefined;
+/** An HTTP server that all share, and so its clients their connections: those are of no request. */
+async function ours(): Promise<string> {
+  if (server === undefined) {
+    server = createHttpServer((_request, response) => response.end("x")).listen(0, "127.0.0.1");
+    await once(server, "listening");
+  } else if (!server.listening) await once(server, "listening");
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  return `http://127.0.0.1:${address.port}`;
+}
+after(() => {
+  server?.close();
+  server?.closeAllConnections();
+});
 
 /** Each does something and gives the span that it saw when it came back. */
 const ways: Readonly<Record<string, () => Promise<string | undefined>>> = {
@@ -42,6 +61,35 @@ const ways: Readonly<Record<string, () => Promise<string | undefined>>> = {
   "a callback of fs": () => new Promise((resolve) => readFile(import.meta.filename, () => resolve(seen()))),
   "a callback of zlib": () => new Promise((resolve) => gzip("x", () => resolve(seen()))),
   "a callback of a child process": () => new Promise((resolve) => void exec("true", () => resolve(seen()))),
+  "a callback of dns": () => new Promise((resolve) => lookup("127.0.0.1", () => resolve(seen()))),
+  "a callback of crypto": () => new Promise((resolve) => randomBytes(8, () => resolve(seen()))),
+  "the events of a file's stream": () =>
+    new Promise((resolve) => {
+      const spans = new Set<string | undefined>();
+      const file = createReadStream(import.meta.filename, { highWaterMark: 1_024 });
+      file
+        .on("data", () => spans.add(seen()))
+        .once("close", () => resolve(spans.size === 1 ? [...spans][0] : "several"));
+    }),
+  "a port's message": () =>
+    new Promise((resolve) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.once("message", () => {
+        port1.close();
+        resolve(seen());
+      });
+      port2.postMessage(1);
+    }),
+  "a callback of node:http": async () => {
+    const url = await ours();
+    return new Promise((resolve) => get(url, (reply) => reply.resume().once("end", () => resolve(seen()))));
+  },
+  "the platform's fetch": async () => {
+    const url = await ours();
+    const inside = await fetch(url).then(async (reply) => [seen(), await reply.text(), seen()]);
+    assert.equal(inside[0], inside[2]);
+    return seen();
+  },
   "an event emitter": async () => {
     const emitter = new EventEmitter();
     const heard = new Promise<string | undefined>((resolve) => emitter.once("done", () => resolve(seen())));
@@ -102,14 +150,14 @@ const ways: Readonly<Record<string, () => Promise<string | undefined>>> = {
   },
   "a socket": async () => {
     const { connect } = await import("node:net");
-    const server = createServer((socket) => socket.end("hi")).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
+    const talker = createServer((socket) => socket.end("hi")).listen(0, "127.0.0.1");
+    await once(talker, "listening");
+    const address = talker.address();
     assert.ok(typeof address === "object" && address !== null);
     const socket = connect(address.port, "127.0.0.1");
     const heard = await new Promise<string | undefined>((resolve) => socket.once("data", () => resolve(seen())));
     socket.destroy();
-    server.close();
+    talker.close();
     return heard;
   },
   "a worker's message, awaited": async () => {
