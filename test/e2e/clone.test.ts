@@ -87,6 +87,7 @@ describe("the README's lines", () => {
     );
     assert.match(all, /notes\.subject · module notes · one for each request/);
     assert.match(all, /^database\.maxConnections +10 +default$/m);
+    assert.match(all, /^ +"operationId": "postNotes",$/m);
     assert.match(all, /HTTP\/1\.1 201 Created\r\n/);
     assert.match(all, /\r\nlocation: \/notes\/[0-9a-f-]{36}\r\n/i);
     const listed = outputs.find((output) => output.startsWith('{"notes"'));
@@ -148,6 +149,16 @@ describe("the printed table", () => {
       assert.equal(bodyOf(ready!)["status"], "pass", origin);
       assert.equal(seriesOf(metrics!.text, "app_info"), 1, origin);
     }
+  });
+
+  it("leads to the gRPC port of the greeter, which tells tools its contract", async () => {
+    const url = `http://${platform.addressOf("greeter, gRPC")}/plinth.examples.greeter.v1.GreeterService/Greet`;
+    const { code, stdout, stderr } = await runProgram(
+      join(clone.folder, "node_modules/.bin/buf"),
+      ["curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", '{"name":"ada"}', url],
+      { folder: clone.folder, environment: userEnvironment(), limitMs: 20_000 },
+    );
+    assert.deepEqual([code, JSON.parse(stdout)], [0, { message: "Hello, ada" }], stderr);
   });
 
   it("leads to the issuer's keys, which hold nothing private", async () => {
