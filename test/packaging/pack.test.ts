@@ -3,16 +3,28 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, globSync, readFileSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, posix } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
+import { startCollector } from "@plinth/telemetry/testing";
 import { findImports } from "../../scripts/layers/imports.ts";
+import { createTestDatabase } from "../support/database.ts";
+import { ask } from "../support/http.ts";
+import { startService } from "../support/service.ts";
+import { chainOf } from "../support/traces.ts";
 
 const root = join(import.meta.dirname, "../..");
 const tools = join(root, "node_modules/.bin");
+/** A user's service in either kind of module: in a project of its own it stands on the packages that are installed there. */
+const tracedFiles = [
+  "test/programs/traced-service.ts",
+  "test/programs/traced-service.cjs",
+  "test/programs/traced-service-parts.ts",
+  "examples/platform/gen/plinth/examples/greeter/v1/greeter_pb.ts",
+];
 // npm may have to fetch what the packages stand on.
 const installLimitMs = 240_000;
 
@@ -129,6 +141,36 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
     assert.ok(messages.includes("app stopped"), messages.join("\n"));
   });
 
+  for (const [ending, own] of [
+    ["ts", []],
+    ["cjs", ["internal greet"]],
+  ] as const) {
+    const what = ending === "ts" ? "an ES module" : "CommonJS";
+    it(`trace HTTP, gRPC and SQL in ${what}, with no flag`, { timeout: 120_000 }, async () => {
+      for (const file of tracedFiles) {
+        await mkdir(join(project, dirname(file)), { recursive: true });
+        await copyFile(join(root, file), join(project, file));
+      }
+      await using collector = await startCollector();
+      await using database = await createTestDatabase();
+      await using service = await startService("traced-service", {
+        folder: project,
+        ending,
+        environment: {
+          PLINTH_DATABASE_URL: database.url,
+          OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+          OTEL_BSP_SCHEDULE_DELAY: "50",
+        },
+      });
+      const traceId = (ending === "ts" ? "5" : "6").repeat(32);
+      const headers = { traceparent: `00-${traceId}-${"b".repeat(16)}-01` };
+      assert.deepEqual((await ask(`${service.url}/greet/Ada`, { headers })).json(), { message: "Hello, Ada" });
+      const method = "plinth.examples.greeter.v1.GreeterService/Greet";
+      const expected = ["server GET /greet/:name", ...own, `client ${method}`, `server ${method}`, "client SELECT"];
+      assert.deepEqual(await chainOf(collector, traceId, expected.length), expected);
+    });
+  }
+
   it("load the one copy of each other that the project has", () => {
     const nested = globSync("node_modules/@plinth/*/node_modules/@plinth/*", { cwd: project });
     assert.deepEqual(nested, []);
@@ -139,6 +181,8 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
     const lines = entryPoints.map((name, index) => `import * as entry${index} from ${JSON.stringify(name)};`);
     const uses = entryPoints.map((_, index) => `export type Entry${index} = keyof typeof entry${index};`);
     await writeFile(join(project, "consumer.ts"), [...lines, ...uses].join("\n"));
+    const required = entryPoints.map((name, index) => `import entry${index} = require(${JSON.stringify(name)});`);
+    await writeFile(join(project, "consumer.cts"), [...required, ...uses].join("\n"));
     const compilerOptions = {
       target: "es2024",
       lib: ["es2024", "esnext.disposable"],
@@ -150,7 +194,10 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
       skipLibCheck: false,
       noEmit: true,
     };
-    await writeFile(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
+    await writeFile(
+      join(project, "tsconfig.json"),
+      JSON.stringify({ compilerOptions, files: ["consumer.ts", "consumer.cts"] }),
+    );
     const output = await run(join(tools, "tsc"), ["--pretty", "false", "--listFiles"], project).catch(
       (error: Error) => error.message,
     );
@@ -158,7 +205,7 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
       assert.match(output, new RegExp(`/node_modules/${name}/dist/index\\.d\\.ts$`, "m"));
     }
     // Faults inside other people's declarations are theirs.
-    const ours = output.split("\n").filter((line) => /^(consumer\.ts|node_modules\/@plinth\/)/.test(line));
+    const ours = output.split("\n").filter((line) => /^(consumer\.c?ts|node_modules\/@plinth\/)/.test(line));
     assert.deepEqual(ours, []);
   });
 
