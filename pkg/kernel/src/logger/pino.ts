@@ -207,15 +207,17 @@ function complain(error: unknown, message: string): void {
 }
 
 /** How a field of a shape begins, and whether its value is hidden; undefined where that hangs on the value. */
-function fixedPart({ start, isHidden, isError, paths }: FieldPlan): FixedPart | undefined {
-  return !isHidden && (isError || paths !== undefined)
-    ? undefined
-    : { start, isHidden, last: "", lastText: `${start}""` };
+function fixedPart({ start, isHidden, isError, idBit, paths }: FieldPlan): FixedPart | undefined {
+  if (!isHidden && (isError || paths !== undefined)) return undefined;
+  return { start, quotedStart: `${start}"`, isHidden, isId: idBit > 0, last: "", lastText: `${start}""` };
 }
 
 interface FixedPart {
   readonly start: string;
+  readonly quotedStart: string;
   readonly isHidden: boolean;
+  /** No two lines have the same. */
+  readonly isId: boolean;
   /** The text that was written last, which most lines have too: a method, a route. */
   last: string;
   lastText: string;
@@ -224,10 +226,21 @@ interface FixedPart {
 function fieldText(part: FixedPart | undefined, value: string | number | undefined): string {
   if (part?.isHidden === true) return part.start + masked;
   if (value === undefined || part === undefined) return "";
-  if (typeof value === "string") {
-    if (value === part.last) return part.lastText;
-    part.last = value;
-    return (part.lastText = part.start + JSON.stringify(toText(value)));
-  }
-  return part.start + (Number.isFinite(value) ? String(value) : "null");
+  if (typeof value !== "string") return part.start + (Number.isFinite(value) ? String(value) : "null");
+  if (value === part.last) return part.lastText;
+  if (part.isId && isPlain(value)) return `${part.quotedStart}${value}"`;
+  part.last = value;
+  return (part.lastText = part.start + JSON.stringify(toText(value)));
 }
+
+const longestId = 64;
+
+/** Short, and of letters, digits, `-` and `_` alone: it stands in JSON as it is, and is no URL. */
+function isPlain(text: string): boolean {
+  if (text.length > longestId) return false;
+  for (let at = 0; at < text.length; at++) if (plainCodes[text.charCodeAt(at)] !== 1) return false;
+  return true;
+}
+
+const plainCodes = new Uint8Array(128);
+for (const char of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") plainCodes[char.charCodeAt(0)] = 1;

@@ -12,10 +12,16 @@ import type { Socket } from "node:net";
 export function cutStalledReplies(server: Server, idleTimeoutMs: number): void {
   if (idleTimeoutMs === 0) return;
   server.timeout = idleTimeoutMs;
-  function onTimeout(this: ServerResponse, socket: Socket): void {
+  // One listener for all: one of each reply would cost every request.
+  server.on("timeout", (socket: ServedSocket) => {
+    const { _httpMessage: reply } = socket;
     // A limit that a handler has set for its own connection ends it, unless the handler listens for it too.
-    const isOwnLimit = socket.timeout !== idleTimeoutMs && this.listenerCount("timeout") === 1;
-    if (socket.writableLength > 0 || isOwnLimit) socket.destroy();
-  }
-  server.on("request", (_request, response: ServerResponse) => response.on("timeout", onTimeout));
+    const isOwnLimit = socket.timeout !== idleTimeoutMs && reply?.listenerCount("timeout") === 0;
+    if (socket.writableLength > 0 || isOwnLimit || !reply) socket.destroy();
+  });
+}
+
+interface ServedSocket extends Socket {
+  /** Where node keeps the reply that is being given on a connection. */
+  readonly _httpMessage?: ServerResponse | null;
 }
