@@ -14,6 +14,8 @@ export interface Endpoint {
   port(): number;
   /** Path that answers 2xx while the app is ready, if it has one here. Default none. */
   readonly readyPath?: string | undefined;
+  /** Why nobody who knows its host and port alone could use it: it is left out of the instance, and the log says so. Absent: they can. */
+  readonly unusable?: string | undefined;
 }
 
 /** What this app registers itself with; the HTTP and gRPC servers add to it. With none it is not registered. */

@@ -79,6 +79,22 @@ describe("registryModuleOf", limits, () => {
     assert.equal(await idsOf(seen, "gateway"), 0, "an app without endpoints is not registered");
   });
 
+  it("leaves an endpoint out that host and port do not lead to, and says so; with no other, the app is not registered", async () => {
+    const { module, seen } = shared();
+    const apart: Endpoint = { protocol: "grpc", host: "127.0.0.1", port: () => 0, unusable: "it is on a path" };
+    await using notes = await testApp({ name: "notes", modules: [coreModule, module, listening(apart, http)] });
+    await using alone = await testApp({ name: "alone", modules: [coreModule, module, listening(apart)] });
+    assert.deepEqual(
+      (await seen.resolve("notes")).instances.map(({ ports }) => ports),
+      [{ http: 3_000 }],
+    );
+    assert.equal(await idsOf(seen, "alone"), 0);
+    for (const { logged } of [notes, alone]) {
+      const [{ protocol, why, level } = {}] = logged.withMessage("endpoint not registered");
+      assert.deepEqual({ protocol, why, level }, { protocol: "grpc", why: "it is on a path", level: "warn" });
+    }
+  });
+
   it("leaves first when the app stops, while everything still serves", async () => {
     const { module, seen } = shared();
     const order: string[] = [];

@@ -30,7 +30,10 @@ export class SelfRegistration {
   registration: Registration | undefined;
 
   async join({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const { registry, endpoints, info, health, log, settings } = this.#options;
+    const { registry, endpoints: all, info, health, log, settings } = this.#options;
+    for (const { protocol, unusable } of all)
+      if (unusable !== undefined) log.warn("endpoint not registered", { protocol, why: unusable });
+    const endpoints = all.filter(({ unusable }) => unusable === undefined);
     const [first] = endpoints;
     if (!first) {
       log.debug("no endpoints, so not registered");

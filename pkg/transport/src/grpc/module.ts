@@ -52,8 +52,13 @@ const provideGrpcServer = provider({
 
 const provideGrpcEndpoint = provider({
   provides: endpoints,
-  needs: { server: grpcServer },
-  create: ({ server }) => ({ protocol: "grpc" as const, host: server.host, port: () => server.port }),
+  needs: { server: grpcServer, settings: grpcSettings },
+  create: ({ server, settings: { socketPath } }) => ({
+    protocol: "grpc" as const,
+    host: server.host,
+    port: () => server.port,
+    unusable: socketPath === undefined ? undefined : "it listens on a path, grpc.socketPath, and on no port",
+  }),
 });
 
 /** A gRPC server for the app's RPC services, with health and a drain. */

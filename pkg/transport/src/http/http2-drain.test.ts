@@ -8,7 +8,7 @@ import { type Frame, frameTypes, plainHead, RawHttp2 } from "../testing/http2-fr
 const never = new AbortController().signal;
 const endStream = 1;
 
-const at = (path: string) => [...plainHead.slice(0, 3), [":path", path]] as const;
+const at = (path: string): typeof plainHead => [...plainHead.slice(0, 3), [":path", path]];
 
 const start = (clock = new FakeClock(), gate?: Promise<string>): Promise<TestHttp> =>
   startHttp({

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { coreModule, createApp, currentContext, defineModule, health, provider, token } from "@plinth/kernel";
 import { MemoryLog, testApp } from "@plinth/kernel/testing";
 import { endpoints } from "@plinth/registry";
+import { makeCertificate } from "../testing/certificates.ts";
 import { RawConnection, testSettings } from "../testing/http.ts";
 import { until } from "../testing/until.ts";
 import { httpModule, httpModuleIn, httpRoutes, httpServer } from "./module.ts";
@@ -76,6 +80,42 @@ describe("the HTTP module", () => {
       [joined.length, endpoint?.protocol, endpoint?.host, endpoint?.port(), endpoint?.readyPath],
       [1, "http", "127.0.0.1", app.get(httpServer).port, "/ready"],
     );
+  });
+
+  it("tells the registry that it is of no use there on a path, or where it speaks TLS", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "plinth-module-"));
+    const { cert, key } = makeCertificate();
+    const [certFile, keyFile, socketPath] = ["crt", "key", "sock"].map((name) => join(folder, name));
+    writeFileSync(certFile ?? "", cert);
+    writeFileSync(keyFile ?? "", key);
+    const seen: (string | undefined)[] = [];
+    const look = defineModule("look", [
+      provider({
+        provides: token("look").of<true>(),
+        needs: { all: endpoints },
+        create: ({ all }) => {
+          for (const { unusable } of all) seen.push(unusable);
+          return true as const;
+        },
+        join: () => {},
+      }),
+    ]);
+    try {
+      for (const http of [
+        { tls: { certFile, keyFile } },
+        { socketPath },
+        { socketPath, tls: { certFile, keyFile } },
+        {},
+      ]) {
+        const defaults = { http: { port: 0, ...http } };
+        await using _ = await testApp({ name: "notes", modules: [...modules, look], config: { defaults } });
+      }
+      const onPath = "it listens on a path, http.socketPath, and on no port";
+      const withTls = "it speaks TLS, and the registry tells callers of no scheme but http";
+      assert.deepEqual(seen, [withTls, onPath, onPath, undefined]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it("says that it drains before it stops accepting, and serves until then", async () => {

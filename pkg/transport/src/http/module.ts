@@ -106,6 +106,7 @@ const provideHttpEndpoint = provider({
     protocol: "http" as const,
     host: server.host,
     port: () => server.port,
+    unusable: server.unusable,
     readyPath: port === undefined ? "/ready" : undefined,
   }),
 });
