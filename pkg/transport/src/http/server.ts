@@ -49,6 +49,8 @@ export interface HttpServerOptions extends RequestCoreOptions {
 
 export interface HttpServer {
   readonly host: string;
+  /** Why it is of no use to those who find it in the registry, which tells them host and port alone. */
+  readonly unusable: string | undefined;
   /** The port bound; 0 before `listen`. */
   readonly port: number;
   /** @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY`, `ERR_LISTEN_ADDRESS`, `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE`. */
@@ -132,6 +134,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 
 class DrainingServer implements HttpServer {
   readonly host: string;
+  readonly unusable: string | undefined;
   readonly #app: HttpApp;
   readonly #core: RequestCore;
   readonly #listener: HttpListener;
@@ -142,7 +145,10 @@ class DrainingServer implements HttpServer {
     this.#app = app;
     this.#core = core;
     this.#listener = new HttpListener({ ...options, http1: server, layers: core.http2Layers });
-    this.host = options.settings.host;
+    const { host, socketPath, tls } = options.settings;
+    this.host = host;
+    if (socketPath !== undefined) this.unusable = "it listens on a path, http.socketPath, and on no port";
+    else if (tls !== undefined) this.unusable = "it speaks TLS, and the registry tells callers of no scheme but http";
   }
 
   get port(): number {
