@@ -38,7 +38,7 @@ export class AuthGate {
    */
   checkNeed(need: AuthNeed | undefined, where: string): CheckedNeed {
     const { auth, scopes = noScopes } = need ?? {};
-    const fault = this.#faultOf(auth, scopes);
+    const fault = this.#authenticator && isMisspelt(need) ? misspelt : this.#faultOf(auth, scopes);
     if (fault !== undefined) throw new TransportError("ERR_AUTH_NEED", "failed_precondition", `${where} ${fault}`);
     if (auth === undefined && scopes.length === 0) return this.#default;
     return { mode: auth ?? "required", scopes };
@@ -68,6 +68,13 @@ export class AuthGate {
     return found.then((identity) => settle(request, identity, mode, scopes));
   }
 }
+
+/** The slip that would let in everybody who has any token at all. */
+function isMisspelt(need: object | undefined): boolean {
+  return need !== undefined && "scope" in need && !("scopes" in need);
+}
+
+const misspelt = "has `scope`, which nobody looks at; it is `scopes`, and a list";
 
 function settle(
   request: GatedRequest,

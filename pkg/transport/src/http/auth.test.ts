@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { AppError } from "@plinth/kernel";
+import type { FastifyReply } from "fastify";
 import type { Authenticator, Identity } from "../auth.ts";
 import { gatewayIdentity } from "../gateway-identity.ts";
 import { parseReply, startHttp, type TestHttpOptions } from "../testing/http.ts";
@@ -139,6 +140,25 @@ describe("the auth layer of an HTTP server", () => {
     assert.equal((await http.fetch("/nowhere")).status, 404);
   });
 
+  it("guards what a handler of the user's own serves in the place of a route, unless it says otherwise", async () => {
+    await using http = await startHttp({
+      authenticator: fake,
+      routes: (app) => {
+        const page = (_request: unknown, reply: FastifyReply): void => void reply.send("page");
+        void app.register(async (scope) => scope.setNotFoundHandler(page), { prefix: "/mine" });
+        const open = { config: { auth: "none" } };
+        const addOpen = async (scope: object): Promise<void> =>
+          Reflect.apply(Reflect.get(scope, "setNotFoundHandler"), scope, [open, page]);
+        void app.register(addOpen, { prefix: "/open" });
+      },
+    });
+    assert.equal((await http.fetch("/mine/page")).status, 401);
+    assert.equal((await http.fetch("/elsewhere")).status, 404);
+    const known = await http.fetch("/mine/page", { headers: { authorization: "Bearer good" } });
+    assert.equal(await known.text(), "page");
+    assert.equal(await (await http.fetch("/open/page")).text(), "page");
+  });
+
   it("asks where the setting says so alone, and nobody without an authenticator", async () => {
     await using open = await startHttp({ ...options, settings: { auth: "none" } });
     assert.equal((await open.fetch("/mine")).status, 200);
@@ -155,6 +175,7 @@ describe("the auth layer of an HTTP server", () => {
     [{ auth: "reqiured" }, /has auth "reqiured"; expected required, optional, none/, fake],
     [{ scopes: ["a b"] }, /no list of words/, fake],
     [{ scopes: "a" }, /no list of words/, fake],
+    [{ scope: ["a"] }, /has `scope`, which nobody looks at; it is `scopes`/, fake],
   ] as const;
   for (const [config, message, authenticator] of faults) {
     it(`does not start with a route of ${JSON.stringify(config)}${authenticator ? "" : " and no authenticator"}`, async () => {

@@ -43,7 +43,29 @@ export function checkRouteNeeds(app: Pick<FastifyInstance, "addHook">, options: 
   });
 }
 
-/** The layer `auth`. It asks nobody on the way to a route that is not there. */
+/**
+ * A handler of the user's own for what no route is there for may serve whatever it likes, as the page of an app: it asks what
+ * a route that says nothing asks. `config.auth` among its options says otherwise.
+ */
+export function guardNotFound(app: object, options: AuthOptions): void {
+  const gate = new AuthGate(options.authenticator, options.settings.auth);
+  const set: unknown = Reflect.get(app, "setNotFoundHandler");
+  if (gate.isOpen || typeof set !== "function") return;
+  Reflect.set(app, "setNotFoundHandler", function guarded(this: unknown, ...args: unknown[]): unknown {
+    const [given, handler] = typeof args[0] === "function" ? [{}, args[0]] : args;
+    const opts = isObject(given) ? given : {};
+    const config = "config" in opts && isObject(opts.config) ? opts.config : {};
+    const checkedNeed = gate.checkNeed(config, "the handler for what is not found");
+    const scope: unknown = Reflect.apply(set, this, [{ ...opts, config: { ...config, checkedNeed } }, handler]);
+    return scope;
+  });
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+/** The layer `auth`. It asks nobody on the way to a route that is not there, unless the user answers for it. */
 export const authStage: StageMaker = ({ settings, authenticator }) => {
   const gate = new AuthGate(authenticator, settings.auth);
   if (gate.isOpen) return undefined;

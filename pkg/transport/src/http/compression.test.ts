@@ -119,9 +119,13 @@ describe("compressed replies", () => {
     await using http = await start();
     const { status, headers, bytes } = await ask(http, "/big", "gzip", "HEAD");
     assert.deepEqual(
-      [status, headers["content-encoding"], headers.vary, bytes.length],
-      [200, undefined, "accept-encoding", 0],
+      [status, headers["content-encoding"], headers["content-length"], headers.vary, bytes.length],
+      [200, undefined, undefined, "accept-encoding", 0],
     );
+    const plain = await ask(http, "/big", undefined, "HEAD");
+    assert.deepEqual([plain.headers["content-length"], plain.headers.vary], [String(text.length), "accept-encoding"]);
+    const small = await ask(http, "/small", "gzip", "HEAD");
+    assert.deepEqual([small.headers["content-length"], small.headers.vary], ["11", undefined]);
   });
 
   it("leave errors readable", async () => {

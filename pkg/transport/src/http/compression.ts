@@ -64,11 +64,13 @@ async function compress(
   const bytes = bytesOf(payload);
   const isHead = request.method === "HEAD";
   if (bytes === undefined && !isStream(payload) && !isHead) return payload;
-  if (bytes !== undefined && bytes.byteLength < minBytes) return payload;
+  const length = bytes?.byteLength ?? (isHead ? lengthOf(reply) : undefined);
+  if (length !== undefined && length < minBytes) return payload;
   // Also where it is left as it is: a cache must not give the one to who can read only the other.
   reply.header("vary", varyWith(reply.getHeader("vary"), "accept-encoding"));
   const { "accept-encoding": accepted } = request.headers;
   const coding = negotiate(Array.isArray(accepted) ? accepted.join(",") : accepted);
+  if (isHead && coding !== undefined) reply.removeHeader("content-length"); // a GET would have another
   if (coding === undefined || isHead) return payload;
   const compressed = bytes === undefined ? compressStream(coding) : await compressBytes(coding, bytes);
   reply.header("content-encoding", coding);
@@ -102,6 +104,12 @@ const ofTheVeryBytes = ["content-encoding", "content-range", "content-digest", "
 function bytesOf(payload: unknown): Uint8Array | undefined {
   if (typeof payload === "string") return Buffer.from(payload);
   return payload instanceof Uint8Array ? payload : undefined;
+}
+
+/** What a HEAD says of the body that it has not. */
+function lengthOf(reply: FastifyReply): number | undefined {
+  const length = reply.getHeader("content-length");
+  return length === undefined ? undefined : Number(length);
 }
 
 function isStream(payload: unknown): payload is Readable {

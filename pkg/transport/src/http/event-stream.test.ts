@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
 import { until } from "../testing/until.ts";
 import { eventStream, type EventStreamOptions, type ServerEvent } from "./event-stream.ts";
@@ -49,6 +50,28 @@ describe("a stream of events", () => {
       [200, "text/event-stream", "no-store, no-transform"],
     );
     connection.destroy();
+  });
+
+  it("has an end for HEAD too, and for a reply that something else takes the place of", async () => {
+    let ended = 0;
+    await using http = await startHttp({
+      routes: (app) => {
+        const stream = (_request: FastifyRequest, reply: FastifyReply): FastifyReply =>
+          eventStream(reply, async function* (signal) {
+            try {
+              yield { data: "first" };
+              if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+            } finally {
+              ended++;
+            }
+          });
+        app.get("/events", stream);
+        app.get("/replaced", { onSend: async () => "another" }, stream);
+      },
+    });
+    assert.equal((await http.fetch("/events", { method: "HEAD" })).status, 200);
+    assert.equal(await (await http.fetch("/replaced")).text(), "another");
+    await until(() => ended === 2);
   });
 
   it("sends its head before there is an event, and says that it lives while it is silent", async () => {

@@ -53,7 +53,9 @@ export function eventStream(
   };
   keepAlive(); // what sends the head
   stream.once("close", end);
-  exchangeOf(reply.request.raw)?.outlive(end);
+  const exchange = exchangeOf(reply.request.raw);
+  exchange?.outlive(end);
+  void exchange?.over.then(end); // a reply without a body, as to HEAD, never closes what would be in it
   void send(stream, events(stop.signal), stop.signal).then(end, (thrown: unknown) => {
     if (!stop.signal.aborted)
       stream.destroy(thrown instanceof Error ? thrown : new Error("events failed", { cause: thrown }));

@@ -3,7 +3,7 @@ import { AppError } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
 import type { TransportError } from "../errors.ts";
 import { unknownPeer } from "../client-address.ts";
-import { checkRouteNeeds } from "./auth.ts";
+import { checkRouteNeeds, guardNotFound } from "./auth.ts";
 import { compressReplies } from "./compression.ts";
 import { lateCompilers, loadCompilersLate } from "./compilers.ts";
 import { RequestCore, type RequestCoreOptions } from "./core.ts";
@@ -119,6 +119,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   await app.register(async (inner) => {
     inner.setErrorHandler((error, request, reply) => core.answers.fail(error, request, reply));
     inner.setNotFoundHandler((request, reply) => core.answers.fail(routeNotFound(request.method), request, reply));
+    guardNotFound(inner, options); // those inside of it
     if (openapiPath !== undefined) {
       const { authenticator, info: { title, version } = { title: "http", version: "0.0.0" } } = options;
       const info = { title, version, auth: authenticator ? settings.auth : ("off" as const) };

@@ -44,6 +44,9 @@ const isOpen = ({ readyState }: Peer): boolean => readyState === 1;
 /** A handler that sends waits while more than this waits to be read; one that does not take its messages gets no more than this ahead. */
 const highWaterBytes = 65_536;
 
+/** What a message takes up besides its bytes, about: one may have none, and there may be any number of them. */
+const messageBytes = 64;
+
 export class Session implements WebSocketSession {
   readonly request: FastifyRequest;
   readonly #peer: Peer;
@@ -99,7 +102,7 @@ export class Session implements WebSocketSession {
     for (;;) {
       const message = this.#queue.shift();
       if (message !== undefined) {
-        this.#queuedBytes -= Buffer.byteLength(message);
+        this.#queuedBytes -= messageBytes + Buffer.byteLength(message);
         if (this.#peer.isPaused && this.#queuedBytes <= highWaterBytes) this.#peer.resume();
         yield message;
       } else if (this.#exchange.isOver) return;
@@ -125,7 +128,7 @@ export class Session implements WebSocketSession {
   #take(message: string | Buffer): void {
     this.#isAlive = true;
     this.#queue.push(message);
-    this.#queuedBytes += Buffer.byteLength(message);
+    this.#queuedBytes += messageBytes + Buffer.byteLength(message);
     if (this.#queuedBytes > highWaterBytes) this.#peer.pause();
     this.#wakeUp();
   }

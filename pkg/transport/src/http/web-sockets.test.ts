@@ -266,6 +266,23 @@ describe("a WebSocket that goes over a limit", () => {
     connection.destroy();
   });
 
+  it("of messages without bytes that a handler does not take is no longer read either", async () => {
+    await using http = await start(() => new Promise(() => {}));
+    const connection = await shaken(http);
+    const ping = Buffer.from([0x89, 0x80, 0, 0, 0, 0]);
+    const pong = "\x8a\0";
+    connection.write(Buffer.concat([...Array.from({ length: 50_000 }, () => frame("")), ping]));
+    await new Promise<void>((resolve) => connection.socket.write("", () => resolve()));
+    for (let count = 0; count < 20; count++) {
+      const other = await shaken(http); // in whose time the server would have come to the first one's ping
+      other.write(ping);
+      await other.until(pong);
+      other.destroy();
+    }
+    assert.ok(!connection.received.includes(pong), "the server has stopped reading");
+    connection.destroy();
+  });
+
   it("of what a handler takes is no longer read, and is read on when it does", async () => {
     const go = Promise.withResolvers<void>();
     let taken = 0;
