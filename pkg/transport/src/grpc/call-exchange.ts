@@ -1,7 +1,8 @@
+import type { IncomingHttpHeaders } from "node:http2";
+import { TLSSocket } from "node:tls";
 import { Metadata } from "@grpc/grpc-js";
 import { type AppError, parseTraceparent, randomHex, type SpanContext } from "@plinth/kernel";
 import { type Budget, Exchange, type ExchangeOptions, safeRequestIdOf } from "../exchange.ts";
-import { peerOf } from "../client-address.ts";
 import { callerOf } from "../propagation.ts";
 import type { CallIds } from "./errors.ts";
 import type { GrpcSettings } from "./settings.ts";
@@ -17,22 +18,18 @@ export interface CallOwner {
 /** One RPC being served. */
 export class CallExchange extends Exchange {
   override readonly protocol = "grpc";
-  readonly metadata: Metadata;
   readonly #wire: Wire;
   readonly #owner: CallOwner;
 
-  constructor(wire: Wire, owner: CallOwner, metadata: Metadata, options: ExchangeOptions) {
+  constructor(wire: Wire, owner: CallOwner, options: ExchangeOptions) {
     super(options);
     this.#wire = wire;
     this.#owner = owner;
-    this.metadata = metadata;
     this.route = wire.served.name;
   }
 
   override header(name: string): string | undefined {
-    const values = this.metadata.get(name);
-    if (values.length === 0) return undefined;
-    return values.map((value) => (typeof value === "string" ? value : value.toString("base64"))).join(", ");
+    return name.startsWith(":") ? undefined : textIn(this.#wire.headers, name);
   }
 
   override setReplyHeader(name: string, value: string): void {
@@ -47,11 +44,14 @@ export class CallExchange extends Exchange {
 
   /** The certificate of the caller, on a connection where it has shown one that was found good. */
   get peerCertificate() {
-    return this.#wire.base.getAuthContext().sslPeerCertificate;
+    const socket = this.#wire.stream.session?.socket;
+    if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+    const certificate = socket.getPeerCertificate();
+    return Object.keys(certificate).length === 0 ? undefined : certificate;
   }
 
   protected override peerAddress(): string {
-    return peerOf(this.#wire.base.getConnectionInfo());
+    return this.#wire.peer;
   }
 
   protected override isPeerTrusted(): boolean {
@@ -68,11 +68,8 @@ export class CallExchange extends Exchange {
 }
 
 /** The span that the caller's headers name; null where a trace begins here. */
-export function callerIn(metadata: Metadata, isTrusted: () => boolean): SpanContext | null {
-  return callerOf((name) => {
-    const texts = metadata.get(name);
-    return texts.length === 0 ? undefined : texts.join(","); // two of a traceparent are none
-  }, isTrusted);
+export function callerIn(headers: IncomingHttpHeaders, isTrusted: () => boolean): SpanContext | null {
+  return callerOf((name) => textIn(headers, name), isTrusted); // two of a traceparent are none
 }
 
 /**
@@ -86,17 +83,34 @@ export function toMetadata(values: Readonly<Record<string, string>>): Metadata {
   return metadata;
 }
 
-/** The first text of that name. */
-export function textIn(metadata: Metadata, name: string): string | undefined {
-  const [value] = metadata.get(name);
-  return typeof value === "string" ? value : undefined;
+/** What came under that name; several are joined by commas. */
+export function textIn(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const given = headers[name];
+  if (given === undefined) return undefined;
+  return typeof given === "string" ? given : given.join(", ");
+}
+
+const unitsMs: ReadonlyMap<string, number> = new Map([
+  ["H", 3_600_000],
+  ["M", 60_000],
+  ["S", 1_000],
+  ["m", 1],
+  ["u", 1e-3],
+  ["n", 1e-6],
+]);
+
+/** Until when the caller waits, in milliseconds of the clock on the wall; `Infinity` where it does not say, undefined where that is no time. */
+export function expiryIn(headers: IncomingHttpHeaders): number | undefined {
+  const given = headers["grpc-timeout"];
+  if (given === undefined) return Infinity;
+  const [, digits, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(String(given)) ?? [];
+  const unitMs = unitsMs.get(unit);
+  return unitMs === undefined ? undefined : Date.now() + Number(digits) * unitMs;
 }
 
 /** Milliseconds until the caller gives up; `Infinity` when it never does. */
-export function leftMsOf({ base }: Wire): number {
-  const deadline = base.getDeadline();
-  if (deadline === Infinity) return Infinity;
-  return (typeof deadline === "number" ? deadline : deadline.getTime()) - Date.now();
+export function leftMsOf({ expiresAtMs }: Wire): number {
+  return expiresAtMs === Infinity ? Infinity : expiresAtMs - Date.now();
 }
 
 /** Streams live as long as their caller wants; unary calls as long as the caller's deadline, capped by the server's. */
@@ -113,10 +127,10 @@ export function idsIn({ span, requestId }: CallExchange): CallIds {
   return { traceId: span.traceId, requestId };
 }
 
-/** For a call without an exchange: the caller's own ids where they are well formed. */
-export function idsOf(metadata: Metadata): CallIds {
+/** For a call without an exchange: those that a trusted peer gives it, where they are well formed, else ours. */
+export function idsOf(headers: IncomingHttpHeaders, isTrusted: boolean): CallIds {
   return {
-    traceId: parseTraceparent(textIn(metadata, "traceparent"))?.traceId ?? randomHex(16),
-    requestId: safeRequestIdOf(textIn(metadata, "x-request-id")) ?? randomHex(16),
+    traceId: (isTrusted ? parseTraceparent(textIn(headers, "traceparent")) : undefined)?.traceId ?? randomHex(16),
+    requestId: (isTrusted ? safeRequestIdOf(textIn(headers, "x-request-id")) : undefined) ?? randomHex(16),
   };
 }

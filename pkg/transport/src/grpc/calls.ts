@@ -1,4 +1,4 @@
-import type { Metadata, ServerInterceptor } from "@grpc/grpc-js";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import {
   AppError,
   type Clock,
@@ -7,11 +7,10 @@ import {
   type Metrics,
   randomHex,
   type RequestScopes,
-  runInContext,
   type Tracing,
 } from "@plinth/kernel";
 import type { Authenticator } from "../auth.ts";
-import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
+import { createPeerTrust, type PeerTrust } from "../client-address.ts";
 import { Deadlines } from "../deadlines.ts";
 import { TransportError } from "../errors.ts";
 import { callerGone, type Exchange, safeRequestIdOf } from "../exchange.ts";
@@ -19,9 +18,20 @@ import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import type { Middleware } from "../middleware.ts";
 import type { RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
-import { budgetOf, CallExchange, callerIn, type CallOwner, idsIn, idsOf, leftMsOf, textIn } from "./call-exchange.ts";
+import {
+  budgetOf,
+  CallExchange,
+  callerIn,
+  type CallOwner,
+  expiryIn,
+  idsIn,
+  idsOf,
+  leftMsOf,
+  textIn,
+} from "./call-exchange.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
-import { type CallIds, isMeantForCallers, libraryError, toCallError, toGrpcStatus } from "./errors.ts";
+import { CallFaults } from "./faults.ts";
+import { isMeantForCallers, toCallError, toGrpcStatus } from "./errors.ts";
 import { CallObserver } from "./observe.ts";
 import { isThenable, pump } from "./pump.ts";
 import { type Served, servedMethods, unmatchedMethod, unseen } from "./served.ts";
@@ -55,31 +65,31 @@ export interface ServeOptions {
 export class CallCore implements WireOwner, CallOwner, StagesHost {
   /** Calls whose stream has not closed yet. */
   readonly open = new Set<Wire>();
-  /** Takes each call from the library before it makes streams of it. */
-  readonly intercept: ServerInterceptor;
   readonly #options: CallOptions;
   readonly #observer: CallObserver;
+  readonly #faults: CallFaults;
   readonly #stages: Stages;
   readonly #trust: PeerTrust;
   readonly #unaryDeadlines: Deadlines;
   readonly #streamDeadlines: Deadlines;
   readonly #served = new Map<string, Served>();
+  readonly #unmatched: Served;
 
   constructor(options: CallOptions) {
     const { settings, log, metrics, clock } = options;
     this.#options = options;
+    this.#faults = new CallFaults(options);
     this.#unaryDeadlines = new Deadlines(clock);
     this.#streamDeadlines = new Deadlines(clock);
     this.#observer = new CallObserver({
       metrics,
       log,
       settings,
-      onFault: (thrown, exchange) => this.#report(thrown, exchange),
+      onFault: (thrown, exchange) => this.#faults.report(thrown, exchange),
     });
     this.#trust = createPeerTrust(settings.trustedPeers);
     this.#stages = new Stages({ ...options, overload: (_exchange, wire) => this.#refuseIfOverloaded(wire) }, this);
-    const unmatched = unmatchedMethod(this.#observer.messagesOf("unmatched"));
-    this.intercept = ({ path }, base) => new Wire(base, this.#served.get(path) ?? unmatched, this);
+    this.#unmatched = unmatchedMethod(this.#observer.messagesOf("unmatched"));
   }
 
   serve(service: RpcService, { isProbe = false }: ServeOptions = {}): void {
@@ -97,17 +107,29 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     this.#streamDeadlines.close();
   }
 
-  began(wire: Wire, metadata: Metadata): void {
+  /** Serves a stream of HTTP/2 that is a call. */
+  take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const served = this.#served.get(headers[":path"] ?? "") ?? this.#unmatched;
+    new Wire({ stream, headers, served, maxMessageBytes: this.#options.settings.maxMessageBytes }, this).start();
+  }
+
+  began(wire: Wire): void {
     this.open.add(wire);
     try {
+      const expiresAtMs = expiryIn(wire.headers);
+      wire.expiresAtMs = expiresAtMs ?? Infinity;
       if (this.#stages.shedsFirst && this.#isOverloaded(wire)) {
         this.#observer.shed(wire.served.name);
-        wire.fail(toGrpcStatus(overloaded(), idsOf(metadata)));
+        wire.fail(toGrpcStatus(overloaded(), this.#idsOf(wire)));
         return;
       }
-      wire.exchange = this.#open(wire, metadata);
+      wire.exchange = this.#open(wire);
+      if (expiresAtMs === undefined) {
+        const text = "grpc-timeout takes up to eight digits, and one of H, M, S, m, u and n";
+        this.refuse(new TransportError("ERR_REQUEST_BODY", "invalid_argument", text), wire);
+      }
     } catch (thrown) {
-      this.#recover(thrown, wire, idsOf(metadata));
+      this.#faults.recover(thrown, wire, this.#idsOf(wire));
       return;
     }
     if (wire.served.hasManyRequests) this.#enter(wire);
@@ -121,13 +143,16 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     }
   }
 
+  broken(wire: Wire, error: AppError): void {
+    this.stop(wire, error);
+  }
+
   closed(wire: Wire): void {
     this.open.delete(wire);
     const { exchange } = wire;
     if (exchange === undefined || exchange.isOver) return;
-    const own = libraryError(wire.stream);
     if (leftMsOf(wire) <= 0) exchange.expire();
-    else this.stop(wire, own ?? callerGone());
+    else this.stop(wire, callerGone());
   }
 
   /** Ends a call that the server will not serve to its end; its handler is told. */
@@ -174,7 +199,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   }
 
   failedAround(thrown: unknown, exchange: Exchange): void {
-    this.#report(thrown, exchange);
+    this.#faults.report(thrown, exchange);
   }
 
   #enter(wire: Wire): void {
@@ -183,7 +208,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     try {
       this.#stages.enter(wire, exchange);
     } catch (thrown) {
-      this.#recover(thrown, wire, idsIn(exchange));
+      this.#faults.recover(thrown, wire, idsIn(exchange));
     }
   }
 
@@ -202,19 +227,23 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   }
 
   isTrusted(wire: Wire): boolean {
-    return this.#trust.isTrustedPeer(peerOf(wire.base.getConnectionInfo()));
+    return this.#trust.isTrustedPeer(wire.peer);
   }
 
-  #open(wire: Wire, metadata: Metadata): CallExchange {
+  #idsOf(wire: Wire): ReturnType<typeof idsOf> {
+    return idsOf(wire.headers, this.isTrusted(wire));
+  }
+
+  #open(wire: Wire): CallExchange {
     const { tracing, clock, settings, scopes } = this.#options;
     const { name, isProbe } = wire.served;
     const span = (isProbe ? unseen : tracing).startSpan(name, {
       kind: "server",
-      parent: callerIn(metadata, () => this.isTrusted(wire)),
+      parent: callerIn(wire.headers, () => this.isTrusted(wire)),
     });
-    const given = textIn(metadata, "x-request-id");
+    const given = textIn(wire.headers, "x-request-id");
     const kept = given !== undefined && this.isTrusted(wire) ? safeRequestIdOf(given) : undefined;
-    const exchange = new CallExchange(wire, this, metadata, {
+    const exchange = new CallExchange(wire, this, {
       requestId: kept ?? randomHex(16),
       span,
       clock,
@@ -226,7 +255,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     return exchange;
   }
 
-  #write(reply: unknown, { served: { method, messages } }: Wire): Buffer {
+  #write(reply: unknown, { served: { method, messages } }: Wire): Uint8Array {
     if (!method) throw new TypeError("nothing is written for a method that nobody serves");
     const bytes = encode(method, reply);
     const { maxReplyBytes } = this.#options.settings;
@@ -240,7 +269,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
 
   #reply(reply: unknown, wire: Wire, exchange: CallExchange): void {
     if (exchange.isOver || exchange.stopped) return;
-    let bytes: Buffer;
+    let bytes: Uint8Array;
     try {
       bytes = this.#write(reply, wire);
     } catch (thrown) {
@@ -251,7 +280,7 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   }
 
   #failed(thrown: unknown, wire: Wire, exchange: CallExchange): void {
-    if (exchange.isOver || exchange.stopped) this.#lateFailure(thrown, exchange);
+    if (exchange.isOver || exchange.stopped) this.#faults.late(thrown, exchange);
     else this.#answer(thrown, wire, exchange);
   }
 
@@ -265,10 +294,10 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
       const isCallers = error === exchange.stopped && (exchange.budget.isCallers || isMeantForCallers(error));
       const isFault = isUnexpected || isIncident(error.status) || error.code === "ERR_REPLY_TOO_LARGE";
       if (isFault && !isCallers && wire.reached >= 0)
-        this.#report(isUnexpected && error.status !== "internal" ? thrown : error, exchange);
+        this.#faults.report(isUnexpected && error.status !== "internal" ? thrown : error, exchange);
       this.#finish(wire, exchange, () => wire.fail(toGrpcStatus(error, idsIn(exchange))));
     } catch (second) {
-      this.#recover(second, wire, idsIn(exchange));
+      this.#faults.recover(second, wire, idsIn(exchange));
     }
   }
 
@@ -278,41 +307,12 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     try {
       send();
     } catch (thrown) {
-      this.#recover(thrown, wire, idsIn(exchange));
+      this.#faults.recover(thrown, wire, idsIn(exchange));
     }
-    exchange.end((thrown) => this.#report(thrown, exchange));
+    exchange.end((thrown) => this.#faults.report(thrown, exchange));
     if (wire.served.isProbe) return;
     const tookMs = this.#options.clock.monotonicMs() - exchange.startedAtMs;
     const reached = { metrics: this.#stages.isCounted(wire), accessLog: this.#stages.isLogged(wire) };
     this.#observer.finished(exchange, tookMs, reached);
-  }
-
-  #lateFailure(thrown: unknown, exchange: CallExchange): void {
-    if (thrown === exchange.stopped) return;
-    runInContext(exchange, () =>
-      this.#options.log.debug("a handler failed after it had been told to stop", { error: thrown }),
-    );
-  }
-
-  #report(thrown: unknown, exchange: Exchange): void {
-    const { errors } = this.#options;
-    runInContext(exchange, () => errors.report(thrown, { origin: "rpc", attributes: { method: exchange.route } }));
-  }
-
-  /** The outermost layer: what surrounds the handler has failed, or the status could not be sent. */
-  #recover(thrown: unknown, wire: Wire, ids: CallIds): void {
-    const { errors } = this.#options;
-    const context = { requestId: ids.requestId, span: { traceId: ids.traceId, spanId: randomHex(8), sampled: false } };
-    const report = (fault: unknown): void =>
-      runInContext(
-        context,
-        () => void errors.report(fault, { origin: "rpc", attributes: { method: wire.served.name } }),
-      );
-    report(thrown);
-    try {
-      wire.fail(toGrpcStatus(new AppError("ERR_INTERNAL", "internal", "a layer around the handler failed"), ids));
-    } catch (second) {
-      report(second);
-    }
   }
 }

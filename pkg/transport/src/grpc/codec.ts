@@ -1,34 +1,8 @@
 import { create, type DescMessage, type DescMethod, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { ServiceDefinition } from "@grpc/grpc-js";
 import { messageOf } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
-import { methodName, requireMessage, type RpcService } from "../rpc/service.ts";
+import { requireMessage } from "../rpc/service.ts";
 import type { Wire } from "./wire.ts";
-
-/**
- * The definition of a service as grpc-js wants it, from its descriptor. Messages pass it as bytes: those that cannot be
- * read or written are errors of the call, with code, trace and report, and not of the library.
- */
-export function toServiceDefinition({ descriptor }: RpcService): ServiceDefinition {
-  return Object.fromEntries(descriptor.methods.map((method) => [method.localName, toMethodDefinition(method)]));
-}
-
-function toMethodDefinition(method: DescMethod): ServiceDefinition[string] {
-  return {
-    path: `/${methodName(method)}`,
-    requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
-    responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
-    requestSerialize: asBytes,
-    requestDeserialize: asBytes,
-    responseSerialize: asBytes,
-    responseDeserialize: asBytes,
-  };
-}
-
-/** Messages as the library is given them. */
-export function asBytes(bytes: Buffer): Buffer {
-  return bytes;
-}
 
 /** @throws {@link TransportError} `ERR_REQUEST_BODY` when the bytes are no message of this type. */
 export function decode(schema: DescMessage, bytes: Buffer): unknown {
@@ -57,8 +31,7 @@ export async function* decodeAll(wire: Wire, read: (bytes: Buffer) => unknown): 
 }
 
 /** @param reply - A message, or what one is made of. */
-export function encode(method: DescMethod, reply: unknown): Buffer {
+export function encode(method: DescMethod, reply: unknown): Uint8Array {
   const message = create(method.output, requireMessage(method, reply));
-  const { buffer, byteOffset, byteLength } = toBinary(method.output, message);
-  return Buffer.from(buffer, byteOffset, byteLength);
+  return toBinary(method.output, message);
 }

@@ -1,11 +1,8 @@
-import type { Http2Server } from "node:http2";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { Logger } from "@plinth/kernel";
 import { listen, toListenError } from "../listen.ts";
 import { watchCertificates } from "../tls/certificates.ts";
 import { watchListeners } from "../watch-listeners.ts";
 import { CallCore } from "./calls.ts";
-import { asBytes, toServiceDefinition } from "./codec.ts";
 import { ConnectionGuard } from "./connections.ts";
 import { SwappableCredentials } from "./credentials.ts";
 import { cutOffError } from "./errors.ts";
@@ -15,6 +12,7 @@ import { reflectionServices } from "./reflection.ts";
 import type { GrpcServer, GrpcServerOptions } from "./server.ts";
 import type { GrpcSettings } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
+import { takeStreams } from "./streams.ts";
 
 /** Time for the last statuses to reach their callers, in milliseconds, when a drain is over its limit. */
 const lastWordsMs = 250;
@@ -23,20 +21,15 @@ const lastWordsMs = 250;
 export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { settings, services, health, log, errors, clock, metrics, onDied } = options;
   const core = new CallCore(options);
-  const server = new Server({ ...toLibraryOptions(settings), interceptors: [core.intercept] });
+  const server = new Server(toLibraryOptions(settings));
   const probe = healthService({ health, services });
   const reflection = settings.reflection ? reflectionServices([...services, probe]) : [];
-  for (const service of [...services, ...reflection, probe]) {
-    // the interceptor takes every call, so that no implementation is ever reached
-    server.addService(toServiceDefinition(service), {});
-    core.serve(service, { isProbe: service === probe });
-  }
-  serveUnmatched(server, log);
+  for (const service of [...services, ...reflection, probe]) core.serve(service, { isProbe: service === probe });
   const guard = new ConnectionGuard({
     settings,
     clock,
     metrics,
-    hasCalls: (session) => [...core.open].some(({ stream }) => sessionOf(stream) === session),
+    hasCalls: (session) => [...core.open].some(({ stream }) => stream.session === session),
   });
   const endWatch = endIdleCalls(core, clock, settings.streamIdleTimeoutMs);
   let endCertificates = (): void => {};
@@ -108,8 +101,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
         throw toListenError(cause, { host, port: settings.port, variable });
       }
       const opened = new Sockets(server.createConnectionInjector(credentials()));
-      const known = tableIn(server, "http2Servers", log, "pings and silent connections are not limited");
-      for (const each of known?.keys() ?? []) if (isHttp2Server(each)) guard.watch(each);
+      for (const each of takeStreams(server, (stream, headers) => core.take(stream, headers))) guard.watch(each);
       opened.listener.maxConnections = settings.maxConnections;
       const { socketPath: path, socketMode, reusePort } = settings;
       const where = { host, port: settings.port, variable, reusePort };
@@ -132,8 +124,6 @@ function toLibraryOptions(settings: GrpcSettings) {
   return {
     // costs each call; what it is needed for, to know all sessions when they are to be cut off, is done by their sockets
     "grpc.enable_channelz": 0,
-    "grpc.max_receive_message_length": settings.maxMessageBytes,
-    "grpc.max_send_message_length": -1, // ours comes before it
     "grpc.max_concurrent_streams": settings.maxConcurrentStreams,
     "grpc.keepalive_time_ms": orNever(settings.keepaliveMs),
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,
@@ -141,29 +131,4 @@ function toLibraryOptions(settings: GrpcSettings) {
     "grpc.max_connection_age_grace_ms": settings.maxConnectionAgeGraceMs,
     "grpc.max_connection_idle_ms": orNever(settings.maxConnectionIdleMs),
   };
-}
-
-function isHttp2Server(value: unknown): value is Http2Server {
-  return typeof value === "object" && value !== null && "setTimeout" in value && "on" in value;
-}
-
-function sessionOf(stream: unknown): unknown {
-  return typeof stream === "object" && stream !== null && "session" in stream ? stream.session : undefined;
-}
-
-/** The library would answer calls of unknown methods itself, unseen by metrics and log. */
-function serveUnmatched(server: Server, log: Logger): void {
-  const handlers = tableIn(server, "handlers", log, "calls of unknown methods are not counted or logged");
-  if (!handlers) return;
-  const fallback = { func: () => {}, serialize: asBytes, deserialize: asBytes, type: "bidi", path: "unmatched" };
-  const known = new Map<unknown, unknown>(handlers);
-  handlers.get = (path: unknown): unknown => known.get(path) ?? fallback;
-}
-
-/** A field that the library calls private: a version of it that has it otherwise is served with all the same. */
-function tableIn(server: Server, name: string, log: Logger, consequence: string): Map<unknown, unknown> | undefined {
-  const table: unknown = Reflect.get(server, name);
-  if (table instanceof Map) return table;
-  log.warn("grpc-js is not as expected", { missing: name, consequence });
-  return undefined;
 }

@@ -6,7 +6,7 @@ import { toUnexpected } from "../exchange.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { toProblem } from "../problem.ts";
 import { errorDetails } from "../rpc/details.ts";
-import { fromGrpcCode, toGrpcCode } from "../status.ts";
+import { toGrpcCode } from "../status.ts";
 
 /** Trailers beyond about 8 KiB are refused by many peers, and with them the status itself. */
 const maxDetailsBytes = 4_096;
@@ -22,7 +22,7 @@ export interface CallIds {
 export function toGrpcStatus(error: AppError, { traceId, requestId }: CallIds): StatusObject {
   const code = toGrpcCode(error.status);
   const text = toProblem(error).detail ?? "";
-  // grpc-js percent-encodes the message, which throws for half a surrogate pair
+  // the message is percent-encoded, which throws for half a surrogate pair
   const message = (text.length <= maxMessageLength ? text : `${text.slice(0, maxMessageLength - 1)}…`).toWellFormed();
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", toDetails(error, code, message));
@@ -79,21 +79,4 @@ export function cutOffError(): TransportError {
 /** True for why a call was stopped that is not the server's fault, or is no fault. */
 export function isMeantForCallers({ code }: AppError): boolean {
   return code === "ERR_STREAM_IDLE" || code === "ERR_SERVER_STOPPING";
-}
-
-/** What the library has answered a call with by itself, as for a message that is too large; undefined where it has not. */
-export function libraryError(stream: unknown): TransportError | undefined {
-  const status = sentStatus(field(stream, "sentTrailers")) ?? sentStatus(field(stream, "sentHeaders"));
-  if (status === undefined || status === "ok") return undefined;
-  const code = status === "resource_exhausted" ? "ERR_REQUEST_TOO_LARGE" : "ERR_REQUEST_BODY";
-  return new TransportError(code, status, "the call was refused by the parser of messages");
-}
-
-function sentStatus(headers: unknown): ReturnType<typeof fromGrpcCode> | undefined {
-  const code = field(headers, "grpc-status");
-  return code === undefined ? undefined : fromGrpcCode(Number(code));
-}
-
-function field(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }

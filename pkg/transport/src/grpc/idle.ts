@@ -1,4 +1,3 @@
-import { constants } from "node:http2";
 import type { Clock } from "@plinth/kernel";
 import type { CallCore } from "./calls.ts";
 import { idleError } from "./errors.ts";
@@ -25,18 +24,13 @@ export function endIdleCalls(core: CallCore, clock: Clock, idleMs: number): () =
     }
   };
   const end = (wire: Wire): void => {
-    const { awaits, stream } = wire;
+    const { awaits } = wire;
     if (awaits === undefined) return;
     core.stop(wire, idleError(awaits, idleMs));
     // a status would wait behind the replies that nobody reads
-    if (awaits === "reader") reset(stream);
+    if (awaits === "reader") wire.reset();
   };
   const wait = () => clock.schedule(idleMs / looks, look, { keepAlive: false });
   let timer = wait();
   return () => timer.cancel();
-}
-
-function reset(stream: unknown): void {
-  if (typeof stream !== "object" || stream === null || !("close" in stream)) return;
-  if (typeof stream.close === "function") Reflect.apply(stream.close, stream, [constants.NGHTTP2_CANCEL]);
 }

@@ -5,7 +5,7 @@ import type { Wire } from "./wire.ts";
  * @param write - The bytes of what the handler has yielded.
  * @throws whatever the iterable throws, and why the call was stopped.
  */
-export async function pump(replies: unknown, wire: Wire, write: (reply: unknown) => Buffer): Promise<void> {
+export async function pump(replies: unknown, wire: Wire, write: (reply: unknown) => Uint8Array): Promise<void> {
   if (!isAsyncIterable(replies)) throw new TypeError(`the handler of ${wire.served.name} returned no async iterable`);
   for await (const reply of replies) {
     const stopped = wire.exchange?.stopped;
