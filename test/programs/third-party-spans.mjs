@@ -4,7 +4,4 @@ import "@plinth/telemetry/preload";
 import { registerInstrumentations } from "@opentelemetry/instrumentation";
 import { HttpInstrumentation } from "@opentelemetry/instrumentation-http";
 
-// the servers' spans are Plinth's own
-registerInstrumentations({
-  instrumentations: [new HttpInstrumentation({ disableIncomingRequestInstrumentation: true })],
-});
+registerInstrumentations({ instrumentations: [new HttpInstrumentation()] });

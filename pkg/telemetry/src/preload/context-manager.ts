@@ -1,4 +1,11 @@
-import { type Context, type ContextManager, ROOT_CONTEXT, type Span as OtelSpan, trace } from "@opentelemetry/api";
+import {
+  type Context,
+  type ContextManager,
+  isSpanContextValid,
+  ROOT_CONTEXT,
+  type Span as OtelSpan,
+  trace,
+} from "@opentelemetry/api";
 import * as api from "@opentelemetry/api";
 import {
   currentContext,
@@ -58,7 +65,8 @@ export class RequestContextManager implements ContextManager {
     const outer = currentContext();
     const otel = trace.getSpan(context);
     const derived = deriveContext(outer, { foreign: context });
-    if (otel === undefined) return Object.assign(derived, { span: undefined });
+    if (otel === undefined || !isSpanContextValid(otel.spanContext()))
+      return Object.assign(derived, { span: undefined });
     let span = this.#ours.get(otel);
     if (span === undefined) {
       span = fromOtelSpan(otel, api, tracingOf(outer?.span));

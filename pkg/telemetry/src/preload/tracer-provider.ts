@@ -4,6 +4,7 @@ import {
   INVALID_SPAN_CONTEXT,
   isSpanContextValid,
   type Span,
+  SpanKind,
   type SpanOptions,
   trace,
   TraceFlags,
@@ -11,9 +12,15 @@ import {
   type TracerOptions,
   type TracerProvider,
 } from "@opentelemetry/api";
-import { currentContext, randomHex, sinkOf, type SpanSink, tracingOf } from "@plinth/kernel";
+import { currentContext, randomHex, sinkOf, type SpanContext, type SpanSink, tracingOf } from "@plinth/kernel";
 import { preloadMark } from "../foreign-sdk.ts";
 import type { PreloadLink } from "../preload-link.ts";
+
+/** Instrumentations of what Plinth's servers stand on. Those make a span of each request themselves: a second one would be in the way. */
+const serverScopes: ReadonlySet<string> = new Set([
+  "@opentelemetry/instrumentation-http",
+  "@opentelemetry/instrumentation-grpc",
+]);
 
 /** Sends spans of other libraries where the app that is at work sends its own; outside of any request, where the first one does. */
 export class AppTracerProvider implements TracerProvider {
@@ -50,11 +57,15 @@ class AppTracer implements Tracer {
     const sink = this.#sink();
     const given = options.root === true ? undefined : trace.getSpanContext(context);
     const parent = given && isSpanContextValid(given) ? given : undefined;
-    if (sink === undefined) return trace.wrapSpanContext(parent ?? INVALID_SPAN_CONTEXT);
+    const isSecond = options.kind === SpanKind.SERVER && serverScopes.has(this.#scope[0]);
+    if (sink === undefined || isSecond) return trace.wrapSpanContext(parent ?? INVALID_SPAN_CONTEXT);
     const traceId = parent?.traceId ?? randomHex(16);
     const isParentSampled = parent !== undefined && (parent.traceFlags & TraceFlags.SAMPLED) !== 0;
     const caller = parent && { traceId, spanId: parent.spanId, sampled: isParentSampled };
-    const sampled = caller && parent.isRemote !== true ? isParentSampled : sink.isSampled(caller ?? null, traceId);
+    const sampled =
+      caller === undefined || parent?.isRemote === true
+        ? this.#isSampled(sink, caller, options.kind, traceId)
+        : isParentSampled;
     if (!sampled) {
       return trace.wrapSpanContext({
         ...parent,
@@ -66,6 +77,12 @@ class AppTracer implements Tracer {
     }
     if (parent === undefined) sink.useTraceId(traceId);
     return sink.getTracer(...this.#scope).startSpan(name, options, context);
+  }
+
+  /** Nobody vouches for who asks another library's server: it has no say, not even by the id that it has chosen. */
+  #isSampled(sink: SpanSink, caller: SpanContext | undefined, kind: SpanKind | undefined, traceId: string): boolean {
+    if (caller !== undefined && kind === SpanKind.SERVER) return sink.isSampled(null, randomHex(16));
+    return sink.isSampled(caller ?? null, traceId);
   }
 
   startActiveSpan<F extends (span: Span) => ReturnType<F>>(name: string, fn: F): ReturnType<F>;
