@@ -10,7 +10,6 @@ import {
   type CallOptions,
   Client,
   type ClientDuplexStream,
-  credentials,
   type Interceptor,
   Metadata as GrpcMetadata,
   type StatusObject,
@@ -24,11 +23,11 @@ import type {
   StreamChannelCall,
   UnaryChannelCall,
 } from "../../rpc/client/channel.ts";
-import type { ClientTls } from "../../rpc/client/connect-options.ts";
 import { badCall, badReply, type CallTarget } from "../../rpc/client/errors.ts";
 import { InFlight } from "../../rpc/client/in-flight.ts";
 import { methodName } from "../../rpc/service.ts";
 import { type GrpcChannelOptions, grpcChannelDefaults } from "./options.ts";
+import { credentialsOf } from "./credentials.ts";
 import { isServiceError, toCallError } from "./failure.ts";
 import { asBytes, feed } from "./feed.ts";
 
@@ -57,7 +56,7 @@ export class GrpcChannel implements RpcChannel {
     this.peer = options.peer;
     this.#options = settings;
     this.#calls = new InFlight(options.peer);
-    this.#client = new Client(options.address, credentialsOf(options.tls), {
+    this.#client = new Client(options.address, credentialsOf(options), {
       interceptors,
       "grpc.max_receive_message_length": settings.maxReplyBytes,
       "grpc.max_send_message_length": settings.maxRequestBytes,
@@ -192,17 +191,6 @@ class Stop {
   throwIfStopped(): void {
     if (this.reason) throw this.reason;
   }
-}
-
-function credentialsOf(tls: ClientTls | undefined) {
-  if (tls === undefined) return credentials.createInsecure();
-  const { ca, cert, key } = tls;
-  return credentials.createSsl(toBuffer(ca), toBuffer(key), toBuffer(cert));
-}
-
-function toBuffer(pem: string | Buffer | undefined): Buffer | null {
-  if (pem === undefined) return null;
-  return typeof pem === "string" ? Buffer.from(pem) : pem;
 }
 
 function optionsOf({ timeoutMs }: ChannelCall<DescMethod>): CallOptions {

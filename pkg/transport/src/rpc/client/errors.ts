@@ -36,9 +36,29 @@ export class RpcError extends AppError {
 
 /** There was no connection, or it was lost. Addresses stay in the cause: the text may reach callers. */
 export function unreachable(target: CallTarget, cause: unknown, isUnsent: boolean): RpcError {
-  const what = isUnsent ? "cannot be reached" : "was lost while it was called";
+  const why = isUnsent ? tlsFaultIn(cause) : undefined;
+  const what = isUnsent ? `cannot be reached${why === undefined ? "" : `: ${why}`}` : "was lost while it was called";
   return new RpcError("ERR_RPC_UNAVAILABLE", "unavailable", `${target.peer} ${what}`, { ...target, cause, isUnsent });
 }
+
+/** What was wrong with TLS, where that is why there is no connection. The libraries tell it by a code or in their text. */
+function tlsFaultIn(cause: unknown): string | undefined {
+  if (!(cause instanceof Error)) return undefined;
+  const text = `${"code" in cause ? String(cause.code) : ""} ${cause.message}`;
+  return tlsFaults.find(([fault]) => fault.test(text))?.[1];
+}
+
+const tlsFaults: readonly (readonly [fault: RegExp, why: string])[] = [
+  [/ERR_TLS_CERT_ALTNAME_INVALID/, "its certificate is for another name"],
+  [/CERT_HAS_EXPIRED|certificate has expired/, "its certificate has expired"],
+  [/CERT_NOT_YET_VALID|certificate is not yet valid/, "its certificate is not valid yet"],
+  [
+    /UNABLE_TO_|SELF_SIGNED|unable to (?:verify|get)|self-signed certificate/,
+    "no authority that is trusted has signed its certificate",
+  ],
+  [/ALERT_|\balert /, "it broke the TLS handshake off"],
+  [/ERR_SSL_|SSL routines/, "it does not speak TLS as this client does"],
+];
 
 /** What came is no reply of the protocol. */
 export function badReply(target: CallTarget, what: string, { cause }: { readonly cause?: unknown } = {}): RpcError {
