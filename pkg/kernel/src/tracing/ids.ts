@@ -1,6 +1,9 @@
 import { randomFillSync } from "../node-crypto.ts";
 
-const bytes = Buffer.allocUnsafe(2_048);
+/** Random bytes are asked for many at a time, for asking costs more than the bytes, and written as digits a few at a time. */
+const bytes = Buffer.allocUnsafe(16_384);
+const blockBytes = 2_048;
+let usedBytes = bytes.length;
 let digits = "";
 let used = 0;
 
@@ -11,7 +14,11 @@ let used = 0;
 export function randomHex(count: number): string {
   const end = used + 2 * count;
   if (end > digits.length) {
-    digits = randomFillSync(bytes).toString("hex");
+    if (usedBytes === bytes.length) {
+      randomFillSync(bytes);
+      usedBytes = 0;
+    }
+    digits = bytes.toString("hex", usedBytes, (usedBytes += blockBytes));
     used = 2 * count;
     return digits.slice(0, used);
   }

@@ -9,7 +9,6 @@ import {
   type Metrics,
   randomHex,
   type RequestScopes,
-  runInContext,
   type Tracing,
 } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest } from "fastify";
@@ -162,8 +161,7 @@ export class RequestCore implements ExchangeOwner {
     if (this.#options.ops?.(request, response)) return;
     if (this.#onion.shedsFirst && this.#shedder.shed(request, response)) return;
     const exchange = this.#open(request, response);
-    if (this.#onion.isOuterEmpty) runInContext(exchange, () => handler(request, response));
-    else this.#onion.enter(exchange, () => handler(request, response));
+    this.#onion.enter(exchange, () => handler(request, response));
   }
 
   #shedOpen(exchange: HttpExchange): true | undefined {

@@ -91,20 +91,20 @@ export class HttpObserver {
    * @param reached - What it has not reached does not hear of it.
    */
   finished(exchange: HttpExchange, tookMs: number, reached: Reached): void {
+    const { method, route, status, span } = exchange;
     try {
-      const { method, route, status, span } = exchange;
       if (reached.metrics) this.#duration.observe({ method, route, status: statusLabel(status) }, tookMs / 1e3, span);
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
     try {
-      endServerSpan(exchange);
+      endServerSpan(exchange, status);
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
     try {
-      if (reached.accessLog && this.#writeLine && this.#isWritten(exchange.status >= 500, tookMs))
-        this.#writeLine(lineOf(exchange, tookMs));
+      if (reached.accessLog && this.#writeLine && this.#isWritten(status >= 500, tookMs))
+        this.#writeLine(lineOf(exchange, status, tookMs));
     } catch (thrown) {
       this.#onFault(thrown, exchange);
     }
@@ -126,8 +126,8 @@ const lineFields = [
 ] as const;
 
 /** The values of {@link lineFields}. The ids are among them, since the connection's events are outside of the request. */
-function lineOf(exchange: HttpExchange, tookMs: number): Parameters<LineWriter>[0] {
-  const { span, error, method, route, request, status, requestId, closeCode, clientAddress } = exchange;
+function lineOf(exchange: HttpExchange, status: number, tookMs: number): Parameters<LineWriter>[0] {
+  const { span, error, method, route, request, requestId, closeCode, clientAddress } = exchange;
   const path = pathOf(request.url);
   const durationMs = Math.round(tookMs * 1e3) / 1e3;
   return [

@@ -18,12 +18,12 @@ export function callerIn(
  * Names the server's span of a finished exchange, describes it and ends it. It has failed where the server has: from status 500 on.
  * @see https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server
  */
-export function endServerSpan(exchange: HttpExchange): void {
-  const { span, error, method, route, status } = exchange;
+export function endServerSpan(exchange: HttpExchange, status: number): void {
+  const { span, error, method, route } = exchange;
   if (span.sampled) {
     const verb = method === "_OTHER" ? "HTTP" : method;
     span.rename(route === "unmatched" ? verb : `${verb} ${route}`);
-    span.setAttributes(attributesOf(exchange));
+    span.setAttributes(attributesOf(exchange, status));
     if (status >= 500) {
       if (error === undefined) span.setFailed(String(status));
       else span.fail(error);
@@ -32,15 +32,10 @@ export function endServerSpan(exchange: HttpExchange): void {
   span.end();
 }
 
-function attributesOf({
-  request,
-  method,
-  route,
-  status,
-  isSecure,
-  clientAddress,
-  forwarded,
-}: HttpExchange): SpanAttributes {
+function attributesOf(
+  { request, method, route, isSecure, clientAddress, forwarded }: HttpExchange,
+  status: number,
+): SpanAttributes {
   const { headers, httpVersion, url } = request;
   const host = forwarded?.host ?? headers.host;
   const server = host === undefined ? undefined : hostOf(host);

@@ -55,6 +55,8 @@ export class Onion {
   readonly shedsFirst: boolean;
   readonly #host: OnionHost;
   readonly #outer: readonly Step[];
+  /** The same, where none of them is a middleware. */
+  readonly #outerStages: readonly Stage[] | undefined;
   readonly #inner: readonly Step[];
   /** How many of the outer steps stand outside of these layers. */
   readonly #before: Readonly<Record<"log-context" | "metrics" | "access-log", number>>;
@@ -71,6 +73,8 @@ export class Onion {
     this.#host = host;
     this.shedsFirst = order.slice(0, order.indexOf("overload")).every((place) => typeof place !== "object");
     this.#outer = toSteps(0, route);
+    const stages = this.#outer.filter((step) => typeof step === "function");
+    this.#outerStages = stages.length === this.#outer.length ? stages : undefined;
     this.#inner = toSteps(route, order.length);
     const before = (layer: Layer): number => toSteps(0, order.indexOf(layer)).length;
     this.#before = {
@@ -78,11 +82,6 @@ export class Onion {
       metrics: before("metrics"),
       "access-log": before("access-log"),
     };
-  }
-
-  /** Nothing stands between the server and fastify. */
-  get isOuterEmpty(): boolean {
-    return this.#outer.length === 0;
   }
 
   get isInnerEmpty(): boolean {
@@ -97,6 +96,31 @@ export class Onion {
 
   /** Runs what stands outside of `route`, then `goOn` in the context of the request. */
   enter(exchange: HttpExchange, goOn: () => void): void {
+    const stages = this.#outerStages;
+    if (stages) runInContext(exchange, () => this.#pass(stages, exchange, goOn));
+    else this.#enterAround(exchange, goOn);
+  }
+
+  /** Most servers have no middleware, and most stages nothing to wait for. */
+  #pass(stages: readonly Stage[], exchange: HttpExchange, goOn: () => void): void {
+    for (let at = 0; at < stages.length; at++) {
+      let result: ReturnType<Stage>;
+      try {
+        result = stages[at]?.(exchange);
+      } catch (thrown) {
+        this.#host.refuse(thrown, exchange);
+        return;
+      }
+      if (result === undefined) continue;
+      if (result === true) return;
+      const refuse = (thrown: unknown): void => this.#host.refuse(thrown, exchange);
+      this.#wait(result, stages, at, { exchange, goOn, refuse, contextAt: 0 });
+      return;
+    }
+    goOn();
+  }
+
+  #enterAround(exchange: HttpExchange, goOn: () => void): void {
     const refuse = (thrown: unknown): void => this.#host.refuse(thrown, exchange);
     const contextAt = this.#before["log-context"];
     const passage: Passage = { exchange, goOn, refuse, contextAt };
