@@ -57,7 +57,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   grpc_client: { peer: "name that the caller gives to the other side", method: rpcMethod, status: canonical },
   grpc_server: { method: rpcMethod, status: canonical, direction: "`received`, `sent`" },
   health_check: { check: "check's name" },
-  grpc_server_refused_connections: { reason: "`certificate`, `silent`, `pings`" },
+  grpc_server_refused_connections: { reason: "`certificate`, `silent`, `pings`, `reset`, `settings`" },
   http_client: {
     peer: "name that the caller gives to the other side",
     method: httpMethod,

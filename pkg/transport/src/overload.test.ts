@@ -288,3 +288,44 @@ describe("too many requests under way", () => {
     assert.ok(replies.every(({ status: each }) => each === 200));
   });
 });
+
+describe("a gRPC server that serves as many calls as it may", () => {
+  const outermost = {
+    name: "mine",
+    before: "overload",
+    handle: async (_request: unknown, next: () => Promise<unknown>) => void (await next()),
+  } as const;
+  for (const middlewares of [[], [outermost]]) {
+    it(`refuses further ones as UNAVAILABLE, to be tried again, but no probe: ${middlewares.length} middlewares outside`, async () => {
+      const begun = Promise.withResolvers<void>();
+      const { promise: opened, resolve: open } = Promise.withResolvers<void>();
+      await using grpc = await startGrpc({
+        middlewares,
+        settings: { maxConcurrentCalls: 2 },
+        handlers: {
+          say: async ({ text }) => {
+            if (text === "second") begun.resolve();
+            await opened;
+            return { text };
+          },
+        },
+      });
+      const under = [grpc.client.say({ text: "first" }), grpc.client.say({ text: "second" })];
+      await begun.promise;
+      const failure = await failureOf(grpc.client.say({ text: "third" }));
+      assert.deepEqual(
+        [failure.code, failure.info?.reason, failure.info?.metadata],
+        [status.UNAVAILABLE, "ERR_OVERLOADED", { "plinth.retryable": "true" }],
+      );
+      const health = await grpc.client.raw("/grpc.health.v1.Health/Check", new Uint8Array());
+      assert.deepEqual([...health], [8, 1], "serving");
+      open();
+      assert.deepEqual(
+        (await Promise.all(under)).map(({ text }) => text),
+        ["first", "second"],
+      );
+      assert.equal((await grpc.client.say({ text: "fourth" })).text, "fourth");
+      assert.match((await grpc.metrics.expose()).body, /^grpc_server_shed_total 1$/m);
+    });
+  }
+});

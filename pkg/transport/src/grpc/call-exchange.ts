@@ -51,7 +51,7 @@ export class CallExchange extends Exchange {
   }
 
   protected override peerAddress(): string {
-    return this.#wire.peer;
+    return this.#wire.connection.peer;
   }
 
   protected override isPeerTrusted(): boolean {

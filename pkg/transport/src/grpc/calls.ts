@@ -29,9 +29,10 @@ import {
   leftMsOf,
   textIn,
 } from "./call-exchange.ts";
+import type { Connection } from "./connections.ts";
 import { decode, decodeAll, encode } from "./codec.ts";
 import { CallFaults } from "./faults.ts";
-import { isMeantForCallers, toCallError, toGrpcStatus } from "./errors.ts";
+import { isMeantForCallers, timeoutError, toCallError, toGrpcStatus } from "./errors.ts";
 import { CallObserver } from "./observe.ts";
 import { isThenable, pump } from "./pump.ts";
 import { type Served, servedMethods, unmatchedMethod, unseen } from "./served.ts";
@@ -108,9 +109,10 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
   }
 
   /** Serves a stream of HTTP/2 that is a call. */
-  take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+  take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, connection: Connection): void {
     const served = this.#served.get(headers[":path"] ?? "") ?? this.#unmatched;
-    new Wire({ stream, headers, served, maxMessageBytes: this.#options.settings.maxMessageBytes }, this).start();
+    const { maxMessageBytes } = this.#options.settings;
+    new Wire({ stream, headers, connection, served, maxMessageBytes }, this).start();
   }
 
   began(wire: Wire): void {
@@ -118,16 +120,13 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     try {
       const expiresAtMs = expiryIn(wire.headers);
       wire.expiresAtMs = expiresAtMs ?? Infinity;
-      if (this.#stages.shedsFirst && this.#isOverloaded(wire)) {
+      if (this.#stages.shedsFirst && this.#isOverloaded(wire, this.#observer.active)) {
         this.#observer.shed(wire.served.name);
         wire.fail(toGrpcStatus(overloaded(), this.#idsOf(wire)));
         return;
       }
       wire.exchange = this.#open(wire);
-      if (expiresAtMs === undefined) {
-        const text = "grpc-timeout takes up to eight digits, and one of H, M, S, m, u and n";
-        this.refuse(new TransportError("ERR_REQUEST_BODY", "invalid_argument", text), wire);
-      }
+      if (expiresAtMs === undefined) this.refuse(timeoutError(), wire);
     } catch (thrown) {
       this.#faults.recover(thrown, wire, this.#idsOf(wire));
       return;
@@ -212,22 +211,25 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     }
   }
 
-  #isOverloaded({ served }: Wire): boolean {
+  /** @param others - How many other calls are under way. */
+  #isOverloaded({ served }: Wire, others: number): boolean {
     const { loopDelay, settings } = this.#options;
-    if (served.isProbe || settings.maxLoopDelayMs === 0 || loopDelay === undefined) return false;
+    if (served.isProbe) return false;
+    if (settings.maxConcurrentCalls > 0 && others >= settings.maxConcurrentCalls) return true;
+    if (settings.maxLoopDelayMs === 0 || loopDelay === undefined) return false;
     return loopDelay.nowMs() > settings.maxLoopDelayMs;
   }
 
   /** Where a middleware stands outside of that layer. */
   #refuseIfOverloaded(wire: Wire): undefined {
-    if (!this.#isOverloaded(wire)) return undefined;
+    if (!this.#isOverloaded(wire, this.#observer.active - 1)) return undefined;
     wire.reached = -1; // it is counted as shed
     this.#observer.shed(wire.served.name);
     throw overloaded();
   }
 
   isTrusted(wire: Wire): boolean {
-    return this.#trust.isTrustedPeer(wire.peer);
+    return this.#trust.isTrustedPeer(wire.connection.peer);
   }
 
   #idsOf(wire: Wire): ReturnType<typeof idsOf> {

@@ -1,6 +1,8 @@
-import { constants, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { constants, type ServerHttp2Session } from "node:http2";
 import { TLSSocket } from "node:tls";
 import type { Clock, Counter, Metrics } from "@plinth/kernel";
+import { peerOf } from "../client-address.ts";
+import { calm, FloodBudget, type FloodKind } from "../flood-budget.ts";
 import type { GrpcSettings } from "./settings.ts";
 
 export interface ConnectionGuardOptions {
@@ -11,6 +13,14 @@ export interface ConnectionGuardOptions {
   readonly hasCalls: (session: ServerHttp2Session) => boolean;
 }
 
+/** One connection, as its calls see it. */
+export interface Connection {
+  /** Who is at the other end. */
+  readonly peer: string;
+  /** A stream of it is over. */
+  ended(rstCode: number | undefined): void;
+}
+
 /** Pings that come too early before a connection is ended, as the specification has it. */
 const maxStrikes = 2;
 /** How often a client may ping without a call where that is not permitted. */
@@ -19,7 +29,8 @@ const pingIntervalWithoutCallsMs = 7_200_000;
 const maxPingReplyBytes = 40;
 
 /**
- * What one connection may do besides its calls: time for its first frames, and how often it pings.
+ * What one connection may do besides its calls: time for its first frames, and how often it pings, or
+ * cancels what it has begun. Each call that ends well allows for one more that is cancelled, since busy callers have deadlines.
  * @see https://github.com/grpc/proposal/blob/master/A8-client-side-keepalive.md
  */
 export class ConnectionGuard {
@@ -32,13 +43,26 @@ export class ConnectionGuard {
     this.#options = options;
     this.#refused = options.metrics.counter({
       name: "grpc_server_refused_connections_total",
-      help: "Connections ended for what their clients did: silence at the beginning, too many pings, a certificate that is not trusted.",
+      help: "Connections ended for what their clients did: silence at the beginning, too many pings, SETTINGS or cancelled calls, a certificate that is not trusted.",
       labels: ["reason"],
     });
   }
 
-  watch(server: Http2Server): void {
-    server.on("session", (session) => this.#guard(session));
+  /** Once for each new connection. */
+  admit(session: ServerHttp2Session): Connection {
+    const peer = peerOf(session.socket);
+    const budget = new FloodBudget(this.#options.clock);
+    const spend = (kind: FloodKind): void => {
+      if (budget.spend(kind) || session.destroyed) return;
+      this.#refused.inc({ reason: kind });
+      calm(session, kind);
+    };
+    session.on("remoteSettings", () => spend("settings"));
+    this.#guard(session);
+    return {
+      peer,
+      ended: (rstCode) => (rstCode === constants.NGHTTP2_NO_ERROR ? budget.earn("reset") : spend("reset")),
+    };
   }
 
   #guard(session: ServerHttp2Session): void {

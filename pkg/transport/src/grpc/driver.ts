@@ -101,7 +101,10 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
         throw toListenError(cause, { host, port: settings.port, variable });
       }
       const opened = new Sockets(server.createConnectionInjector(credentials()));
-      for (const each of takeStreams(server, (stream, headers) => core.take(stream, headers))) guard.watch(each);
+      takeStreams(server, {
+        admit: (session) => guard.admit(session),
+        take: (stream, headers, connection) => core.take(stream, headers, connection),
+      });
       opened.listener.maxConnections = settings.maxConnections;
       const { socketPath: path, socketMode, reusePort } = settings;
       const where = { host, port: settings.port, variable, reusePort };

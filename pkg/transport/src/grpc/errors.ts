@@ -80,3 +80,9 @@ export function cutOffError(): TransportError {
 export function isMeantForCallers({ code }: AppError): boolean {
   return code === "ERR_STREAM_IDLE" || code === "ERR_SERVER_STOPPING";
 }
+
+/** A caller whose time is none. */
+export function timeoutError(): TransportError {
+  const text = "grpc-timeout takes up to eight digits, and one of H, M, S, m, u and n";
+  return new TransportError("ERR_REQUEST_BODY", "invalid_argument", text);
+}

@@ -41,7 +41,7 @@ export class CallObserver {
     });
     this.#shed = metrics.counter({
       name: "grpc_server_shed_total",
-      help: "Calls refused because the event loop ran late; in the durations they are `unavailable` after 0 s.",
+      help: "Calls refused because the event loop ran late, or too many were being served; in the durations they are `unavailable` after 0 s.",
     });
     metrics.gauge({
       name: "grpc_server_active_calls",
@@ -72,6 +72,11 @@ export class CallObserver {
   shed(method: string): void {
     this.#shed.inc({});
     this.#duration.observe({ method, status: "unavailable" }, 0);
+  }
+
+  /** How many calls are being served, without probes. */
+  get active(): number {
+    return this.#active;
   }
 
   began(): void {

@@ -1,20 +1,23 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 import { TransportError } from "../errors.ts";
+import type { Connection } from "./connections.ts";
 
 const unsupportedMediaType = Object.freeze({ ":status": 415 });
+
+export interface StreamOwner {
+  /** Told of each new connection, before its first stream. */
+  readonly admit: (session: ServerHttp2Session) => Connection;
+  /** Given each stream that is a call; whatever else comes is answered here. */
+  readonly take: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, connection: Connection) => void;
+}
 
 /**
  * Takes the streams of all connections from the gRPC library, which goes on to care for the connections: their age, pings and end.
  *
- * @param take - Given each stream that is a call; whatever else comes is answered here.
- * @returns The servers of HTTP/2 that the library has made for its connections.
  * @throws {@link TransportError} `ERR_LISTEN_LIBRARY` where the library keeps them otherwise than the version that this package asks for.
  */
-export function takeStreams(
-  server: Server,
-  take: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void,
-): Http2Server[] {
+export function takeStreams(server: Server, { admit, take }: StreamOwner): void {
   const table: unknown = Reflect.get(server, "http2Servers");
   const onOpened: unknown = Reflect.get(server, "onStreamOpened");
   const servers = table instanceof Map ? [...table.keys()].filter(isHttp2Server) : [];
@@ -25,15 +28,25 @@ export function takeStreams(
   }
   for (const each of servers) {
     each.removeAllListeners("stream");
-    each.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-      stream.on("error", ignore);
-      if (stream.destroyed) return;
-      Reflect.apply(onOpened, server, [stream]); // a connection with calls is not idle
-      if (headers["content-type"]?.startsWith("application/grpc") === true) take(stream, headers);
-      else stream.respond(unsupportedMediaType, { endStream: true });
+    each.on("session", (session) => {
+      const connection = admit(session);
+      session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+        stream.on("error", ignore);
+        if (stream.destroyed) {
+          connection.ended(stream.rstCode);
+          return;
+        }
+        Reflect.apply(onOpened, server, [stream]); // a connection with calls is not idle
+        if (headers["content-type"]?.startsWith("application/grpc") === true) take(stream, headers, connection);
+        else refuse(stream, connection);
+      });
     });
   }
-  return servers;
+}
+
+function refuse(stream: ServerHttp2Stream, connection: Connection): void {
+  stream.once("close", () => connection.ended(stream.rstCode));
+  stream.respond(unsupportedMediaType, { endStream: true });
 }
 
 /** Each comes with a `close`, which is what a call hears of. */

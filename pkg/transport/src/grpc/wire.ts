@@ -1,9 +1,9 @@
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { StatusObject } from "@grpc/grpc-js";
 import { AppError } from "@plinth/kernel";
-import { peerOf, unknownPeer } from "../client-address.ts";
 import { TransportError } from "../errors.ts";
 import { type CallExchange, toMetadata } from "./call-exchange.ts";
+import type { Connection } from "./connections.ts";
 import { framed, inflate, MessageReader, onlyMessage } from "./messages.ts";
 import type { Served } from "./served.ts";
 
@@ -22,6 +22,7 @@ export interface WireOwner {
 export interface WireOptions {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
+  readonly connection: Connection;
   readonly served: Served;
   /** Of one message received. */
   readonly maxMessageBytes: number;
@@ -48,8 +49,7 @@ export class Wire {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
   readonly served: Served;
-  /** The other end of the connection. */
-  readonly peer: string;
+  readonly connection: Connection;
   /** When the caller gives up, in milliseconds of the clock on the wall; `Infinity` when it never does. */
   expiresAtMs = Infinity;
   /** Absent before {@link WireOwner.began}, and for a call that was refused there. */
@@ -81,19 +81,20 @@ export class Wire {
   #room: PromiseWithResolvers<void> | undefined;
   #trailers: OutgoingHttpHeaders | undefined;
 
-  constructor({ stream, headers, served, maxMessageBytes }: WireOptions, owner: WireOwner) {
+  constructor({ stream, headers, connection, served, maxMessageBytes }: WireOptions, owner: WireOwner) {
     this.stream = stream;
     this.headers = headers;
     this.served = served;
-    this.peer = peerOn(stream.session);
+    this.connection = connection;
     this.#owner = owner;
     this.#maxBytes = maxMessageBytes;
   }
 
   start(): void {
-    const { stream, served } = this;
+    const { stream, served, connection } = this;
     stream.on("close", () => {
       this.#isClosed = true;
+      connection.ended(stream.rstCode);
       this.#owner.closed(this);
     });
     stream.on("data", (chunk: Buffer) => this.#read(chunk));
@@ -285,17 +286,4 @@ export class Wire {
     this.#asked?.resolve(undefined);
     this.#asked = undefined;
   }
-}
-
-/** The other end of a connection does not change, and asking node for it costs more than remembering it. */
-const peers = new WeakMap<object, string>();
-
-function peerOn(session: ServerHttp2Stream["session"]): string {
-  if (session === undefined) return unknownPeer;
-  let peer = peers.get(session);
-  if (peer === undefined) {
-    peer = peerOf(session.socket);
-    peers.set(session, peer);
-  }
-  return peer;
 }

@@ -1,28 +1,11 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Clock, Metrics } from "@plinth/kernel";
-
-/** What one connection may do of a kind: at once, and again each second. */
-interface Budget {
-  readonly burst: number;
-  readonly perSecond: number;
-}
-
-/**
- * Streams that end by a reset, whoever sends it: what a caller cancels has begun work, and so has what it makes us reset
- * (CVE-2023-44487, CVE-2025-8671). And frames that cost us an answer (CVE-2019-9512, CVE-2019-9515).
- */
-const budgets = {
-  reset: { burst: 100, perSecond: 20 },
-  ping: { burst: 50, perSecond: 5 },
-  settings: { burst: 20, perSecond: 1 },
-} satisfies Record<string, Budget>;
-
-type Kind = keyof typeof budgets;
+import { calm, FloodBudget, type FloodKind } from "../flood-budget.ts";
 
 /** Ends connections that take more than their budget: GOAWAY with ENHANCE_YOUR_CALM, and all work for them is cancelled. */
 export class Http2Limits {
   readonly #clock: Clock;
-  readonly #count: (kind: Kind) => void;
+  readonly #count: (kind: FloodKind) => void;
 
   constructor({ clock, metrics }: { readonly clock: Clock; readonly metrics: Metrics }) {
     this.#clock = clock;
@@ -35,14 +18,9 @@ export class Http2Limits {
   }
 
   watch(session: ServerHttp2Session): void {
-    const left = new Map<Kind, { tokens: number; atMs: number }>();
-    const spend = (kind: Kind): void => {
-      const { burst, perSecond } = budgets[kind];
-      const atMs = this.#clock.monotonicMs();
-      const before = left.get(kind) ?? { tokens: burst, atMs };
-      const tokens = Math.min(burst, before.tokens + ((atMs - before.atMs) / 1e3) * perSecond) - 1;
-      left.set(kind, { tokens, atMs });
-      if (tokens >= 0 || session.destroyed) return;
+    const budget = new FloodBudget(this.#clock);
+    const spend = (kind: FloodKind): void => {
+      if (budget.spend(kind) || session.destroyed) return;
       this.#count(kind);
       calm(session, kind);
     };
@@ -54,9 +32,4 @@ export class Http2Limits {
     session.on("ping", () => spend("ping"));
     session.on("remoteSettings", () => spend("settings"));
   }
-}
-
-function calm(session: ServerHttp2Session, kind: Kind): void {
-  const reason = new Error(`too many of a kind on one HTTP/2 connection: ${kind}`);
-  session.destroy(reason, constants.NGHTTP2_ENHANCE_YOUR_CALM);
 }

@@ -101,6 +101,7 @@ export const testSettings: GrpcSettings = {
   maxReplyBytes: 4_194_304,
   maxConcurrentStreams: 100,
   maxLoopDelayMs: 1_000,
+  maxConcurrentCalls: 10_000,
   streamIdleTimeoutMs: 600_000,
   prefaceTimeoutMs: 10_000,
   keepaliveMs: 60_000,
