@@ -10,7 +10,7 @@ export type Fetch = typeof globalThis.fetch;
 /** How a request ended that got no reply. */
 export type HttpClientOutcome = "cancelled" | "timeout" | "unreachable" | "reset" | "failed";
 
-export interface HttpClientMetricsOptions {
+export interface HttpClientOptions {
   /** Absent: nothing is counted. */
   readonly metrics?: Metrics | undefined;
   /** Who is asked, from a small fixed set: the name of a service, never an address. */
@@ -31,7 +31,8 @@ export interface ObservedRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** @param status - 400 and above mark the span as failed: whoever asked did not get what it wanted. */
   replied(status: number): void;
-  failed(outcome: HttpClientOutcome, error?: unknown): void;
+  /** @param outcome - Undefined: as the error tells, by the codes of node and undici. */
+  failed(outcome: HttpClientOutcome | undefined, error?: unknown): void;
 }
 
 /**
@@ -45,7 +46,7 @@ export interface ObservedRequest {
 export function instrumentFetch({
   fetch: send = (input, init) => globalThis.fetch(input, init),
   ...options
-}: HttpClientMetricsOptions): Fetch {
+}: HttpClientOptions): Fetch {
   const begin = observeHttpClient(options);
   return async (input, init) => {
     const isRequest = input instanceof Request;
@@ -75,7 +76,7 @@ export function observeHttpClient({
   tracing,
   propagation,
   clock = systemClock,
-}: Omit<HttpClientMetricsOptions, "fetch">): (method: string, url?: string | URL) => ObservedRequest {
+}: Omit<HttpClientOptions, "fetch">): (method: string, url?: string | URL) => ObservedRequest {
   const meters = metrics && declare(metrics);
   meters?.active.count(peer, 0);
   return (given, url) => {
@@ -103,7 +104,8 @@ export function observeHttpClient({
         end(statusLabel(status));
         endHttpClientSpan(span, status);
       },
-      failed(outcome, error) {
+      failed(given, error) {
+        const outcome = given ?? outcomeOf(error, undefined);
         meters?.active.count(peer, -1);
         end(outcome);
         failHttpClientSpan(span, outcome, error);
