@@ -1,5 +1,4 @@
 // The same service of a user who writes CommonJS.
-/* oxlint-disable typescript/no-require-imports, typescript/no-unsafe-call, typescript/no-unsafe-argument -- JavaScript as that user writes it */
 const { get } = require("node:http");
 const { withSpan } = require("@plinth/kernel");
 const { createTracedApp } = require("./traced-service-parts.ts");

@@ -16,7 +16,7 @@ import type { Identity } from "./auth.ts";
 import type { Deadlines, Due } from "./deadlines.ts";
 import { TransportError } from "./errors.ts";
 import { incoming, type Incoming } from "./incoming.ts";
-import type { MiddlewareRequest, Outcome } from "./middleware.ts";
+import type { MiddlewareRequest, RequestOutcome } from "./middleware.ts";
 
 export interface ExchangeOptions {
   readonly requestId: string;
@@ -56,7 +56,7 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
   /** What {@link setReplyTrailer} has been given for the end of a gRPC call; undefined until then. */
   replyTrailers: Record<string, string> | undefined;
   #clientAddress: string | undefined;
-  #over: PromiseWithResolvers<Outcome> | undefined;
+  #over: PromiseWithResolvers<RequestOutcome> | undefined;
   #baggage: Baggage | null | undefined;
   dueBefore: Due | undefined;
   dueAfter: Due | undefined;
@@ -150,9 +150,9 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
   }
 
   /** Resolves when {@link end} has been called. Never rejects. */
-  get over(): Promise<Outcome> {
+  get over(): Promise<RequestOutcome> {
     if (this.#over === undefined) {
-      this.#over = Promise.withResolvers<Outcome>();
+      this.#over = Promise.withResolvers<RequestOutcome>();
       if (this.#isOver) this.#over.resolve({ error: this.error });
     }
     return this.#over.promise;

@@ -9,7 +9,7 @@ export { createGrpcServer, type GrpcServer, type GrpcServerOptions } from "./grp
 export { grpcSettings, type GrpcSettings } from "./grpc/settings.ts";
 export {
   type Fetch,
-  type HttpClientMetricsOptions,
+  type HttpClientOptions,
   type HttpClientOutcome,
   instrumentFetch,
   observeHttpClient,
@@ -37,9 +37,10 @@ export {
   type Layer,
   layers,
   type Middleware,
+  type MiddlewarePlace,
   type MiddlewareRequest,
   middlewares,
-  type Outcome,
+  type RequestOutcome,
 } from "./middleware.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions } from "./ops/handler.ts";
 export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { layers, type Middleware, orderOf } from "./middleware.ts";
+import { layers, type Middleware, type MiddlewarePlace, orderOf } from "./middleware.ts";
 
-const named = (name: string, place: Pick<Middleware, "before" | "after"> = {}): Middleware => ({
+const named = (name: string, place: MiddlewarePlace = {}): Middleware => ({
   name,
   ...place,
   handle: async (_request, next) => void (await next()),
@@ -51,6 +51,7 @@ describe("the order of middlewares", () => {
       named("twice"),
       named("twice"),
       named("lost", { after: "nobody" }),
+      // @ts-expect-error -- it stands beside one
       named("both", { before: "auth", after: "trace" }),
       named("hen", { after: "egg" }),
       named("egg", { after: "hen" }),

@@ -28,7 +28,7 @@ export const layers = Object.freeze([
 export type Layer = (typeof layers)[number];
 
 /** How a request ended, once its reply has been handed over. */
-export interface Outcome {
+export interface RequestOutcome {
   /** Absent where it went well. */
   readonly error: AppError | undefined;
 }
@@ -37,7 +37,7 @@ export interface Outcome {
 export interface MiddlewareRequest extends Incoming {
   /** Who asks. Absent outside of `auth`, and for a caller that says nothing of itself. */
   readonly identity: Identity | undefined;
-  /** Address of the caller, without port: outside of `client-address` that of the peer, which may be a proxy. Empty on a Unix socket. */
+  /** Address of the caller, without port: outside of `client-address` that of the peer, which may be a proxy. `unix` on a Unix socket. */
   readonly clientAddress: string;
   /**
    * Adds a header to the reply or, over gRPC, an entry to the metadata that goes ahead of it.
@@ -60,19 +60,30 @@ export interface MiddlewareRequest extends Incoming {
  *   },
  * };
  */
-export interface Middleware {
+export type Middleware = MiddlewareParts & MiddlewarePlace;
+
+/** The one neighbour that a middleware names. Neither: it is innermost. */
+export type MiddlewarePlace =
+  | {
+      /** The layer or middleware that this one stands right outside of. */
+      readonly before?: string;
+      readonly after?: undefined;
+    }
+  | {
+      readonly before?: undefined;
+      /** The layer or middleware that this one stands right inside of. */
+      readonly after?: string;
+    };
+
+interface MiddlewareParts {
   /** Unlike every layer's and every other middleware's. */
   readonly name: string;
-  /** The layer or middleware that this one stands right outside of. At most one of `before` and `after`; neither is innermost. */
-  readonly before?: string;
-  /** The layer or middleware that this one stands right inside of. */
-  readonly after?: string;
   /**
    * Runs once for each request. Calls `next` once to go on; throws, before that, to refuse: an `AppError` says how the caller sees it.
    * What it throws after that comes too late for the caller, and is reported.
    * @param next - Resolves when the request has been answered. Never rejects.
    */
-  readonly handle: (request: MiddlewareRequest, next: () => Promise<Outcome>) => Promise<void>;
+  readonly handle: (request: MiddlewareRequest, next: () => Promise<RequestOutcome>) => Promise<void>;
 }
 
 /** Middlewares of the app's servers; every module may add some. */
@@ -95,9 +106,10 @@ export function orderOf(given: readonly Middleware[]): readonly Place[] {
     waiting = left;
   }
   const names = new Set<string>([...layers, ...given.map(({ name }) => name)]);
-  for (const { name, before, after } of waiting) {
+  for (const middleware of waiting) {
+    const { name, before, after } = middleware;
     const neighbour = before ?? after ?? "";
-    if (before !== undefined && after !== undefined) {
+    if (hasBoth(middleware)) {
       faults.push(`${name} has both a before and an after; give it one`);
     } else if (names.has(neighbour)) {
       faults.push(
@@ -123,10 +135,21 @@ function namesTaken(given: readonly Middleware[]): string[] {
   return faults;
 }
 
+/** Which the types forbid, and code without them does not know. */
+function hasBoth({
+  before,
+  after,
+}: {
+  readonly before?: string | undefined;
+  readonly after?: string | undefined;
+}): boolean {
+  return before !== undefined && after !== undefined;
+}
+
 /** @returns False when its neighbour is not there yet. */
 function place(order: Place[], middleware: Middleware): boolean {
   const { before, after } = middleware;
-  if (before !== undefined && after !== undefined) return false;
+  if (hasBoth(middleware)) return false;
   if (before === undefined && after === undefined) {
     order.push(middleware);
     return true;

@@ -1,6 +1,6 @@
 import { TransportError } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Middleware, Outcome } from "./middleware.ts";
+import type { Middleware, RequestOutcome } from "./middleware.ts";
 
 /** What a wire does around a middleware. None of it throws. */
 export interface MiddlewareHost {
@@ -20,7 +20,7 @@ export function runMiddleware(
 ): void {
   let hasCalled = false;
   let isDone = false;
-  const next = (): Promise<Outcome> => {
+  const next = (): Promise<RequestOutcome> => {
     if (hasCalled) report(wrongNext(`the middleware ${name} called next twice; the second call did nothing`));
     else {
       hasCalled = true;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { describe, it } from "node:test";
+import { messageOf } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
@@ -145,6 +146,20 @@ describe("a stream of events", () => {
       const text = await http.raw(get);
       assert.ok(!text.endsWith("0\r\n\r\n"), "it does not look whole");
       assert.equal((await http.reports()).length, 1);
+    });
+  }
+});
+
+describe("a stream of events with an option out of its range", () => {
+  for (const keepAliveMs of [0, -1, NaN]) {
+    it(`as keepAliveMs ${keepAliveMs} is a fault of the server, and begins nothing`, async () => {
+      await using http = await start(endless, { keepAliveMs });
+      assert.equal((await http.fetch("/events")).status, 500);
+      const [report] = await http.reports();
+      assert.match(
+        JSON.stringify([report?.error.message, messageOf(report?.error.cause)]),
+        /keepAliveMs must be 1 or more/,
+      );
     });
   }
 });

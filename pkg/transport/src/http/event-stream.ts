@@ -15,7 +15,7 @@ export interface ServerEvent {
 }
 
 export interface EventStreamOptions {
-  /** A stream that is silent for so long says that it lives, in milliseconds: proxies end those that do not. Default 15_000. */
+  /** A stream that is silent for so long says that it lives, in milliseconds from 1: proxies end those that do not. Default 15_000. */
   readonly keepAliveMs?: number;
   /** Default the system's. */
   readonly clock?: Clock;
@@ -27,6 +27,7 @@ export interface EventStreamOptions {
  * and comes to another instance.
  *
  * @param events - Told by `signal` when nobody wants more. What it throws breaks the reply off, and is reported.
+ * @throws RangeError for `keepAliveMs`: a fault of the server, and no error of the caller's.
  * @example
  * app.get("/ticks", (_request, reply) =>
  *   eventStream(reply, async function* (signal) {
@@ -39,6 +40,7 @@ export function eventStream(
   events: (signal: AbortSignal) => AsyncIterable<ServerEvent>,
   { keepAliveMs = 15_000, clock = systemClock }: EventStreamOptions = {},
 ): FastifyReply {
+  if (!(keepAliveMs >= 1)) throw new RangeError(`keepAliveMs must be 1 or more, not ${keepAliveMs}`);
   const stream = new PassThrough();
   const stop = new AbortController();
   let timer: Scheduled;

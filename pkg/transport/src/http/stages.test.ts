@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { AppError, currentContext } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
-import type { Middleware, MiddlewareRequest, Outcome } from "../middleware.ts";
+import type { Middleware, MiddlewareRequest, RequestOutcome } from "../middleware.ts";
 import type { HttpRoutes } from "./server.ts";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
 import { until } from "../testing/until.ts";
@@ -39,7 +39,7 @@ for (const { where, place } of places) {
 
   describe(`a middleware ${where}`, () => {
     it("goes around the request in its log context, and learns how it ended once it is over", async () => {
-      const outcomes: Outcome[] = [];
+      const outcomes: RequestOutcome[] = [];
       const ids: unknown[] = [];
       await using http = await serve(
         tenants(async (request, next) => {

@@ -213,6 +213,20 @@ describe("a handler of a WebSocket that throws", () => {
   });
 });
 
+describe("a WebSocket's route with an option out of its range", () => {
+  for (const [name, value] of [
+    ["maxPayloadBytes", 0],
+    ["maxConnections", 0.5],
+    ["maxBufferedBytes", -1],
+    ["pingIntervalMs", 0],
+  ] as const) {
+    it(`as ${name} ${value} does not start`, async () => {
+      const starts = start(echo, { [name]: value });
+      await assert.rejects(starts, { code: "ERR_OPTION_RANGE", message: new RegExp(`^${name} `) });
+    });
+  }
+});
+
 describe("a WebSocket that goes over a limit", () => {
   it("of a message's size is closed with 1009", async () => {
     await using http = await start(echo, { maxPayloadBytes: 10 });

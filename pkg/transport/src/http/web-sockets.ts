@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server } from "node:http";
 import { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
-import { type Clock, systemClock } from "@plinth/kernel";
+import { type Clock, requireNumber, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest, RouteShorthandOptions } from "fastify";
 import { TransportError } from "../errors.ts";
 import { exchangeOf, ServedRequest, ServedResponse } from "./exchange.ts";
@@ -18,11 +18,11 @@ export interface WebSocketOptions {
   readonly origins?: readonly string[];
   /** Largest message, in bytes, 1 or more. A larger one closes the socket with 1009. Default 1_048_576. */
   readonly maxPayloadBytes?: number;
-  /** Open sockets of this route at a time. One more is refused with 429. Default 1_000. */
+  /** Open sockets of this route at a time, 1 or more. One more is refused with 429. Default 1_000. */
   readonly maxConnections?: number;
-  /** How long a socket may be silent before it is asked whether it lives, and again before it is taken for dead, in milliseconds. Default 30_000. */
+  /** How long a socket may be silent before it is asked whether it lives, and again before it is taken for dead, in milliseconds from 1. Default 30_000. */
   readonly pingIntervalMs?: number;
-  /** Bytes that may wait for a reader that does not take them before its socket is broken off. Default 1_048_576. */
+  /** Bytes, 1 or more, that may wait for a reader that does not take them before its socket is broken off. Default 1_048_576. */
   readonly maxBufferedBytes?: number;
   /** Schema, hooks and config of the route, as of any other: they run before the handshake. */
   readonly route?: RouteShorthandOptions;
@@ -45,6 +45,7 @@ export const webSocketDefaults: Readonly<Required<Omit<WebSocketOptions, "route"
  *
  * @param handle - The socket is closed with 1000 when it returns, with 1008 and the code when it throws what is meant for the
  * caller, and else with 1011, which the error bus hears of.
+ * @throws OptionError `ERR_OPTION_RANGE` for an option out of its range.
  * @throws What loading the library throws; nothing of it is loaded where no route is a WebSocket.
  * @example
  * (app) => webSocket(app, "/echo", async (socket) => {
@@ -57,7 +58,11 @@ export async function webSocket(
   handle: (socket: WebSocketSession) => Promise<void> | void,
   options: WebSocketOptions = {},
 ): Promise<void> {
-  const { route = {}, ...limits } = { ...webSocketDefaults, ...options };
+  const { route = {}, ...given } = options;
+  const limits = withDefaults(webSocketDefaults, given);
+  for (const name of ["maxPayloadBytes", "maxConnections", "maxBufferedBytes"] as const)
+    requireWhole(name, limits[name], { min: 1 });
+  requireNumber("pingIntervalMs", limits.pingIntervalMs, { min: 1 });
   const upgrader = await openUpgrader(app, limits.maxPayloadBytes);
   takeUpgrades(app.server);
   let open = 0;
