@@ -204,6 +204,26 @@ describe("messages of a gRPC server", () => {
   });
 });
 
+describe("a port of gRPC servers", () => {
+  it("is shared by several that say so, each of which drains alone", async () => {
+    await using first = await startGrpc({ settings: { reusePort: true } });
+    await using second = await startGrpc({ settings: { reusePort: true, port: first.server.port } });
+    assert.equal(second.server.port, first.server.port);
+    await first.server.close();
+    // the client's connection may have been to the first: it opens another one
+    assert.equal((await second.client.say({ text: "x" }, { deadlineMs: 20_000 })).text, "x");
+  });
+
+  it("belongs to one of them unless both do", async () => {
+    await using first = await startGrpc();
+    for (const reusePort of [false, true]) {
+      await assert.rejects(startGrpc({ settings: { reusePort, port: first.server.port } }), {
+        code: "ERR_LISTEN_PORT_BUSY",
+      });
+    }
+  });
+});
+
 describe("a gRPC server on a Unix socket", () => {
   it("serves there, and takes a path over at which nobody listens", async () => {
     const folder = mkdtempSync(join(tmpdir(), "plinth-grpc-"));

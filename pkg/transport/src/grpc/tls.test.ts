@@ -78,12 +78,17 @@ describe("a gRPC server with TLS", () => {
     await fine.reply;
     fine.close();
     const next = makeCertificate({ issuer: authority });
-    file("tls.crt", next.cert); // of another key
-    await look(clock, () => grpc.lines.withMessage(refusal).length > 0);
-    assert.equal((await served(grpc)).getPeerCertificate().serialNumber, serial);
+    const bad = [next.cert.slice(0, 250), next.cert]; // half written, then of another key
+    for (const [at, text] of bad.entries()) {
+      file("tls.crt", text);
+      await look(clock, () => grpc.lines.withMessage(refusal).length > at);
+      const socket = await served(grpc);
+      assert.equal(socket.getPeerCertificate().serialNumber, serial);
+      socket.destroy();
+    }
     assert.match(
       (await grpc.metrics.expose()).body,
-      /^tls_certificate_loads_total\{listener="grpc",outcome="refused"\} 1$/m,
+      /^tls_certificate_loads_total\{listener="grpc",outcome="refused"\} 2$/m,
     );
     file("tls.key", next.key);
     await look(clock, () => grpc.lines.withMessage("a new certificate is used").length > 0);
