@@ -18,6 +18,8 @@ export interface ServiceOptions {
   readonly flags?: readonly string[];
   /** Of its HTTP server. Default `http`; with `https`, what it writes tells when it is ready, and it has no `metric`. */
   readonly scheme?: "http" | "https";
+  /** Where it is asked whether it is ready, and for its metrics, if it has a listener for that. */
+  readonly opsPort?: number;
   /** A project with packages of its own, that has `test/programs` too. Default: this repository, from its sources. */
   readonly folder?: string;
 }
@@ -34,7 +36,7 @@ export interface Service extends AsyncDisposable {
 /** Starts `test/programs/NAME.ts`; it is ready when this resolves. */
 export async function startService(
   name: string,
-  { environment = {}, shell, ending = "ts", flags = [], scheme = "http", folder = root }: ServiceOptions = {},
+  { environment = {}, shell, ending = "ts", flags = [], scheme = "http", folder = root, opsPort }: ServiceOptions = {},
 ): Promise<Service> {
   const [http = 0, grpc = 0] = await findFreePorts(2);
   const sources = folder === root ? ["--conditions=plinth-source"] : [];
@@ -52,12 +54,13 @@ export async function startService(
     },
   });
   const url = `${scheme}://127.0.0.1:${http}`;
+  const opsUrl = opsPort === undefined ? url : `http://127.0.0.1:${opsPort}`;
   let ended = false;
   void program.exit.then(() => (ended = true));
   const isReady = async (): Promise<boolean> =>
     scheme === "https"
       ? program.stdout().includes('"app ready"')
-      : ask(`${url}/ready`).then(
+      : ask(`${opsUrl}/ready`).then(
           ({ status }) => status === 200,
           () => false,
         );
@@ -76,7 +79,7 @@ export async function startService(
     program,
     url,
     grpcAddress: `127.0.0.1:${grpc}`,
-    metric: async (series, labels) => seriesOf((await ask(`${url}/metrics`)).text, series, labels),
+    metric: async (series, labels) => seriesOf((await ask(`${opsUrl}/metrics`)).text, series, labels),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
   };
 }
