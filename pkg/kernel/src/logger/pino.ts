@@ -243,4 +243,5 @@ function isPlain(text: string): boolean {
 }
 
 const plainCodes = new Uint8Array(128);
-for (const char of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") plainCodes[char.charCodeAt(0)] = 1;
+for (const char of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+  plainCodes[char.charCodeAt(0)] = 1;
