@@ -18,6 +18,7 @@ import { type LoopDelay, overloaded } from "../loop-delay.ts";
 import type { Middleware } from "../middleware.ts";
 import type { RpcService } from "../rpc/service.ts";
 import { isIncident } from "../status.ts";
+import { isThenable } from "../thenable.ts";
 import {
   budgetOf,
   CallExchange,
@@ -34,7 +35,7 @@ import { decode, decodeAll, encode } from "./codec.ts";
 import { CallFaults } from "./faults.ts";
 import { isMeantForCallers, timeoutError, toCallError, toGrpcStatus } from "./errors.ts";
 import { CallObserver } from "./observe.ts";
-import { isThenable, pump } from "./pump.ts";
+import { pump } from "./pump.ts";
 import { type Served, servedMethods, unmatchedMethod, unseen } from "./served.ts";
 import type { GrpcSettings } from "./settings.ts";
 import { Stages, type StagesHost } from "./stages.ts";
@@ -176,18 +177,13 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
         messages.received++;
         return decode(method.input, bytes);
       };
+      const failed = (thrown: unknown): void => this.#failed(thrown, wire, exchange);
       const result = handler(hasManyRequests ? decodeAll(wire, read) : read(wire.request ?? Buffer.alloc(0)), exchange);
       if (hasManyReplies) {
-        pump(result, wire, (reply) => this.#write(reply, wire)).then(
-          () => this.#finish(wire, exchange, () => wire.end()),
-          (thrown: unknown) => this.#failed(thrown, wire, exchange),
-        );
-      } else if (isThenable(result)) {
-        result.then(
-          (reply) => this.#reply(reply, wire, exchange),
-          (thrown: unknown) => this.#failed(thrown, wire, exchange),
-        );
-      } else this.#reply(result, wire, exchange);
+        const written = pump(result, wire, (reply) => this.#write(reply, wire));
+        written.then(() => this.#finish(wire, exchange, () => wire.end()), failed);
+      } else if (isThenable(result)) result.then((reply) => this.#reply(reply, wire, exchange), failed);
+      else this.#reply(result, wire, exchange);
     } catch (thrown) {
       this.#failed(thrown, wire, exchange);
     }

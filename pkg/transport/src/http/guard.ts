@@ -1,4 +1,5 @@
 import { messageOf, type RequestContext, runInContext } from "@plinth/kernel";
+import { isThenable } from "../thenable.ts";
 import { exchangeOf, type HttpExchange } from "./exchange.ts";
 import type { FastifyInstance, FastifyRequest, onRouteHookHandler } from "fastify";
 
@@ -111,8 +112,4 @@ function throwingErrors(fn: (...args: never) => unknown): (...args: unknown[]) =
 
 function throwError(thrown: unknown): never {
   throw thrown instanceof Error ? thrown : new Error(messageOf(thrown), { cause: thrown });
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { startHttp, type TestHttp } from "../testing/http.ts";
+import { metric, startHttp, type TestHttp } from "../testing/http.ts";
 import {
   fieldBlock,
   type Fields,
@@ -34,17 +34,6 @@ function withFields(...more: Fields): Fields {
     [...own, ...more].filter(([name]) => name.startsWith(":") === wanted),
   );
   return [...(pseudo ?? []), ...(ordinary ?? [])];
-}
-
-async function metric(http: TestHttp, name: string): Promise<number> {
-  const { body } = await http.metrics.expose();
-  return Number(
-    body
-      .split("\n")
-      .find((line) => line.startsWith(name))
-      ?.split(" ")
-      .at(-1),
-  );
 }
 
 /** After whatever was done to it: it serves others, and keeps nothing. */

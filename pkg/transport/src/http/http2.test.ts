@@ -17,7 +17,7 @@ import { describe, it } from "node:test";
 import { connect as tlsConnect, type ConnectionOptions } from "node:tls";
 import { FakeClock } from "@plinth/kernel/testing";
 import { makeCertificate } from "../testing/certificates.ts";
-import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
+import { metric, startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
 import { frameTypes, plainHead, RawHttp2 } from "../testing/http2-frames.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
 import { until } from "../testing/until.ts";
@@ -62,17 +62,6 @@ async function replyOf(stream: ClientHttp2Stream): Promise<Reply> {
   await new Promise<void>((resolve, reject) => stream.once("close", resolve).once("error", reject));
   const { [":status"]: status, ...rest } = await headers;
   return { status, headers: rest, body: text };
-}
-
-async function metric(http: TestHttp, name: string): Promise<number> {
-  const { body } = await http.metrics.expose();
-  return Number(
-    body
-      .split("\n")
-      .find((line) => line.startsWith(name))
-      ?.split(" ")
-      .at(-1),
-  );
 }
 
 async function closed(session: ClientHttp2Session): Promise<void> {

@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { RawConnection, startHttp, type TestHttp } from "../testing/http.ts";
+import { metric, RawConnection, startHttp, type TestHttp } from "../testing/http.ts";
 import type { HttpApp } from "./server.ts";
 
 const routes = (app: HttpApp): void => void app.get("/", async () => "served");
@@ -27,17 +27,6 @@ async function askOn(socketPath: string): Promise<number | undefined> {
   const [response] = await once(asked, "response");
   response.resume();
   return response.statusCode;
-}
-
-async function metric(http: TestHttp, name: string): Promise<number> {
-  const { body } = await http.metrics.expose();
-  return Number(
-    body
-      .split("\n")
-      .find((line) => line.startsWith(name))
-      ?.split(" ")
-      .at(-1),
-  );
 }
 
 describe("a Unix domain socket", () => {

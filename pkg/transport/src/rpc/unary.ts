@@ -6,6 +6,7 @@ import { currentContext, messageOf, type RequestContext } from "@plinth/kernel";
 import type { AuthNeed } from "../auth.ts";
 import { TransportError } from "../errors.ts";
 import type { HttpApp } from "../http/server.ts";
+import { isThenable } from "../thenable.ts";
 import { renderConnectError } from "./connect-error.ts";
 import {
   checkVersion,
@@ -156,10 +157,6 @@ function answer(method: DescMethod, reply: Reply, codec: Codec, output: unknown)
     return Promise.resolve(output).then((message: unknown) => payloadOf(method, reply, codec, message));
   reply.send(payloadOf(method, reply, codec, output));
   return undefined;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 function payloadOf(method: DescMethod, reply: Reply, codec: Codec, output: unknown): Payload {

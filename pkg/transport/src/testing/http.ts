@@ -110,6 +110,18 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
   };
 }
 
+/** The value of the first series that begins like this. NaN where there is none. */
+export async function metric({ metrics }: Observed, name: string): Promise<number> {
+  const { body } = await metrics.expose();
+  return Number(
+    body
+      .split("\n")
+      .find((line) => line.startsWith(name))
+      ?.split(" ")
+      .at(-1),
+  );
+}
+
 export const testSettings: HttpSettings = {
   ...layerDefaults,
   host: "127.0.0.1",
