@@ -175,7 +175,7 @@ describe("what attacks a gRPC server", () => {
   }
 
   it("a window held shut: its call is ended when it has stood still for long enough, and others are served", async () => {
-    await using grpc = await startGrpc({ settings: { streamIdleTimeoutMs: 40 } });
+    await using grpc = await startGrpc({ settings: { idleTimeoutMs: 40 } });
     const caller = new RawHttp2(grpc.server.port, { 4: 0 }); // no window
     caller.head(1, headOf("Count"), { end: false });
     caller.data(1, count);

@@ -31,7 +31,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     metrics,
     hasCalls: (session) => [...core.open].some(({ stream }) => stream.session === session),
   });
-  const endWatch = endIdleCalls(core, clock, settings.streamIdleTimeoutMs);
+  const endWatch = endIdleCalls(core, clock, settings.idleTimeoutMs);
   let endCertificates = (): void => {};
   let sockets: Sockets | undefined;
   let port = 0;

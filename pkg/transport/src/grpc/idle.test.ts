@@ -9,7 +9,7 @@ import { startGrpc } from "../testing/grpc.ts";
 import { failureOf } from "../testing/grpc-client.ts";
 import { until } from "../testing/until.ts";
 
-const settings = { streamIdleTimeoutMs: 1_000, deadlineMs: 3_600_000 };
+const settings = { idleTimeoutMs: 1_000, deadlineMs: 3_600_000 };
 
 /** Lets the time pass in which a call that stands still is ended, and what moves move. */
 async function pass(clock: FakeClock): Promise<void> {
@@ -116,14 +116,14 @@ describe("a call whose caller stands still", () => {
   });
 
   it("is left alone while something moves, and for ever where the limit is off", async () => {
-    for (const streamIdleTimeoutMs of [1_000, 0]) {
+    for (const idleTimeoutMs of [1_000, 0]) {
       const clock = new FakeClock();
-      await using grpc = await startGrpc({ clock, settings: { ...settings, streamIdleTimeoutMs } });
+      await using grpc = await startGrpc({ clock, settings: { ...settings, idleTimeoutMs } });
       const chat = grpc.client.chat();
       for (let message = 0; message < 8; message++) {
         chat.write({ text: "a" });
         await once(chat, "data");
-        await clock.advance(streamIdleTimeoutMs === 0 ? 100_000 : 500);
+        await clock.advance(idleTimeoutMs === 0 ? 100_000 : 500);
       }
       chat.end();
       chat.resume();

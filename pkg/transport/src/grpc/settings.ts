@@ -66,7 +66,7 @@ export const grpcSettings = defineSettings(
       description:
         "Calls, streams among them, are answered with UNAVAILABLE while so many are being served already; 0 never refuses one for that.",
     }),
-    streamIdleTimeoutMs: z.int().min(0).max(longestMs).default(600_000).meta({
+    idleTimeoutMs: z.int().min(0).max(longestMs).default(600_000).meta({
       description:
         "A call is ended when its caller has read no reply that waits, or sent no message that is waited for, for so long, in ms; 0 never ends one.",
     }),

@@ -102,7 +102,7 @@ export const testSettings: GrpcSettings = {
   maxConcurrentStreams: 100,
   maxLoopDelayMs: 1_000,
   maxConcurrentCalls: 10_000,
-  streamIdleTimeoutMs: 600_000,
+  idleTimeoutMs: 600_000,
   prefaceTimeoutMs: 10_000,
   keepaliveMs: 60_000,
   keepaliveTimeoutMs: 20_000,
