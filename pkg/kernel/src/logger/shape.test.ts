@@ -4,7 +4,7 @@ import { MemoryLog } from "../testing/memory-log.ts";
 import { type Logger, lineWriter, type RootLogger } from "./logger.ts";
 import { createLogger } from "./pino.ts";
 
-const names = ["method", "path", "status", "token"] as const;
+const fields = ["method", "path", "status", "token"] as const;
 const values = ["GET", '/a"\\\n\u2028', 200, "s3cret"] as const;
 
 /** The same logger without its own way. */
@@ -15,7 +15,11 @@ function plain(log: RootLogger): Logger {
   return { ...log, ...Object.fromEntries(bound) };
 }
 
-async function bothWays(given: readonly (string | number | undefined)[], options = {}): Promise<readonly unknown[]> {
+async function bothWays(
+  given: readonly (string | number | undefined)[],
+  options = {},
+  names: readonly string[] = fields,
+): Promise<readonly unknown[]> {
   const lines: string[] = [];
   const log = await createLogger({
     fields: { service: "s", path: "bound" },
@@ -43,6 +47,13 @@ describe("a shape of lines", () => {
       assert.deepEqual(JSON.parse(String(fast)), JSON.parse(String(usual)));
       assert.equal(String(fast).at(-1), "\n");
       assert.deepEqual(more, []);
+    });
+  }
+
+  for (const id of ["0af7651916cd43dd", 'a"b', "a\\b", "a\nb", "a\ud800b", "é", "", "x://u:p@h", "z".repeat(20_000)]) {
+    it(`writes an id as any text: ${JSON.stringify(id.slice(0, 20))}`, async () => {
+      const [fast, usual] = await bothWays([id, id], {}, ["trace_id", "request_id"]);
+      assert.deepEqual(JSON.parse(String(fast)), JSON.parse(String(usual)));
     });
   }
 
