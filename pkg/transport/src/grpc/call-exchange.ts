@@ -33,13 +33,13 @@ export class CallExchange extends Exchange {
   }
 
   override setReplyHeader(name: string, value: string): void {
-    super.setReplyHeader(name, value);
     toMetadata({ [name]: value }); // so that what cannot be sent is told to who sets it
+    super.setReplyHeader(name, value);
   }
 
   override setReplyTrailer(name: string, value: string): void {
-    super.setReplyTrailer(name, value);
     toMetadata({ [name]: value });
+    super.setReplyTrailer(name, value);
   }
 
   /** The certificate of the caller, on a connection where it has shown one that was found good. */
@@ -78,10 +78,16 @@ export function callerIn(headers: IncomingHttpHeaders, isTrusted: () => boolean)
  */
 export function toMetadata(values: Readonly<Record<string, string>>): Metadata {
   const metadata = new Metadata();
-  for (const [name, value] of Object.entries(values))
+  for (const [name, value] of Object.entries(values)) {
+    if (ownNames.test(name)) throw new Error(`${JSON.stringify(name)} belongs to HTTP/2 or gRPC itself`);
     metadata.set(name, name.endsWith("-bin") ? Buffer.from(value, "base64") : value);
+  }
   return metadata;
 }
+
+/** What HTTP/2 forbids would be noticed only once the trailers are due, when nobody can be told any more. */
+const ownNames =
+  /^(?::.*|connection|keep-alive|proxy-connection|transfer-encoding|upgrade|te|http2-settings|grpc-(?:status|message))$/i;
 
 /** What came under that name; several are joined by commas. */
 export function textIn(headers: IncomingHttpHeaders, name: string): string | undefined {

@@ -130,6 +130,25 @@ describe("a call on the wire", () => {
       assert.equal((await call(grpc, { ...headOf("Say"), "grpc-timeout": given }, [say("x")])).code, "0", given);
   });
 
+  it("cannot be given headers and trailers that are not metadata: its handler is told, and the server lives", async () => {
+    const names = [":status", "connection", "Transfer-Encoding", "te", "grpc-status"];
+    const told: string[] = [];
+    await using grpc = await startGrpc({
+      handlers: {
+        say: ({ text }, exchange) => {
+          for (const name of names) {
+            assert.throws(() => exchange.setReplyTrailer(name, "1"), /belongs to HTTP\/2 or gRPC/);
+            assert.throws(() => exchange.setReplyHeader(name, "1"), /belongs to HTTP\/2 or gRPC/);
+            told.push(name);
+          }
+          return { text };
+        },
+      },
+    });
+    assert.equal((await grpc.client.say({ text: "x" })).text, "x");
+    assert.deepEqual(told, names);
+  });
+
   it("of another media type is told so over HTTP", async () => {
     await using grpc = await startGrpc();
     for (const type of ["text/html", undefined]) {
