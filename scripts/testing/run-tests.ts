@@ -19,7 +19,7 @@ export interface TestRun {
 // One test may take this long, and one run of all of them.
 const testLimitMs = 60_000;
 const runLimitMs = 480_000;
-const slowestShown = 5;
+const slowestShown = 10;
 const failuresShown = 20;
 
 const root = join(import.meta.dirname, "../..");
