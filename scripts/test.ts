@@ -20,7 +20,8 @@ const script = (name: string) => join(import.meta.dirname, name);
 const testsIn = (folders: readonly string[]) => folders.map((folder) => `${folder}/**/*.test.ts`);
 /** As a user has it, with times that were promised: not beside more programs than there are processors. */
 const wholeFolders = ["test/e2e", "test/packaging"];
-const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
+/** What is made of the packages, and what needs several of them. */
+const systemFolders = ["cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
   (folder) => !wholeFolders.includes(folder),
 );
 
@@ -35,7 +36,11 @@ const stages: readonly Stage[] = [
   { name: "layers", run: () => runCommand(process.execPath, [script("check-layers.ts")]) },
   { name: "knip", run: () => runCommand(tool("knip"), []) },
   { name: "servers", run: findServers },
-  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testsIn(testFolders), coverage: true }) },
+  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testsIn(["pkg"]), coverage: true }) },
+  {
+    name: "system",
+    run: () => runTests({ node: process.execPath, patterns: testsIn(systemFolders), coverage: false }),
+  },
   { name: "whole", run: testWhole },
   { name: "node24", run: testOnNode24 },
 ];

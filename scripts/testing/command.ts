@@ -12,15 +12,21 @@ export interface CommandOptions {
   readonly limitMs?: number;
   /** What it is sent when it takes longer; SIGKILL follows 10 s later. Default `SIGTERM`. */
   readonly signal?: NodeJS.Signals;
+  /** Beside the environment of this process. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** Runs it with our output. @returns what went wrong, or undefined. */
 export async function runCommand(
   command: string,
   args: readonly string[],
-  { limitMs = 120_000, signal = "SIGTERM" }: CommandOptions = {},
+  { limitMs = 120_000, signal = "SIGTERM", environment = {} }: CommandOptions = {},
 ): Promise<string | undefined> {
-  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn(command, args, {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...environment },
+  });
   let late = false;
   const timer = setTimeout(() => {
     late = true;

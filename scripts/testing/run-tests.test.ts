@@ -82,6 +82,9 @@ describe("a test run", () => {
   it("names the stages when asked for one that is not there", async () => {
     const { code, output } = await runArguments(["lnt"]);
     assert.equal(code, 2);
-    assert.match(output, /no stage lnt; there are format, lint, types, layers, knip, servers, tests, whole, node24/);
+    assert.match(
+      output,
+      /no stage lnt; there are format, lint, types, layers, knip, servers, tests, system, whole, node24/,
+    );
   });
 });

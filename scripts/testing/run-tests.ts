@@ -48,8 +48,10 @@ export async function runTests({
     ...reporters.flat(),
     ...patterns,
   ];
+  // What is compiled is kept from one test file to the next; lines would be counted less exactly with it.
+  const environment = coverage ? {} : { NODE_COMPILE_CACHE: join(root, ".cache/compiled") };
   // SIGINT makes the runner say which files it was running.
-  const fault = await runCommand(node, args, { limitMs: runLimitMs, signal: "SIGINT" });
+  const fault = await runCommand(node, args, { limitMs: runLimitMs, signal: "SIGINT", environment });
   const tally = readTally(tallyPath);
   rmSync(tallyPath, { force: true });
   if (tally !== undefined) console.log(describeSlowest(tally));
