@@ -1,6 +1,6 @@
 // Everything that must hold, stage by stage; each says how long it took, and one that fails fails the run.
-// usage: npm test [-- STAGE... | -- PATH...]   a stage by its name, or test files by their path
-import { readdirSync } from "node:fs";
+// usage: npm test [-- STAGE... | -- PATH...]   a stage by its name, or test files by their path; coverage runs only by its name
+import { globSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ServerError, findServer } from "./servers/index.ts";
@@ -20,10 +20,11 @@ const script = (name: string) => join(import.meta.dirname, name);
 const testsIn = (folders: readonly string[]) => folders.map((folder) => `${folder}/**/*.test.ts`);
 /** As a user has it, with times that were promised: not beside more programs than there are processors. */
 const wholeFolders = ["test/e2e", "test/packaging"];
-/** What is made of the packages, and what needs several of them. */
-const systemFolders = ["cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
+const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
   (folder) => !wholeFolders.includes(folder),
 );
+/** Long ones that hang on no version of Node: they run on one. */
+const onceOnly = /[./](?:property|soak)\.test\.ts$/;
 
 function foldersIn(folder: string): string[] {
   return readdirSync(join(root, folder)).map((name) => `${folder}/${name}`);
@@ -36,14 +37,16 @@ const stages: readonly Stage[] = [
   { name: "layers", run: () => runCommand(process.execPath, [script("check-layers.ts")]) },
   { name: "knip", run: () => runCommand(tool("knip"), []) },
   { name: "servers", run: findServers },
-  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testsIn(["pkg"]), coverage: true }) },
-  {
-    name: "system",
-    run: () => runTests({ node: process.execPath, patterns: testsIn(systemFolders), coverage: false }),
-  },
+  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testsIn(testFolders), coverage: false }) },
   { name: "whole", run: testWhole },
   { name: "node24", run: testOnNode24 },
 ];
+
+/** Which lines of the packages their own tests run. It decides nothing and makes each test cost more, so it runs when it is asked for. */
+const coverage: Stage = {
+  name: "coverage",
+  run: () => runTests({ node: process.execPath, patterns: testsIn(["pkg"]), coverage: true }),
+};
 
 /** Before the tests, so that what a server lacks is said once and not by every test that needs it. */
 async function findServers(): Promise<string | undefined> {
@@ -71,19 +74,21 @@ async function testOnNode24(): Promise<string | undefined> {
   const fault = await runCommand(process.execPath, [script("install.mjs"), folder]);
   if (fault !== undefined) return fault;
   const node = join(folder, "node_modules/.bin/node");
-  return runTests({ node, patterns: ["pkg/*/src/**/*.test.ts"], coverage: false });
+  const patterns = globSync("pkg/*/src/**/*.test.ts", { cwd: root }).filter((path) => !onceOnly.test(path));
+  return runTests({ node, patterns, coverage: false });
 }
 
 async function main(args: readonly string[]): Promise<void> {
   const paths = args.filter((arg) => /[/.*]/.test(arg));
   if (paths.length > 0) return finish(await runStages([testsAt(paths)]));
-  const unknown = args.filter((arg) => !stages.some(({ name }) => name === arg));
+  const known = [...stages, coverage];
+  const unknown = args.filter((arg) => !known.some(({ name }) => name === arg));
   if (unknown.length > 0) {
-    console.error(`no stage ${unknown.join(", ")}; there are ${stages.map(({ name }) => name).join(", ")}`);
+    console.error(`no stage ${unknown.join(", ")}; there are ${known.map(({ name }) => name).join(", ")}`);
     process.exitCode = 2;
     return;
   }
-  finish(await runStages(stages.filter(({ name }) => args.length === 0 || args.includes(name))));
+  finish(await runStages(args.length === 0 ? stages : known.filter(({ name }) => args.includes(name))));
 }
 
 function testsAt(paths: readonly string[]): Stage {

@@ -84,7 +84,7 @@ describe("a test run", () => {
     assert.equal(code, 2);
     assert.match(
       output,
-      /no stage lnt; there are format, lint, types, layers, knip, servers, tests, system, whole, node24/,
+      /no stage lnt; there are format, lint, types, layers, knip, servers, tests, whole, node24, coverage/,
     );
   });
 });
