@@ -5,12 +5,12 @@ import { CountRequestSchema, EchoService } from "../gen/plinth/transport/testing
 import { startGrpc, type TestGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
 import {
   fieldBlock,
+  floods,
   type Fields,
   frameOf,
   frameTypes,
   http2Errors,
   RawHttp2,
-  settingsOf,
   uint32,
 } from "../testing/http2-frames.ts";
 import { until } from "../testing/until.ts";
@@ -106,26 +106,9 @@ const attacks: readonly Attack[] = [
     },
     answer: ended,
   },
-  {
-    what: "PING without end",
-    send(caller) {
-      for (let at = 0; at < 1_000; at++) caller.send("ping", 0, 0, Buffer.alloc(8));
-    },
-    answer: ended,
-  },
-  {
-    what: "SETTINGS without end",
-    send(caller) {
-      for (let at = 0; at < 1_000; at++) caller.send("settings", 0, 0);
-    },
-    answer: /^goaway 11$/,
-  },
-  {
-    what: "SETTINGS of many entries",
-    send: (caller) =>
-      caller.send("settings", 0, 0, Buffer.concat(Array.from({ length: 500 }, () => settingsOf({ 3: 1 })))),
-    answer: ended,
-  },
+  { ...floods.pings, answer: ended },
+  { ...floods.settings, answer: /^goaway 11$/ },
+  { ...floods.entries, answer: ended },
   {
     what: "headers of a megabyte",
     send(caller) {

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { accessLogFields } from "../access-log.ts";
 import { authModes } from "../auth.ts";
 import { peerSettings } from "../client-address.ts";
+import { listenSettings } from "../listen-settings.ts";
 import { tlsSettings } from "../tls/settings.ts";
 
 const longestMs = 2 ** 31 - 1;
@@ -22,20 +23,7 @@ export const grpcSettings = defineSettings(
       .max(65_535)
       .default(50_051)
       .meta({ description: "Port of the gRPC server; 0 takes a free one." }),
-    socketPath: z.string().min(1).max(100).optional().meta({
-      description: "Unix domain socket to listen on, in the place of host and port; up to 100 bytes.",
-    }),
-    socketMode: z
-      .string()
-      .regex(/^0?[0-7]{3}$/, "expected three octal digits, such as 660")
-      .default("660")
-      .meta({ description: "Permissions of the Unix domain socket, in octal." }),
-    reusePort: z.boolean().default(false).meta({
-      description: "Whether several processes may listen on the port, each with a share of the connections.",
-    }),
-    maxConnections: z.int().min(1).max(1_000_000).default(10_000).meta({
-      description: "Connections open at once; further ones are closed at once.",
-    }),
+    ...listenSettings,
     tls: tlsSettings.optional().meta({ description: "Certificates of the server. Absent: it speaks in the clear." }),
     deadlineMs: z
       .number()

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { metric, startHttp, type TestHttp } from "../testing/http.ts";
 import {
   fieldBlock,
+  floods,
   type Fields,
   frameOf,
   frameTypes,
@@ -259,26 +260,9 @@ const attacks: readonly Attack[] = [
     send: (caller) => caller.send("settings", 0, 0, settingsOf({ 4: 0xff_ff_ff_ff })),
     answer: /^goaway 3$/,
   },
-  {
-    what: "PING without end",
-    send(caller) {
-      for (let at = 0; at < 1_000; at++) caller.send("ping", 0, 0, Buffer.alloc(8));
-    },
-    answer: /^goaway 11$/,
-  },
-  {
-    what: "SETTINGS without end",
-    send(caller) {
-      for (let at = 0; at < 1_000; at++) caller.send("settings", 0, 0);
-    },
-    answer: /^goaway 11$/,
-  },
-  {
-    what: "SETTINGS of many entries",
-    send: (caller) =>
-      caller.send("settings", 0, 0, Buffer.concat(Array.from({ length: 500 }, () => settingsOf({ 3: 1 })))),
-    answer: /^goaway \d+$/,
-  },
+  { ...floods.pings, answer: /^goaway 11$/ },
+  { ...floods.settings, answer: /^goaway 11$/ },
+  { ...floods.entries, answer: /^goaway \d+$/ },
   {
     what: "empty DATA without end",
     send(caller) {

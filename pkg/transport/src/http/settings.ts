@@ -2,6 +2,7 @@ import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
 import { accessLogFields } from "../access-log.ts";
 import { layerSettings } from "./layer-settings.ts";
+import { listenSettings } from "../listen-settings.ts";
 import { tlsSettings } from "../tls/settings.ts";
 
 /** A time limit as node takes it: whole milliseconds, up to an hour. */
@@ -60,21 +61,8 @@ export const httpSettingsIn = <const Section extends string>(section: Section, p
           .max(10_000)
           .default(100)
           .meta({ description: "Requests at once on one connection of HTTP/2." }),
-        maxConnections: z.int().min(1).max(1_000_000).default(10_000).meta({
-          description: "Connections open at once; further ones are closed at once, and counted.",
-        }),
+        ...listenSettings,
         tls: tlsSettings.optional().meta({ description: "Serves with TLS, by this certificate; absent, without." }),
-        socketPath: z.string().min(1).max(100).optional().meta({
-          description: "Unix domain socket to listen on, in the place of host and port; up to 100 bytes.",
-        }),
-        socketMode: z
-          .string()
-          .regex(/^0?[0-7]{3}$/, "expected three octal digits, such as 660")
-          .default("660")
-          .meta({ description: "Permissions of the Unix domain socket, in octal." }),
-        reusePort: z.boolean().default(false).meta({
-          description: "Whether several processes may listen on the port, each with a share of the connections.",
-        }),
         ...layerSettings,
         ...accessLogFields,
       })

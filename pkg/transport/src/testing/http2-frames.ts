@@ -167,6 +167,28 @@ export function settingsOf(settings: Readonly<Record<number, number>>): Buffer {
   );
 }
 
+/** Frames that cost their sender nothing, and that every server of HTTP/2 is sent without end one day. */
+export const floods = {
+  pings: {
+    what: "PING without end",
+    send(caller: RawHttp2): void {
+      for (let at = 0; at < 1_000; at++) caller.send("ping", 0, 0, Buffer.alloc(8));
+    },
+  },
+  settings: {
+    what: "SETTINGS without end",
+    send(caller: RawHttp2): void {
+      for (let at = 0; at < 1_000; at++) caller.send("settings", 0, 0);
+    },
+  },
+  entries: {
+    what: "SETTINGS of many entries",
+    send(caller: RawHttp2): void {
+      caller.send("settings", 0, 0, Buffer.concat(Array.from({ length: 500 }, () => settingsOf({ 3: 1 }))));
+    },
+  },
+};
+
 export function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);

@@ -128,16 +128,8 @@ for (const wire of rpcWires) {
 
     it("gives a call two seconds, and tells the server how long it waits", async () => {
       const clock = new FakeClock();
-      const reached = Promise.withResolvers<RpcCall>();
-      await using rpc = await startRpc(wire, {
-        clock,
-        handlers: {
-          say: (_request, call) => {
-            reached.resolve(call);
-            return never();
-          },
-        },
-      });
+      const { reached, handlers } = silent();
+      await using rpc = await startRpc(wire, { handlers, clock });
       const failed = failureOf(rpc.client.say({}));
       const call = await reached.promise;
       const leftMs = call.deadlineAtMs - performance.now();
@@ -149,15 +141,8 @@ for (const wire of rpcWires) {
     });
 
     it("gives a call no more than its request has left", async () => {
-      const reached = Promise.withResolvers<RpcCall>();
-      await using rpc = await startRpc(wire, {
-        handlers: {
-          say: (_request, call) => {
-            reached.resolve(call);
-            return never();
-          },
-        },
-      });
+      const { reached, handlers } = silent();
+      await using rpc = await startRpc(wire, { handlers });
       const startedAtMs = performance.now();
       const failed = runInContext({ requestId: "request-1", deadlineAtMs: startedAtMs + 300 }, () =>
         failureOf(rpc.client.say({}, { timeoutMs: 60_000 })),
@@ -181,15 +166,8 @@ for (const wire of rpcWires) {
     });
 
     it("cancels a call by its signal, and the server hears of it", async () => {
-      const reached = Promise.withResolvers<RpcCall>();
-      await using rpc = await startRpc(wire, {
-        handlers: {
-          say: (_request, call) => {
-            reached.resolve(call);
-            return never();
-          },
-        },
-      });
+      const { reached, handlers } = silent();
+      await using rpc = await startRpc(wire, { handlers });
       const caller = new AbortController();
       const failed = failureOf(rpc.client.say({}, { signal: caller.signal, timeoutMs: 60_000 }));
       const call = await reached.promise;
@@ -200,15 +178,8 @@ for (const wire of rpcWires) {
     });
 
     it("cancels a call when the request that it is made for is, with its reason", async () => {
-      const reached = Promise.withResolvers<RpcCall>();
-      await using rpc = await startRpc(wire, {
-        handlers: {
-          say: (_request, call) => {
-            reached.resolve(call);
-            return never();
-          },
-        },
-      });
+      const { reached, handlers } = silent();
+      await using rpc = await startRpc(wire, { handlers });
       const request = new AbortController();
       const failed = runInContext({ signal: request.signal }, () =>
         failureOf(rpc.client.say({}, { timeoutMs: 60_000 })),
@@ -387,6 +358,16 @@ describe("options of a client", () => {
 
 function fail(thrown: unknown): never {
   throw thrown;
+}
+
+/** A handler that tells of its call and never answers. */
+function silent() {
+  const reached = Promise.withResolvers<RpcCall>();
+  const say = (_request: unknown, call: RpcCall): Promise<never> => {
+    reached.resolve(call);
+    return never();
+  };
+  return { reached, handlers: { say } };
 }
 
 async function failureOf(call: Promise<unknown>): Promise<AppError> {
