@@ -3,10 +3,34 @@ import { z } from "zod";
 import { forwardedElements } from "./forwarded.ts";
 
 /** Names for networks that are written often; anything else is an address or a CIDR range. */
-const named: ReadonlyMap<string, readonly string[]> = new Map([
-  ["loopback", ["127.0.0.0/8", "::1/128"]],
-  ["private", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "169.254.0.0/16", "fe80::/10"]],
+const named: ReadonlyMap<string, readonly Range[]> = new Map([
+  ["loopback", [ipv4("127.0.0.0", 8), ipv6("::1", 128)]],
+  [
+    "private",
+    [
+      ipv4("10.0.0.0", 8),
+      ipv4("172.16.0.0", 12),
+      ipv4("192.168.0.0", 16),
+      ipv6("fc00::", 7),
+      ipv4("169.254.0.0", 16),
+      ipv6("fe80::", 10),
+    ],
+  ],
 ]);
+
+interface Range {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: "ipv4" | "ipv6";
+}
+
+function ipv4(address: string, prefix: number): Range {
+  return { address, prefix, family: "ipv4" };
+}
+
+function ipv6(address: string, prefix: number): Range {
+  return { address, prefix, family: "ipv6" };
+}
 
 /** The peer of a Unix socket, which has no address. */
 export const unixPeer = "unix";
@@ -32,19 +56,13 @@ const maxVerdicts = 1_024;
  */
 export function createPeerTrust(networks: readonly string[]): PeerTrust {
   if (networks.length === 0) return nobody;
-  const list = new BlockList();
-  for (const network of networks) {
-    for (const each of named.get(network) ?? [network]) {
-      if (each === unixPeer) continue;
-      const range = rangeOf(each);
-      if (range === undefined) throw new RangeError(`${JSON.stringify(network)} is ${networkProblem}`);
-      list.addSubnet(range.address, range.prefix, range.family);
-    }
-  }
+  const ranges = networks.filter((network) => network !== unixPeer).flatMap(rangesOf);
   const trustsUnix = networks.includes(unixPeer);
   const verdicts = new Map<string, boolean>();
+  let list: BlockList | undefined; // made for the first peer that has an address: a start does without
   const judge = (given: string): boolean => {
     const address = plainAddress(given);
+    list ??= listOf(ranges);
     return address !== undefined && list.check(address, isIP(address) === 4 ? "ipv4" : "ipv6");
   };
   return {
@@ -63,13 +81,25 @@ const nobody: PeerTrust = Object.freeze({ isTrustedPeer: () => false });
 
 const networkProblem = "no address, CIDR range such as 10.0.0.0/8, `loopback`, `private` or `unix`";
 
-function rangeOf(text: string): { address: string; prefix: number; family: "ipv4" | "ipv6" } | undefined {
+function rangesOf(network: string): readonly Range[] {
+  const range = named.get(network) ?? rangeOf(network);
+  if (range === undefined) throw new RangeError(`${JSON.stringify(network)} is ${networkProblem}`);
+  return "address" in range ? [range] : range;
+}
+
+function listOf(ranges: readonly Range[]): BlockList {
+  const list = new BlockList();
+  for (const { address, prefix, family } of ranges) list.addSubnet(address, prefix, family);
+  return list;
+}
+
+function rangeOf(text: string): Range | undefined {
   const [address = "", prefix, ...rest] = text.split("/");
   const family = isIP(address);
   if (family === 0 || rest.length > 0 || address.includes("%")) return undefined;
   const bits = family === 4 ? 32 : 128;
   if (prefix !== undefined && (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits)) return undefined;
-  return { address, prefix: Number(prefix ?? bits), family: family === 4 ? "ipv4" : "ipv6" };
+  return (family === 4 ? ipv4 : ipv6)(address, Number(prefix ?? bits));
 }
 
 /** A list of networks in the config. */
