@@ -21,17 +21,30 @@ export interface ServerProcess {
   stop(): Promise<void>;
 }
 
+/** Whom a server runs as that refuses to run as root. */
+export interface ServerAccount {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /**
  * Starts `server` with `args`; it does not keep this process alive.
  *
  * @param dataFolder - Its files; removed with it when this process ends without having stopped it.
+ * @param account - Default: that of this process.
  */
 export async function startServerProcess(
   server: Server,
   args: readonly string[],
   dataFolder: string,
+  account?: ServerAccount,
 ): Promise<ServerProcess> {
-  const child = spawn(server.bin, args, { env: { ...process.env, ...server.env }, stdio: ["ignore", "pipe", "pipe"] });
+  const env = { ...process.env, ...server.env };
+  const child = spawn(server.bin, args, {
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+    ...(account && { cwd: "/", uid: account.uid, gid: account.gid }),
+  });
   await once(child, "spawn");
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${server.bin} started without a process id`);

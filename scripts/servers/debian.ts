@@ -16,6 +16,8 @@ export interface DebianPackage {
    * newer suites dropped. Without it, the package and its missing libraries come from the machine's own suites.
    */
   readonly suite?: string;
+  /** Of the packages that it depends on, those that it runs without: they are not fetched. Default none. */
+  readonly without?: RegExp;
 }
 
 /**
@@ -36,11 +38,8 @@ export async function unpackDebianPackage(
   try {
     const apt = await prepareApt(work, wanted.suite);
     await apt(["update"]);
-    if (wanted.suite === undefined) {
-      await apt(["install", "--download-only", "--yes", "--no-install-recommends", wanted.name]);
-    } else {
-      await apt(["download", wanted.name]);
-    }
+    const names = wanted.suite === undefined ? await findMissing(apt, wanted) : [wanted.name];
+    await apt(["download", ...names]);
     const archives = join(work, "cache/archives");
     const root = join(work, "root");
     for (const file of (await readdir(archives)).filter((name) => name.endsWith(".deb"))) {
@@ -52,6 +51,14 @@ export async function unpackDebianPackage(
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/** The package and what it depends on, as far as this machine lacks it. */
+async function findMissing(apt: Apt, { name, without }: DebianPackage): Promise<readonly string[]> {
+  const files = await apt(["install", "--print-uris", "--no-install-recommends", name]);
+  const names = files.split("\n").flatMap((line) => / ([^ _]+)_\S+\.deb /.exec(line)?.[1] ?? []);
+  // One that is installed, and not where it was looked for, is not in the list.
+  return [...new Set([...names.filter((each) => without?.test(each) !== true), name])];
 }
 
 /** Where the unpacked shared libraries are, for `LD_LIBRARY_PATH`; empty when there are none. */
@@ -70,8 +77,11 @@ async function requireDebian(): Promise<void> {
   if (!/^ID=debian$/m.test(release)) throw new Error("packages can be unpacked on Debian only, and this is none");
 }
 
+/** Runs apt-get and returns what it prints. */
+type Apt = (args: string[]) => Promise<string>;
+
 /** An apt-get that keeps its state, its downloads and its configuration under `work`. */
-async function prepareApt(work: string, suite: string | undefined): Promise<(args: string[]) => Promise<void>> {
+async function prepareApt(work: string, suite: string | undefined): Promise<Apt> {
   await mkdir(join(work, "state/lists/partial"), { recursive: true });
   await mkdir(join(work, "cache/archives/partial"), { recursive: true });
   const config = join(work, "apt.conf");
@@ -102,7 +112,7 @@ async function prepareApt(work: string, suite: string | undefined): Promise<(arg
       timeout: aptLimitMs,
       maxBuffer: 16 * 2 ** 20,
     };
-    await run("apt-get", ["-qq", ...args], options);
+    return (await run("apt-get", ["-qq", ...args], options)).stdout;
   };
 }
 

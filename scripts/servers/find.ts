@@ -7,7 +7,7 @@ import { withLock } from "../lock.mjs";
 import { type DebianPackage, findLibraryFolders, unpackDebianPackage } from "./debian.ts";
 import { ServerError } from "./errors.ts";
 
-export type ServerName = "consul" | "nginx" | "haproxy" | "prometheus" | "promtool";
+export type ServerName = "consul" | "nginx" | "haproxy" | "prometheus" | "promtool" | "postgres" | "pgbouncer";
 
 /** A program and the variables it must be started with, to be laid over `process.env`. */
 export interface Server {
@@ -20,6 +20,8 @@ interface ServerSource {
   readonly package: DebianPackage;
   /** Where the package keeps the program. Programs of one package are fetched together, into the folder of its name. */
   readonly bin: string;
+  /** Where a machine that has the package keeps it, when its version matters or it is not on PATH. Default: PATH. */
+  readonly folder?: string;
   /** What makes it print its version and end: whether a fetched program runs here at all. */
   readonly versionArgument: string;
 }
@@ -44,6 +46,20 @@ const sources: Readonly<Record<ServerName, ServerSource>> = {
     variable: "PROMTOOL_BIN",
     package: { name: "prometheus" },
     bin: "usr/bin/promtool",
+    versionArgument: "--version",
+  },
+  // 15, which Debian has, and none that happens to be on PATH. LLVM is for its just-in-time compiler, without which it runs as well.
+  postgres: {
+    variable: "POSTGRES_BIN",
+    package: { name: "postgresql-15", without: /^libllvm/ },
+    bin: "usr/lib/postgresql/15/bin/postgres",
+    folder: "/usr/lib/postgresql/15/bin",
+    versionArgument: "--version",
+  },
+  pgbouncer: {
+    variable: "PGBOUNCER_BIN",
+    package: { name: "pgbouncer" },
+    bin: "usr/sbin/pgbouncer",
     versionArgument: "--version",
   },
 };
@@ -96,7 +112,8 @@ async function find(
     );
   }
   // Daemons live in sbin, which is not on everybody's PATH.
-  const folders = [...(env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin"];
+  const onPath = [...(env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin"];
+  const folders = source.folder === undefined ? onPath : [source.folder];
   const installed = folders.map((folder) => join(folder, name)).find(isProgram);
   if (installed !== undefined) return { bin: installed, env: {} };
   const folder = join(cacheFolder, source.package.name);
@@ -127,8 +144,8 @@ async function fetchOnce(name: ServerName, folder: string, onProgress: (line: st
     const reason = cause instanceof Error ? cause.message.trim() : String(cause);
     throw new ServerError(
       "ERR_SERVER_MISSING",
-      `there is no ${name}: it is not on PATH and could not be fetched (${reason}); ` +
-        `install ${name}, or set ${source.variable} to its program`,
+      `there is no ${name}: it is not ${source.folder === undefined ? "on PATH" : `in ${source.folder}`} and could not be fetched (${reason}); ` +
+        `install ${source.folder === undefined ? name : source.package.name}, or set ${source.variable} to its program`,
       { cause },
     );
   }

@@ -11,6 +11,8 @@ export interface Binaries {
   readonly initdb: string;
   /** `18`: a data folder belongs to one. */
   readonly majorVersion: string;
+  /** What they must be started with beside the usual, such as where their libraries are. Default nothing. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface Package {

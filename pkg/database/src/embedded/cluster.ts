@@ -104,7 +104,7 @@ async function initialize(
   place: string,
   { dataDir, password }: Cluster,
   account: Account | undefined,
-  { initdb }: Binaries,
+  { initdb, majorVersion, env }: Binaries,
   fsync: boolean,
 ): Promise<void> {
   for (const name of await readdir(place)) {
@@ -121,8 +121,14 @@ async function initialize(
     await giveTo(account, staging);
     const made = join(staging, "data");
     const options = ["--username=postgres", "--auth=scram-sha-256", `--pwfile=${passwordFile}`, "--no-instructions"];
-    const locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"];
-    await runProgram(initdb, [`--pgdata=${made}`, ...options, ...locale, ...(fsync ? [] : ["--no-sync"])], account);
+    const builtIn = Number(majorVersion) < 17 ? [] : ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"];
+    const locale = ["--encoding=UTF8", "--locale=C", ...builtIn];
+    await runProgram(
+      initdb,
+      [`--pgdata=${made}`, ...options, ...locale, ...(fsync ? [] : ["--no-sync"])],
+      account,
+      env,
+    );
     await rename(made, dataDir);
   } catch (error) {
     if (errorCodeOf(error) !== "ENOTEMPTY" && errorCodeOf(error) !== "EEXIST") throw error;

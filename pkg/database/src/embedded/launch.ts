@@ -72,7 +72,7 @@ async function startServer({ cluster, binaries, account, port, fsync, signal }: 
   const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   // In a process group of its own: Ctrl-C is for the services, which stop the server after they have drained.
   const child = spawn(binaries.postgres, ["-D", dataDir, ...args], {
-    ...spawnOptions(account),
+    ...spawnOptions(account, binaries.env),
     detached: true,
     stdio: ["ignore", log.fd, log.fd],
   });

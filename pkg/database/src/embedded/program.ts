@@ -1,12 +1,13 @@
 import { spawn, type SpawnOptions } from "node:child_process";
 import { DatabaseError } from "../errors.ts";
 import type { Account } from "./account.ts";
+import type { Binaries } from "./binaries.ts";
 
 /** How every process of the server is started: nothing of our environment, no terminal, another account when we are root. */
-export function spawnOptions(account: Account | undefined): SpawnOptions {
+export function spawnOptions(account: Account | undefined, env: Binaries["env"] = {}): SpawnOptions {
   return {
     cwd: "/",
-    env: { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C" },
+    env: { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C", ...env },
     ...(account ? { uid: account.uid, gid: account.gid } : {}),
   };
 }
@@ -15,8 +16,13 @@ export function spawnOptions(account: Account | undefined): SpawnOptions {
  * Runs a program to its end.
  * @throws {@link DatabaseError} `ERR_DATABASE_EMBEDDED`, with the end of what it wrote, when it fails.
  */
-export async function runProgram(path: string, args: readonly string[], account: Account | undefined): Promise<void> {
-  const child = spawn(path, args, { ...spawnOptions(account), stdio: ["ignore", "pipe", "pipe"] });
+export async function runProgram(
+  path: string,
+  args: readonly string[],
+  account: Account | undefined,
+  env?: Binaries["env"],
+): Promise<void> {
+  const child = spawn(path, args, { ...spawnOptions(account, env), stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   const collect = (chunk: Buffer): void => {
     output = `${output}${chunk.toString()}`.slice(-4_096);
