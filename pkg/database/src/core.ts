@@ -81,7 +81,7 @@ export class DatabaseCore {
     }
   }
 
-  async ping(signal: AbortSignal | undefined): Promise<void> {
+  async health(signal: AbortSignal | undefined): Promise<void> {
     const connection = await this.#pings.acquire(signal ? [signal] : []);
     // Cut, not cancelled at the server: that would be one more thing to ask of a server in trouble.
     const cut = (): void => connection.destroy(cancelledBy(signal?.reason));

@@ -49,7 +49,7 @@ export interface Database<Tables = NoTables> extends Queries<Tables> {
    * Asks the server for a sign of life, on a connection of its own: an exhausted pool does not delay it.
    * @throws {@link DatabaseError}
    */
-  ping(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  health(options?: { readonly signal?: AbortSignal }): Promise<void>;
   stats(): PoolStats;
   /** Refuses new queries, lets running ones end until `signal` aborts, then cuts them. Safe to call twice. */
   close(options?: { readonly signal?: AbortSignal }): Promise<void>;
@@ -104,8 +104,8 @@ class PooledDatabase<Tables> implements Database<Tables> {
     return this.#core.migrate(signal);
   }
 
-  ping({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    return this.#core.ping(signal);
+  health({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#core.health(signal);
   }
 
   stats(): PoolStats {

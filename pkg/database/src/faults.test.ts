@@ -230,7 +230,7 @@ describe("a server that cannot be had", { timeout: 30_000 }, () => {
   it("is left alone by pings that are given up, each of which makes one connection at most", async () => {
     await using listener = await startListener(() => {});
     const db = openDatabase({ url: listener.url, schema: "notes" });
-    const pings = [1, 2, 3].map(() => db.ping({ signal: AbortSignal.timeout(50) }));
+    const pings = [1, 2, 3].map(() => db.health({ signal: AbortSignal.timeout(50) }));
     for (const ping of pings)
       await assert.rejects(ping, { code: "ERR_DATABASE_CANCELLED", status: "deadline_exceeded" });
     assert.equal(listener.attempts(), 1);
@@ -265,7 +265,7 @@ describe("a server that is killed", { timeout: 30_000 }, () => {
     const startedAtMs = performance.now();
     const unavailable = { code: "ERR_DATABASE_UNAVAILABLE", status: "unavailable", retryable: true };
     await Promise.all(Array.from({ length: 20 }, () => assert.rejects(db.query(sql`select 1`), unavailable)));
-    await assert.rejects(db.ping(), unavailable);
+    await assert.rejects(db.health(), unavailable);
     assert.ok(performance.now() - startedAtMs < 500, "they fail fast");
 
     const second = await startEmbeddedPostgres({ dataDir, port });
@@ -274,7 +274,7 @@ describe("a server that is killed", { timeout: 30_000 }, () => {
       sql`select current_schema() as schema, (select count(*)::int from notes) as notes`,
     );
     assert.deepEqual(after, [{ schema: "notes", notes: 0 }]);
-    await db.ping();
+    await db.health();
 
     await db.close();
     await first.stop();

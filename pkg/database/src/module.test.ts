@@ -264,7 +264,7 @@ describe("databaseModule", { timeout: 30_000 }, () => {
     for (let round = 0; round < 20; round++) {
       const db = openDatabase({ url: server.url, schema });
       await db.connect();
-      await db.ping();
+      await db.health();
       await db.close();
     }
     await dropSchema(schema);

@@ -98,7 +98,7 @@ const provideHealthCheck = provider({
     intervalMs: checkIntervalMs,
     timeoutMs: checkTimeoutMs,
     successesToFlip: 2,
-    run: ({ signal }) => db.ping({ signal }),
+    run: ({ signal }) => db.health({ signal }),
   }),
 });
 

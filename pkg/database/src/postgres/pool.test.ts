@@ -114,11 +114,11 @@ describe("the pool", { timeout: 30_000 }, () => {
     assert.equal((await db.query(sql`select 1`)).rows.length, 1);
   });
 
-  it("answers a ping while every connection is held and others wait", async () => {
+  it("answers the health check while every connection is held and others wait", async () => {
     await using db = await open({ maxConnections: 1 });
     const held = await hold(db);
     const waiting = db.query(sql`select 1`);
-    await db.ping({ signal: AbortSignal.timeout(1_000) });
+    await db.health({ signal: AbortSignal.timeout(1_000) });
     assert.equal(db.stats().waiting, 1);
     await held.release();
     await waiting;
@@ -196,7 +196,7 @@ describe("the pool", { timeout: 30_000 }, () => {
       const closed = { code: "ERR_DATABASE_CLOSED", status: "unavailable" };
       assertThrown(await waiting, closed);
       await assert.rejects(db.query(sql`select 1`), closed);
-      await assert.rejects(db.ping(), closed);
+      await assert.rejects(db.health(), closed);
       await held.release();
       await Promise.all([closing, db.close(), db.close({ signal: AbortSignal.abort() })]);
       assert.deepEqual(db.stats(), { inUse: 0, idle: 0, opening: 0, waiting: 0, maxConnections: 1 });
