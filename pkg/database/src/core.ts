@@ -1,7 +1,16 @@
 import { type Clock, messageOf, Secret, systemClock } from "@plinth/kernel";
-import { Kysely } from "kysely";
 import { DatabaseError } from "./errors.ts";
-import { runMigrations } from "./migrations.ts";
+import type { MigrationState } from "./migrations/plan.ts";
+import {
+  type MigrateOptions,
+  migrateDown,
+  migrateUp,
+  type MigrationStep,
+  readStates,
+  type RollbackOptions,
+  runnerOn,
+  type RunnerOptions,
+} from "./migrations/runner.ts";
 import { createObserver, type Observer, type ObserverOptions } from "./observer.ts";
 import { checkedLimits, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 import { addressOf, type ServerAddress } from "./postgres/address.ts";
@@ -43,7 +52,7 @@ export class DatabaseCore {
   async connect(signal: AbortSignal | undefined): Promise<void> {
     const { createSchema = true, migrateOnConnect = true } = this.options;
     await this.#firstConnection(createSchema, signal);
-    if (migrateOnConnect) await this.migrate(signal);
+    if (migrateOnConnect) await this.migrate({ signal });
   }
 
   async #firstConnection(createSchema: boolean, signal: AbortSignal | undefined): Promise<void> {
@@ -64,18 +73,44 @@ export class DatabaseCore {
     }
   }
 
-  async migrate(signal: AbortSignal | undefined): Promise<readonly string[]> {
-    // Apart from the pool: one connection that may wait for the lock, and for large changes, for as long as `signal` allows.
-    const unlimited = { statementTimeoutMs: 0, idleInTransactionTimeoutMs: 0 };
-    const { log, tracing, schema, migrations = [] } = this.options;
+  async migrate(options: MigrateOptions): Promise<readonly MigrationStep[]> {
+    const { log, schema, migrations = [] } = this.options;
     if (migrations.length === 0) return [];
+    const steps = await this.#migrating(options.signal, (runner) => migrateUp(runner, options));
+    if (steps.length > 0 && !options.dryRun)
+      log?.info("migrations applied", { schema, migrations: steps.map(({ name }) => name) });
+    return steps;
+  }
+
+  async rollback(options: RollbackOptions): Promise<readonly MigrationStep[]> {
+    const steps = await this.#migrating(options.signal, (runner) => migrateDown(runner, options));
+    const { log, schema } = this.options;
+    if (steps.length > 0 && !options.dryRun)
+      log?.info("migrations taken back", { schema, migrations: steps.map(({ name }) => name) });
+    return steps;
+  }
+
+  migrationStatus(signal: AbortSignal | undefined): Promise<readonly MigrationState[]> {
+    return this.#migrating(signal, readStates);
+  }
+
+  /** Apart from the pool: sessions that may take as long as a change of a large table does, without a schema that may not be there yet. */
+  async #migrating<T>(signal: AbortSignal | undefined, work: (runner: RunnerOptions) => Promise<T>): Promise<T> {
+    const { log, tracing, schema, migrations = [] } = this.options;
     const observer = this.#observer({ log, tracing });
-    const pool = this.#openPool(1, unlimited, observer);
+    const unlimited = { statementTimeoutMs: 0, idleInTransactionTimeoutMs: 0, schema: undefined };
+    const pool = this.#openPool(2, unlimited, observer);
+    const runner = runnerOn(new PoolDialect(pool, observer), {
+      schema,
+      migrations,
+      lockTimeoutMs: this.limits.migrationLockTimeoutMs,
+      hasSession: true,
+      clock: this.#clock,
+      signal,
+      onWait: (holder) => log?.info("waiting for the migrations of another instance", { schema, holder }),
+    });
     try {
-      const kysely = new Kysely<unknown>({ dialect: new PoolDialect(pool, observer) });
-      const applied = await runMigrations(kysely, schema, migrations, signal);
-      if (applied.length > 0) log?.info("migrations applied", { schema, migrations: applied });
-      return applied;
+      return await work(runner);
     } finally {
       await pool.close(AbortSignal.abort());
     }

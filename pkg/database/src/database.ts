@@ -1,5 +1,7 @@
 import { Kysely, type RawBuilder } from "kysely";
 import { DatabaseCore } from "./core.ts";
+import type { MigrationState } from "./migrations/plan.ts";
+import type { MigrateOptions, MigrationStep, RollbackOptions } from "./migrations/runner.ts";
 import type { DatabaseOptions } from "./options.ts";
 import type { PoolStats } from "./postgres/pool.ts";
 import {
@@ -40,11 +42,20 @@ export interface Database<Tables = NoTables> extends Queries<Tables> {
    */
   connect(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /**
-   * Applies the migrations that were not applied yet, under a lock; {@link connect} does so by itself unless told not to.
-   * @returns The names of those applied now.
-   * @throws {@link DatabaseError} `ERR_DATABASE_MIGRATION`, naming the one that failed; nothing of this run stays then.
+   * Applies the migrations that were not applied yet, sorted by name, each in a transaction of its own and under a lock;
+   * {@link connect} does so by itself unless told not to.
+   * @returns Those applied now; those that would be, of a dry run.
+   * @throws {@link DatabaseError} `ERR_DATABASE_MIGRATION`, naming the one that failed, or those that are edited, missing or out of
+   *   order; `ERR_DATABASE_MIGRATION_LOCK`, saying who is at them; {@link OptionError} for a `to` that there is not.
    */
-  migrate(options?: { readonly signal?: AbortSignal }): Promise<readonly string[]>;
+  migrate(options?: MigrateOptions): Promise<readonly MigrationStep[]>;
+  /**
+   * Takes back what was applied last: one, `steps`, or all after `to`.
+   * @throws As {@link migrate}; `ERR_DATABASE_MIGRATION` too for one that has no way down, before anything is done.
+   */
+  rollback(options?: RollbackOptions): Promise<readonly MigrationStep[]>;
+  /** All migrations that are given or were applied, sorted by name. Changes nothing and waits for nobody. */
+  migrationStatus(options?: { readonly signal?: AbortSignal }): Promise<readonly MigrationState[]>;
   /**
    * Asks the server for a sign of life, on a connection of its own: an exhausted pool does not delay it.
    * @throws {@link DatabaseError}
@@ -100,8 +111,16 @@ class PooledDatabase<Tables> implements Database<Tables> {
     return this.#core.connect(signal);
   }
 
-  migrate({ signal }: { readonly signal?: AbortSignal } = {}): Promise<readonly string[]> {
-    return this.#core.migrate(signal);
+  migrate(options: MigrateOptions = {}): Promise<readonly MigrationStep[]> {
+    return this.#core.migrate(options);
+  }
+
+  rollback(options: RollbackOptions = {}): Promise<readonly MigrationStep[]> {
+    return this.#core.rollback(options);
+  }
+
+  migrationStatus({ signal }: { readonly signal?: AbortSignal } = {}): Promise<readonly MigrationState[]> {
+    return this.#core.migrationStatus(signal);
   }
 
   health({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {

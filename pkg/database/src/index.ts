@@ -1,6 +1,9 @@
 export { type Database, openDatabase, type TransactionOptions } from "./database.ts";
 export { DatabaseError, type DatabaseErrorCode, type ServerFacts } from "./errors.ts";
-export type { Migration } from "./migrations.ts";
+export type { Migration } from "./migrations/migration.ts";
+export type { MigrationState, MigrationStatus } from "./migrations/plan.ts";
+export { readMigrations } from "./migrations/read-migrations.ts";
+export type { MigrateOptions, MigrationStep, RollbackOptions } from "./migrations/runner.ts";
 export {
   database,
   databaseModule,

@@ -14,7 +14,7 @@ import {
   tracing,
 } from "@plinth/kernel";
 import { type Database, openDatabase } from "./database.ts";
-import { checkMigrations, type Migration } from "./migrations.ts";
+import { checkMigrations, type Migration } from "./migrations/migration.ts";
 import { schemaNameFor } from "./schema-name.ts";
 import { databaseSettings } from "./settings.ts";
 

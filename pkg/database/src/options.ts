@@ -9,7 +9,7 @@ import {
   type Tracing,
   withDefaults,
 } from "@plinth/kernel";
-import { checkMigrations, type Migration } from "./migrations.ts";
+import { checkMigrations, type Migration } from "./migrations/migration.ts";
 import { requireSchemaName } from "./schema-name.ts";
 
 /** Limits of one service's pool. Times are whole milliseconds. */
@@ -30,6 +30,8 @@ export interface DatabaseLimits {
   readonly idleInTransactionTimeoutMs: number;
   /** A statement that takes as long is logged, without values. 0 logs each one. Default 500. */
   readonly slowQueryMs: number;
+  /** How long migrations wait for those of another instance, 0 or more. Default 60_000. */
+  readonly migrationLockTimeoutMs: number;
 }
 
 export interface DatabaseOptions extends Partial<DatabaseLimits> {
@@ -62,6 +64,7 @@ export const databaseDefaults: DatabaseLimits = Object.freeze({
   statementTimeoutMs: 30_000,
   idleInTransactionTimeoutMs: 60_000,
   slowQueryMs: 500,
+  migrationLockTimeoutMs: 60_000,
 });
 
 /** The longest delay a timer takes, about 24.8 days. */
@@ -77,7 +80,7 @@ export function checkedLimits(options: DatabaseOptions): DatabaseLimits {
   for (const name of ["acquireTimeoutMs", "connectTimeoutMs", "idleTimeoutMs"] as const) {
     requireWhole(name, limits[name], { min: 1, max: maxTimerMs });
   }
-  for (const name of ["statementTimeoutMs", "idleInTransactionTimeoutMs"] as const) {
+  for (const name of ["statementTimeoutMs", "idleInTransactionTimeoutMs", "migrationLockTimeoutMs"] as const) {
     requireWhole(name, limits[name], { min: 0, max: maxTimerMs });
   }
   requireNumber("slowQueryMs", limits.slowQueryMs, { min: 0 });

@@ -55,6 +55,9 @@ export const databaseSettings = defineSettings(
         0,
         "The server ends a transaction that does nothing for so long, in ms; 0 leaves the server's limit.",
       ).default(databaseDefaults.idleInTransactionTimeoutMs),
+      migrationLockTimeoutMs: timer(0, "How long migrations wait for those of another instance, in ms.").default(
+        databaseDefaults.migrationLockTimeoutMs,
+      ),
       slowQueryMs: z
         .number()
         .min(0)

@@ -41,7 +41,7 @@ export class OwnSchemaIntrospector extends PostgresIntrospector implements Datab
   }
 }
 
-const internal: ReadonlySet<string> = new Set(["plinth_migrations", "plinth_migrations_lock"]);
+const internal: ReadonlySet<string> = new Set(["plinth_migrations"]);
 
 type OwnColumn = Omit<ColumnMetadata, "comment"> & {
   readonly comment: string | null;

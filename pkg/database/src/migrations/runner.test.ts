@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, describe, it } from "node:test";
-import { openDatabase } from "./database.ts";
-import type { EmbeddedPostgres } from "./embedded/index.ts";
-import { type Migration, sql } from "./index.ts";
-import { startTestPostgres, testDatabase } from "./testing/index.ts";
-import { assertThrown, until } from "./testing/until.ts";
+import { openDatabase } from "../database.ts";
+import type { EmbeddedPostgres } from "../embedded/index.ts";
+import { type Migration, sql } from "../index.ts";
+import { startTestPostgres, testDatabase } from "../testing/index.ts";
+import { assertThrown, until } from "../testing/until.ts";
 
 const fail = (): never => assert.fail("it should have been refused");
 
@@ -21,7 +21,7 @@ const fillNotes: Migration = {
 
 /** What a second process runs: it prints what it applied. */
 const program = `
-import { openDatabase, sql } from ${JSON.stringify(import.meta.resolve("./index.ts"))};
+import { openDatabase, sql } from ${JSON.stringify(import.meta.resolve("../index.ts"))};
 const step = (name, statement) => ({ name, up: async (tx) => void (await tx.query(statement)) });
 const db = openDatabase({ url: process.argv[1], schema: process.argv[2], migrateOnConnect: false, migrations: [
   step("0001_create_notes", sql\`create table notes (id int primary key)\`),
