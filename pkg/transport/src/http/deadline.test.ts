@@ -21,6 +21,8 @@ async function startStill(
   return Object.assign(http, { clock, reached });
 }
 
+/** Timers of a server that serves nobody: the one that looks for bodies that come too slowly. */
+const ofAnIdleServer = 1;
 const never = new Promise<never>(() => {});
 
 describe("the deadline of a request", () => {
@@ -146,7 +148,7 @@ describe("the deadline of a request", () => {
     assert.equal((await http.fetch("/")).status, 200);
     await accessLog(http);
     await http.clock.advance(5_000);
-    assert.equal(http.clock.pending, 0);
+    assert.equal(http.clock.pending, ofAnIdleServer);
     assert.equal(aborted, false);
     assert.deepEqual(await http.reports(), []);
   });
@@ -190,7 +192,7 @@ describe("the deadline of a request", () => {
     await using http = await startStill((app) => void app.post("/", async () => "x"));
     const connection = http.connect();
     connection.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf");
-    await until(() => http.clock.pending === 1);
+    await until(() => http.clock.pending > ofAnIdleServer);
     await http.clock.advance(1_000);
     const text = await connection.ended;
     assert.match(text, /^HTTP\/1.1 504 [^]*\r\nconnection: close\r\n/i);
@@ -300,7 +302,7 @@ describe("a caller that leaves", () => {
     await using http = await startStill((app) => void app.post("/", async () => "x"));
     const connection = http.connect();
     connection.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf");
-    await until(() => http.clock.pending === 1);
+    await until(() => http.clock.pending > ofAnIdleServer);
     connection.socket.resetAndDestroy();
     const [line] = await accessLog(http);
     assert.deepEqual([line?.status, line?.code], [499, "ERR_CANCELLED"]);
@@ -325,9 +327,9 @@ describe("a caller that leaves", () => {
       for (const connection of connections) connection.destroy();
       await untilActive(http, 0);
     }
-    assert.ok(http.clock.pending <= 1, "one timer for all of them");
+    assert.ok(http.clock.pending <= ofAnIdleServer + 1, "one timer for all of them");
     await http.clock.advance(5_000);
-    assert.equal(http.clock.pending, 0);
+    assert.equal(http.clock.pending, ofAnIdleServer);
   });
 });
 

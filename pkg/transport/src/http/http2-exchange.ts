@@ -39,6 +39,7 @@ export class Http2Request extends Http2ServerRequest {
   /** As HTTP/1 has them: no pseudo-headers, and `host`. */
   readonly plainHeaders: Record<string, string | string[] | undefined>;
   readonly http2Connection: Http2Connection | undefined;
+  #receivedBytes = 0;
 
   constructor(...args: ConstructorParameters<typeof Http2ServerRequest>) {
     super(...args);
@@ -66,6 +67,7 @@ export class Http2Request extends Http2ServerRequest {
   /** A body that is reset half way would end as if it were whole. */
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
     const { stream } = this;
+    if (Buffer.isBuffer(chunk)) this.#receivedBytes += chunk.length;
     if (chunk !== null || !stream.aborted) return super.push(chunk, encoding);
     if (!this.destroyed) this.destroy(resetByCaller());
     return false;
@@ -74,6 +76,13 @@ export class Http2Request extends Http2ServerRequest {
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
     guardPipe(this, destination, options?.end);
     return super.pipe(destination, options);
+  }
+
+  /** Bytes of the body that have come, while the rest is its caller's to send; undefined when its end has come too, or nobody takes it. */
+  get awaitedBytes(): number | undefined {
+    const { stream } = this;
+    if (stream.destroyed || stream.readableLength > 0) return undefined;
+    return stream.state.state === constants.NGHTTP2_STREAM_STATE_OPEN ? this.#receivedBytes : undefined;
   }
 }
 

@@ -6,12 +6,14 @@ import { corsSettings } from "./cors.ts";
 import { jsonSettings } from "./json-body.ts";
 import { limitSettings } from "./limits.ts";
 import { securityHeadersSettings } from "./security-headers.ts";
+import { slowBodySettings } from "./slow-bodies.ts";
 
 /** What the config says of the layers that have settings of their own. */
 export const layerSettings = {
   ...peerSettings,
   ...limitSettings,
   ...jsonSettings,
+  ...slowBodySettings,
   ...securityHeadersSettings,
   ...corsSettings,
   ...authSetting,

@@ -18,6 +18,7 @@ import type { DocumentInfo } from "./openapi/operation.ts";
 import { recordRoutes } from "./openapi/route-record.ts";
 import { serveDocument } from "./openapi/serve.ts";
 import { HttpListener } from "./listener.ts";
+import { SlowBodies } from "./slow-bodies.ts";
 import { type StandardTypes, useStandardSchemas } from "./standard-schema.ts";
 
 export type { RenderedError } from "./answers.ts";
@@ -139,6 +140,8 @@ class DrainingServer implements HttpServer {
   readonly #app: HttpApp;
   readonly #core: RequestCore;
   readonly #listener: HttpListener;
+  readonly #atOnce = new AbortController();
+  readonly #slowBodies: SlowBodies;
   #drained: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -146,6 +149,7 @@ class DrainingServer implements HttpServer {
     this.#app = app;
     this.#core = core;
     this.#listener = new HttpListener({ ...options, http1: server, layers: core.http2Layers });
+    this.#slowBodies = new SlowBodies({ ...options, inFlight: core.inFlight, answers: core.answers });
     const { host, socketPath, tls } = options.settings;
     this.host = host;
     if (socketPath !== undefined) this.unusable = "it listens on a path, http.socketPath, and on no port";
@@ -156,8 +160,9 @@ class DrainingServer implements HttpServer {
     return this.#listener.port;
   }
 
-  listen(): Promise<void> {
-    return this.#listener.listen();
+  async listen(): Promise<void> {
+    await this.#listener.listen();
+    this.#slowBodies.start();
   }
 
   announceDrain(): void {
@@ -167,8 +172,12 @@ class DrainingServer implements HttpServer {
   }
 
   async drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    if (signal.aborted) this.#atOnce.abort();
     this.#drained ??= this.#drain();
-    const cut = (): void => this.#listener.cut();
+    const cut = (): void => {
+      this.#atOnce.abort();
+      this.#listener.cut();
+    };
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
     try {
@@ -186,11 +195,15 @@ class DrainingServer implements HttpServer {
     await this.drain({ signal: AbortSignal.abort(new AppError("ERR_CANCELLED", "cancelled", "the server closes")) });
     await this.#app.close();
     this.#core.close();
+    this.#slowBodies.close();
   }
 
   async #drain(): Promise<void> {
     this.announceDrain();
     if (!this.#listener.isListening) return;
+    const last = this.#listener.takeLast(this.#atOnce.signal);
+    if (last) await last;
+    if (last && this.#atOnce.signal.aborted) this.#listener.cut(); // those that came meanwhile
     this.#core.endStreams();
     const { inFlight } = this.#core;
     const isBusy = (socket: object): boolean => inFlight.values().some(({ request }) => request.socket === socket);
