@@ -54,6 +54,8 @@ export { configSchema } from "./config/json-schema.ts";
 export { didYouMean, nearest } from "./config/nearest.ts";
 export { Secret, secretString } from "./config/secret.ts";
 export { defineSettings, type SettingsOptions, type SettingsToken } from "./config/settings.ts";
+// As a file of its own zod takes as long to load as all of Plinth; this one comes with the kernel.
+export { z } from "zod";
 export type { ConfigSource } from "./config/source.ts";
 export { type ConfigStore, createConfigStore, type ReloadResult } from "./config/store.ts";
 export { readTextFile, type TextFile, UnreadableFile } from "./config/read-text.ts";
@@ -143,4 +145,5 @@ export { metrics, metricsExposition } from "./metrics/module.ts";
 export { spanSinks, tracing } from "./tracing/module.ts";
 
 export { WorkersError, type WorkersErrorCode } from "./workers/errors.ts";
+export { type LastConnectionsOptions, takeLastConnections } from "./workers/last-connections.ts";
 export type { WorkersOptions } from "./workers/options.ts";

@@ -1,50 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createMetrics } from "../metrics/create-metrics.ts";
+import { FakePrimaryPort } from "../testing/fake-primary-port.ts";
 import { checkLeaks, FakeClock } from "../testing/index.ts";
 import { AppLink } from "./app-link.ts";
-import type { PrimaryMessage, WorkerMessage } from "./messages.ts";
-import type { PrimaryListener, PrimaryPort } from "./primary-port.ts";
+import type { PrimaryMessage } from "./messages.ts";
 import { readSnapshot } from "./snapshot-text.ts";
 
 const identity = { worker: 2, scrapeMs: 1_000 };
 
-class FakePort implements PrimaryPort {
-  isOpen = true;
-  readonly sent: WorkerMessage[] = [];
-  readonly #listeners = new Set<PrimaryListener>();
-
-  async send(message: WorkerMessage): Promise<void> {
-    this.sent.push(message);
-  }
-
-  listen(listener: PrimaryListener): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  }
-
-  tell(message: PrimaryMessage): void {
-    for (const { onMessage } of this.#listeners) onMessage(message);
-  }
-
-  /** As when the primary has died. */
-  close(): void {
-    this.isOpen = false;
-    for (const { onGone } of this.#listeners) onGone();
-  }
-
-  ofType<T extends WorkerMessage["type"]>(type: T): Extract<WorkerMessage, { type: T }>[] {
-    return this.sent.filter((message) => message.type === type) as Extract<WorkerMessage, { type: T }>[];
-  }
-
-  get listeners(): number {
-    return this.#listeners.size;
-  }
-}
-
 function setUp() {
   const clock = new FakeClock();
-  const port = new FakePort();
+  const port = new FakePrimaryPort();
   const own = createMetrics();
   const requests = own.counter({ name: "requests_total", help: "Requests.", labels: ["route"] });
   requests.inc({ route: "/a" }, 3);

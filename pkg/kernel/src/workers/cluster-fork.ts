@@ -1,6 +1,7 @@
 import cluster from "node:cluster";
 import { enveloped } from "./messages.ts";
-import { handOnUntaken } from "./untaken.ts";
+import type { Handover } from "./shared-listeners.ts";
+import { watchHandover } from "./untaken.ts";
 import type { Fork, WorkerEnd } from "./worker-process.ts";
 import { type WorkerIdentity, workerVariable } from "./identity.ts";
 
@@ -10,13 +11,14 @@ import { type WorkerIdentity, workerVariable } from "./identity.ts";
  * is given one connection and no more.
  *
  * @param facts - What each worker is told beside its number.
+ * @param handover - Hears what becomes of each connection.
  */
-export function forkOnCluster(facts: Omit<WorkerIdentity, "worker">): Fork {
+export function forkOnCluster(facts: Omit<WorkerIdentity, "worker">, handover: Handover): Fork {
   return (number, { onMessage, onEnd }) => {
     const identity: WorkerIdentity = { worker: number, ...facts };
     const worker = cluster.fork({ [workerVariable]: JSON.stringify(identity) });
     const { process: child } = worker;
-    handOnUntaken(child, () =>
+    watchHandover(child, handover, () =>
       Object.values(cluster.workers ?? {}).some((other) => other !== worker && other?.isConnected()),
     );
     let isOver = false;

@@ -10,6 +10,8 @@ export const protocol = "plinth.workers/1";
 export const maxSnapshotLength = 16 * 1024 * 1024;
 /** Of a text that tells what went wrong so much is handed on. */
 export const maxToldLength = 2_000;
+/** An address with its port, or the path of a socket. */
+const maxPlaceLength = 4_200;
 
 const name = z.string().min(1).max(200);
 const id = z.int().min(0);
@@ -26,6 +28,8 @@ const fromPrimary = z.discriminatedUnion("type", [
   z.object({ type: z.literal("collect"), app: name, round: id }),
   /** The answer to `scrape`; without a body when there is none to be had. */
   z.object({ type: z.literal("scraped"), id, contentType: z.string().optional(), body: z.string().optional() }),
+  /** The answer to `unlisten`: the server may close. */
+  z.object({ type: z.literal("unlistened"), id }),
 ]);
 
 const fromWorker = z.discriminatedUnion("type", [
@@ -39,6 +43,8 @@ const fromWorker = z.discriminatedUnion("type", [
   z.object({ type: z.literal("snapshot"), app: name, round: id.optional(), text: text.optional() }),
   /** Asks for the metrics of all workers. */
   z.object({ type: z.literal("scrape"), id, app: name, format: z.enum(["prometheus", "openmetrics"]) }),
+  /** A server is about to close; where it listens. */
+  z.object({ type: z.literal("unlisten"), id, at: z.string().min(1).max(maxPlaceLength) }),
 ]);
 
 export type PrimaryMessage = z.infer<typeof fromPrimary>;

@@ -9,6 +9,7 @@ import { workerIdentity } from "./identity.ts";
 import { MetricsHub } from "./metrics-hub.ts";
 import type { WorkersOptions } from "./options.ts";
 import { runInWorker } from "./run-in-worker.ts";
+import { SharedListeners } from "./shared-listeners.ts";
 import { Supervisor } from "./supervisor.ts";
 import { WorkersMetrics } from "./workers-metrics.ts";
 
@@ -56,17 +57,19 @@ async function supervise(
   const log = openLogger({ fields: { service: names }, format: logFormat() }).named("workers");
   const own = new WorkersMetrics(() => supervisor.slots);
   const hub = new MetricsHub({ clock, scrapeMs, log, own: (missing) => own.snapshot(missing) });
+  const listeners = new SharedListeners();
   const supervisor = new Supervisor({
     name: `workers of ${names}`,
     count,
     maxFailedStarts,
-    fork: forkOnCluster({ scrapeMs }),
+    fork: forkOnCluster({ scrapeMs }, listeners),
     clock,
     random: Math.random,
     log,
     onMessage: (worker, message) => hub.receive(worker, message),
     onEnd: (worker) => hub.leave(worker),
     onRestart: (reason) => own.countRestart(reason),
+    unlisten: (place) => listeners.end(place),
   });
   let isEndingNow = false;
   const exit = (code: number): void => {
@@ -87,6 +90,7 @@ async function supervise(
     return await runToEnd([supervisor], ending, { onReady: undefined });
   } finally {
     host.off("SIGHUP", onReload);
+    listeners.close();
   }
 }
 

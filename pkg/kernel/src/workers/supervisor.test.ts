@@ -75,6 +75,7 @@ function setUp(options: Partial<SupervisorOptions> = {}) {
     onMessage: (_, message) => void heard.push(message),
     onEnd: ({ index }) => void ended.push(index),
     onRestart: (reason) => void restarts.push(reason),
+    unlisten: async () => {},
     ...options,
   });
   const start = (signal = new AbortController().signal): Promise<void> => supervisor.start({ signal });
@@ -279,6 +280,17 @@ describe("a supervisor whose worker ends", () => {
   });
 });
 
+describe("a supervisor whose worker stops alone", () => {
+  it("lets it close its server at once, and goes on listening for the others", async () => {
+    const asked: string[] = [];
+    const { startAll, worker, clock } = setUp({ unlisten: async (place) => void asked.push(place) });
+    await startAll();
+    worker(2).tell({ type: "unlisten", id: 3, at: "127.0.0.1:8080" });
+    await clock.advance(0);
+    assert.deepEqual([worker(1).sent, worker(2).sent, asked], [[], [{ type: "unlistened", id: 3 }], []]);
+  });
+});
+
 describe("a supervisor that is told to stop", () => {
   it("has all workers stop at once, waits for the last, and starts none again", async () => {
     const { startAll, worker, clock, forked, supervisor, restarts } = setUp();
@@ -295,6 +307,50 @@ describe("a supervisor that is told to stop", () => {
     await stopped;
     await clock.advance(60_000);
     assert.deepEqual([forked.length, restarts, clock.pending], [2, [], 0]);
+  });
+
+  it("lets none close its server before all that was accepted for it is handed out", async () => {
+    const asked: string[] = [];
+    const handedOut = Promise.withResolvers<void>();
+    const unlisten = (place: string): Promise<void> => {
+      asked.push(place);
+      return handedOut.promise;
+    };
+    const { startAll, worker, clock, supervisor } = setUp({ unlisten });
+    await startAll();
+    const stopped = supervisor.stop();
+    for (const [number, id] of [
+      [1, 7],
+      [2, 8],
+    ] as const)
+      worker(number).tell({ type: "unlisten", id, at: "127.0.0.1:8080" });
+    await clock.advance(10);
+    assert.deepEqual(asked, ["127.0.0.1:8080", "127.0.0.1:8080"]);
+    assert.deepEqual([worker(1).sent, worker(2).sent], [[{ type: "stop" }], [{ type: "stop" }]]);
+    handedOut.resolve();
+    await clock.advance(0);
+    assert.deepEqual(worker(1).sent.at(-1), { type: "unlistened", id: 7 });
+    assert.deepEqual(worker(2).sent.at(-1), { type: "unlistened", id: 8 });
+    worker(1).endInOrder();
+    worker(2).endInOrder();
+    await stopped;
+  });
+
+  it("lets them close also when that fails, and says so", async () => {
+    const { startAll, worker, clock, log, supervisor } = setUp({
+      count: 1,
+      unlisten: () => Promise.reject(new Error("no such function")),
+    });
+    await startAll();
+    const stopped = supervisor.stop();
+    worker(1).tell({ type: "unlisten", id: 7, at: "127.0.0.1:8080" });
+    await clock.advance(0);
+    assert.deepEqual(worker(1).sent.at(-1), { type: "unlistened", id: 7 });
+    const [line] = log.withMessage("connections may be lost at the end");
+    assert.equal(line?.at, "127.0.0.1:8080");
+    assert.match(JSON.stringify(line), /no such function/);
+    worker(1).endInOrder();
+    await stopped;
   });
 
   it("does not start the one again that was being waited for", async () => {

@@ -20,6 +20,8 @@ export interface SupervisorOptions {
   readonly onMessage: (worker: RunningWorker, message: WorkerMessage) => void;
   readonly onEnd: (worker: RunningWorker) => void;
   readonly onRestart: (reason: RestartReason) => void;
+  /** Ends listening at a place for good; resolves when workers have taken all that was accepted there. */
+  readonly unlisten: (place: string) => Promise<void>;
 }
 
 /** A worker that was up for so long has not ended because of how it began: the next wait is the shortest again. */
@@ -124,7 +126,19 @@ export class Supervisor implements Runnable {
     if (message.type === "ready") this.#ready(slot, worker);
     if (message.type === "ended") worker.ended = message;
     if (message.type === "app") worker.stopMs += message.stopMs;
+    if (message.type === "unlisten") void this.#unlisten(worker, message);
     this.#options.onMessage(worker, message);
+  }
+
+  /** What comes while one worker stops alone is for the others; when all stop, nothing more may come. */
+  async #unlisten(worker: RunningWorker, { id, at }: Extract<WorkerMessage, { type: "unlisten" }>): Promise<void> {
+    const { unlisten, log } = this.#options;
+    try {
+      if (this.#isStopping) await unlisten(at);
+    } catch (error) {
+      log.warn("connections may be lost at the end", { at, error: AppError.from(error) });
+    }
+    worker.process.send({ type: "unlistened", id });
   }
 
   #ready(slot: Slot, worker: RunningWorker): void {
