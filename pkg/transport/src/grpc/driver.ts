@@ -1,4 +1,5 @@
 import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { takeLastConnections } from "@plinth/kernel";
 import { listen, toListenError } from "../listen.ts";
 import { watchCertificates } from "../tls/certificates.ts";
 import { watchListeners } from "../watch-listeners.ts";
@@ -53,6 +54,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     return swappable;
   }
 
+  const atOnce = new AbortController();
   let forced: Promise<void> | undefined;
   async function force(): Promise<void> {
     const cut = [...core.open].filter(({ exchange }) => exchange?.isOver === false);
@@ -68,21 +70,35 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
     drained?.resolve();
   }
 
+  let shut: Promise<void> | undefined;
+  async function shutDown(onDrained: () => void): Promise<void> {
+    const last = sockets && takeLastConnections(sockets.listener, { clock, signal: atOnce.signal });
+    if (last) await last;
+    guard.isDraining = true;
+    // GOAWAY; whether the library calls back does not matter, since a connection is over when its socket is
+    server.tryShutdown(() => {});
+    if (sockets) sockets.close(onDrained);
+    else onDrained();
+    if (last && atOnce.signal.aborted) sockets?.destroy(); // those that came meanwhile
+  }
+
   async function drain({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     if (drained === undefined) {
       unwatch();
       drained = Promise.withResolvers<void>();
-      guard.isDraining = true;
-      // GOAWAY; whether the library calls back does not matter, since a connection is over when its socket is
-      server.tryShutdown(() => {});
-      if (sockets) sockets.close(drained.resolve);
-      else drained.resolve();
+      if (signal.aborted) atOnce.abort();
+      shut = shutDown(drained.resolve);
     }
     const { promise } = drained;
-    const cut = (): void => void (forced ??= force()); // a stop that follows leaves the last statuses their time
+    // a stop that follows leaves the last statuses their time
+    const cut = (): void => {
+      atOnce.abort();
+      forced ??= force();
+    };
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
     await promise.finally(() => signal.removeEventListener("abort", cut));
+    await shut;
     core.close();
     endWatch();
     endCertificates();

@@ -1,6 +1,6 @@
 import type { Server as HttpServer } from "node:http";
 import type { Server, Socket } from "node:net";
-import type { Clock, ErrorBus, Logger, Metrics } from "@plinth/kernel";
+import { type Clock, type ErrorBus, type Logger, type Metrics, takeLastConnections } from "@plinth/kernel";
 import type { TransportError } from "../errors.ts";
 import { listen } from "../listen.ts";
 import type { Certificates } from "../tls/certificates.ts";
@@ -26,6 +26,7 @@ export interface HttpListenerOptions {
 export class HttpListener {
   port = 0;
   readonly #options: HttpListenerOptions;
+  #front: Server | undefined;
   #http2: Http2 | undefined;
   #certificates: Certificates | undefined;
   #connections: Connections | undefined;
@@ -45,6 +46,7 @@ export class HttpListener {
     const { settings, log, errors, onDied, portVariable: variable = "PLINTH_HTTP_PORT" } = this.#options;
     const { host, port, socketPath, socketMode, reusePort } = settings;
     const front = await this.#open();
+    this.#front = front;
     this.#connections = new Connections(front, this.#options.http1);
     try {
       this.port = await listen(front, {
@@ -105,6 +107,11 @@ export class HttpListener {
   /** Connections of HTTP/2 are told to end, while new ones are still accepted. */
   announceDrain(): void {
     this.#http2?.announceDrain();
+  }
+
+  /** Before {@link drain}, in a worker: resolves when it has the last connections that are its. Undefined when none are to come. */
+  takeLast(signal: AbortSignal): Promise<void> | undefined {
+    return this.#front && takeLastConnections(this.#front, { clock: this.#options.clock, signal });
   }
 
   /**
