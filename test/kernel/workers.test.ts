@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { Agent, get, type IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, it } from "node:test";
 import { findFreePorts, startConsul } from "../../scripts/servers/index.ts";
 import { instancesIn } from "../support/consul.ts";
+import { connectGrpc } from "../support/grpc.ts";
 import { seriesOf } from "../support/http.ts";
 import { asRecord } from "../support/json.ts";
 import { startLoad } from "../support/load.ts";
@@ -308,6 +310,35 @@ describe("the signals of several workers", { concurrency: 2 }, () => {
     assert.equal(service.program.stderr(), "");
     assert.equal(eventsIn(service.program, "stopped").length, count);
     await untilFree([service.port], limitMs);
+  });
+
+  it("SIGTERM fails none of the connections that are made and that no worker has taken yet, HTTP or gRPC", async () => {
+    const [grpcPort = 0] = await findFreePorts(1);
+    await using service = await startService({
+      PLINTH_GRPC_PORT: String(grpcPort),
+      PLINTH_LIFECYCLE_ANNOUNCE_DELAY_MS: "0",
+    });
+    const workers = service.workers();
+    for (const worker of workers) process.kill(worker, "SIGSTOP");
+    const requests = Array.from({ length: 10 }, () => get(`${service.url}/work`, { agent: false }));
+    const responses = requests.map((request) => once(request, "response") as Promise<[IncomingMessage]>);
+    const sockets = await Promise.all(
+      requests.map(async (request) => ((await once(request, "socket")) as [Socket])[0]),
+    );
+    await until(() => sockets.every(({ connecting }) => !connecting), "all are connected", limitMs);
+    const connections = await Promise.all(Array.from({ length: 6 }, () => connectGrpc(`127.0.0.1:${grpcPort}`)));
+    const calls = connections.map((each) => each.call("/grpc.health.v1.Health/Check", new Uint8Array()));
+    service.program.signal("SIGTERM");
+    const isTold = (): boolean =>
+      loggedBy(service.program.stdout()).some(({ message }) => message === "workers told to stop");
+    await until(isTold, "the workers are told, and will know once they go on", limitMs);
+    for (const worker of workers) process.kill(worker, "SIGCONT");
+    const statuses = await Promise.all(responses.map(async (response) => (await response)[0].resume().statusCode));
+    const answers = await Promise.all(calls);
+    assert.deepEqual(new Set(statuses), new Set([200]));
+    assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([0]));
+    for (const connection of connections) await connection[Symbol.asyncDispose]();
+    assert.deepEqual(await service.program.exit, { code: 0, signal: null }, service.program.stderr());
   });
 
   it("Ctrl-C, which reaches all processes at once, does the same", async () => {

@@ -2,9 +2,9 @@
 import { once } from "node:events";
 import { coreModule, createApp, defineModule, provider, token, type WorkersOptions } from "@plinth/kernel";
 import { registryModule } from "@plinth/registry";
-import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
+import { grpcModule, httpModule, httpRoutes, httpServer } from "@plinth/transport";
 
-const { WORKERS = "3", SCRAPE_MS = "1000", TROUBLE = "" } = process.env;
+const { WORKERS = "3", SCRAPE_MS = "1000", TROUBLE = "", PLINTH_GRPC_PORT } = process.env;
 
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify({ pid: process.pid, ...line })}\n`);
 
@@ -55,6 +55,15 @@ function sendGarbage(): void {
 
 process.on("exit", (code) => say({ event: "exited", code }));
 
-const app = createApp({ name: "working", modules: [coreModule, registryModule, httpModule, workModule] });
+const app = createApp({
+  name: "working",
+  modules: [
+    coreModule,
+    registryModule,
+    httpModule,
+    workModule,
+    PLINTH_GRPC_PORT === undefined ? defineModule("no-grpc", []) : grpcModule,
+  ],
+});
 const workers: WorkersOptions = { count: Number(WORKERS), maxFailedStarts: 3, scrapeMs: Number(SCRAPE_MS) };
 process.exitCode = await app.run({ workers, onReady: () => say({ event: "ready", port: app.get(httpServer).port }) });

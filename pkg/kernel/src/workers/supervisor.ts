@@ -201,6 +201,7 @@ export class Supervisor implements Runnable {
     const { clock, log } = this.#options;
     const running = this.#running();
     for (const worker of running) worker.process.send({ type: "stop" });
+    log.info("workers told to stop", { count: running.length });
     const limits = running.map((worker) => {
       const limitMs = worker.stopLimitMs + besidesStopMs;
       return clock.schedule(limitMs, () => {

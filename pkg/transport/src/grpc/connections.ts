@@ -27,6 +27,8 @@ const maxStrikes = 2;
 const pingIntervalWithoutCallsMs = 7_200_000;
 /** What the answer to a ping comes to, with the frame of TLS around it: more than that was a reply. */
 const maxPingReplyBytes = 40;
+/** A connection that has just come gets this long for its first call, in milliseconds. */
+const unusedGraceMs = 500;
 
 /**
  * What one connection may do besides its calls: time for its first frames, and how often it pings, or
@@ -38,6 +40,8 @@ export class ConnectionGuard {
   isDraining = false;
   readonly #options: ConnectionGuardOptions;
   readonly #refused: Counter<"reason">;
+  /** Connections without a call so far, and since when they are there. */
+  readonly #unused = new Map<ServerHttp2Session, number>();
 
   constructor(options: ConnectionGuardOptions) {
     this.#options = options;
@@ -58,11 +62,39 @@ export class ConnectionGuard {
       calm(session, kind);
     };
     session.on("remoteSettings", () => spend("settings"));
+    this.#unused.set(session, this.#options.clock.monotonicMs());
+    const use = (): void => void this.#unused.delete(session);
+    session.once("stream", use);
+    session.once("close", use);
     this.#guard(session);
     return {
       peer,
       ended: (rstCode) => (rstCode === constants.NGHTTP2_NO_ERROR ? budget.earn("reset") : spend("reset")),
     };
+  }
+
+  /** Resolves when those that have just come have had a moment for their first call: told to go elsewhere before that, it is refused. */
+  async untilUsed(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const fresh = new Set(
+      [...this.#unused].flatMap(([session, sinceMs]) => (nowMs - sinceMs < unusedGraceMs ? session : [])),
+    );
+    if (fresh.size === 0 || signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    for (const session of fresh) {
+      const use = (): void => {
+        if (fresh.delete(session) && fresh.size === 0) resolve();
+      };
+      session.once("stream", use);
+      session.once("close", use);
+    }
+    const onEnd = (): void => resolve();
+    const timer = clock.schedule(unusedGraceMs, onEnd, { keepAlive: false });
+    signal.addEventListener("abort", onEnd, { once: true });
+    await promise;
+    timer.cancel();
+    signal.removeEventListener("abort", onEnd);
   }
 
   #guard(session: ServerHttp2Session): void {

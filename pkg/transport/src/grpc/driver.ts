@@ -73,7 +73,10 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   let shut: Promise<void> | undefined;
   async function shutDown(onDrained: () => void): Promise<void> {
     const last = sockets && takeLastConnections(sockets.listener, { clock, signal: atOnce.signal });
-    if (last) await last;
+    if (last) {
+      await last;
+      await guard.untilUsed(atOnce.signal);
+    }
     guard.isDraining = true;
     // GOAWAY; whether the library calls back does not matter, since a connection is over when its socket is
     server.tryShutdown(() => {});
