@@ -1,4 +1,4 @@
-import { Kysely, type RawBuilder } from "kysely";
+import { Kysely, type RawBuilder, WithSchemaPlugin } from "kysely";
 import { DatabaseCore } from "./core.ts";
 import type { MigrationState } from "./migrations/plan.ts";
 import type { MigrateOptions, MigrationStep, RollbackOptions } from "./migrations/runner.ts";
@@ -86,7 +86,9 @@ class PooledDatabase<Tables> implements Database<Tables> {
   constructor(core: DatabaseCore) {
     this.#core = core;
     this.schema = core.options.schema;
-    this.kysely = new Kysely<Tables>({ dialect: core.dialect });
+    // Qualified, so that what kysely alone has written means the same on a session that nobody has set anything on.
+    const plugins = core.options.pooler === "transaction" ? [new WithSchemaPlugin(this.schema)] : [];
+    this.kysely = new Kysely<Tables>({ dialect: core.dialect, plugins });
   }
 
   withTables<T>(): Database<T> {

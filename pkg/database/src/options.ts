@@ -10,6 +10,7 @@ import {
   withDefaults,
 } from "@plinth/kernel";
 import { checkMigrations, type Migration } from "./migrations/migration.ts";
+import { type PoolerMode, requirePoolerMode } from "./postgres/pooler.ts";
 import { requireSchemaName } from "./schema-name.ts";
 
 /** Limits of one service's pool. Times are whole milliseconds. */
@@ -47,6 +48,11 @@ export interface DatabaseOptions extends Partial<DatabaseLimits> {
   readonly migrateOnConnect?: boolean;
   /** What the server shows as `application_name`. Default `plinth:` and the schema. */
   readonly applicationName?: string;
+  /**
+   * What stands between this service and the server. `session`: a pooler that gives each connection a session of its own, as PgBouncer
+   * does with pool_mode session. `transaction`: one that gives each transaction another session. Default `none`.
+   */
+  readonly pooler?: PoolerMode;
   readonly clock?: Clock;
   readonly log?: Logger;
   readonly tracing?: Tracing;
@@ -73,6 +79,7 @@ const maxTimerMs = 2_147_483_647;
 /** @throws {@link OptionError} `ERR_OPTION_RANGE`, beginning with the option's name. */
 export function checkedLimits(options: DatabaseOptions): DatabaseLimits {
   requireSchemaName(options.schema);
+  requirePoolerMode(options.pooler ?? "none");
   checkMigrations(options.migrations ?? []);
   const limits = withDefaults(databaseDefaults, options);
   requireWhole("maxConnections", limits.maxConnections, { min: 1, max: 1_000 });

@@ -1,6 +1,7 @@
 import { defineSettings, secretString } from "@plinth/kernel";
 import { z } from "zod";
 import { databaseDefaults } from "./options.ts";
+import { poolerModes } from "./postgres/pooler.ts";
 import { schemaPattern } from "./schema-name.ts";
 
 const timer = (min: number, description: string): z.ZodNumber =>
@@ -18,6 +19,10 @@ export const databaseSettings = defineSettings(
         .optional()
         .meta({ description: "The service's own schema. Default: the app's name with _ for each hyphen." }),
       createSchema: z.boolean().default(true).meta({ description: "Create the schema at start where it is absent." }),
+      pooler: z.enum(poolerModes).default("none").meta({
+        description:
+          'What stands before the server: "none"; "session" or "transaction", as the pool_mode of a PgBouncer says.',
+      }),
       migrateOnStart: z.boolean().default(true).meta({ description: "Apply pending migrations at start." }),
       embedded: z
         .boolean()

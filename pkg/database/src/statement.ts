@@ -60,7 +60,8 @@ export function readStatement(sql: string): StatementFacts {
   return { operation, summary: target === undefined ? operation : `${operation} ${target.slice(0, 120)}`, text };
 }
 
-function withoutValues(sql: string): string {
+/** A statement's text with `?` in place of each literal, without comments. */
+export function withoutValues(sql: string): string {
   let result = "";
   for (let at = 0; at < sql.length;) {
     if (sql.startsWith("/*", at)) {

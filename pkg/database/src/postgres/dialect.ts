@@ -17,7 +17,9 @@ import { DatabaseError } from "../errors.ts";
 import type { Observer, TransactionOutcome } from "../observer.ts";
 import type { Connection, StatementResult } from "./connection.ts";
 import { OwnSchemaIntrospector } from "./introspection.ts";
+import { isPlainSelect } from "./plain-select.ts";
 import type { Pool } from "./pool.ts";
+import { sessionGuard } from "./pooler.ts";
 
 /** kysely on our pool: its compiler and introspection, our connections. Many `Kysely` objects may share one pool. */
 export class PoolDialect implements Dialect {
@@ -49,6 +51,7 @@ export class PoolDialect implements Dialect {
 class PoolDriver implements Driver {
   readonly #pool: Pool;
   readonly #observer: Observer;
+  readonly #guard = sessionGuard();
 
   constructor(pool: Pool, observer: Observer) {
     this.#pool = pool;
@@ -60,7 +63,7 @@ class PoolDriver implements Driver {
   async acquireConnection(): Promise<DatabaseConnection> {
     try {
       const connection = await this.#pool.acquire(signalsOf(undefined));
-      return new Lease(connection, this.#pool, this.#observer);
+      return new Lease(connection, this.#pool, this.#observer, this.#guard);
     } catch (error) {
       this.#observer.failed(error);
       throw error;
@@ -104,25 +107,31 @@ class Lease implements DatabaseConnection {
   readonly #connection: Connection;
   readonly #pool: Pool;
   readonly #observer: Observer;
+  /** Refuses what a session that is shared with others would keep. */
+  readonly #guard: (sql: string) => void;
   #inTransaction = false;
   #onTransactionEnd: (outcome: TransactionOutcome) => void = () => {};
   #released = false;
   /** Set when a statement changed the session itself: the next user must not inherit that. */
   #changed = false;
 
-  constructor(connection: Connection, pool: Pool, observer: Observer) {
+  constructor(connection: Connection, pool: Pool, observer: Observer, guard: (sql: string) => void) {
     this.#connection = connection;
     this.#pool = pool;
     this.#observer = observer;
+    this.#guard = guard;
   }
 
   async executeQuery<R>(
-    { sql, parameters }: CompiledQuery,
+    { sql, parameters, query }: CompiledQuery,
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<QueryResult<R>> {
-    if (changesSession.test(sql)) this.#changed = true;
+    const { scope, pathIsOurs } = this.#connection;
+    if (scope !== undefined) this.#guard(sql);
+    else if (changesSession.test(sql)) this.#changed = true;
+    const alone = scope !== undefined && !pathIsOurs && !this.#inTransaction && !isPlainSelect(query);
     try {
-      const { command, rowCount, rows } = await this.#execute<R>(sql, parameters, signalsOf(options?.signal));
+      const { command, rowCount, rows } = await this.#execute<R>(sql, parameters, signalsOf(options?.signal), alone);
       return writes.has(command) ? { rows, numAffectedRows: BigInt(rowCount) } : { rows };
     } catch (error) {
       // With a signal of its own, kysely has already told its caller, and would print what it hears of later.
@@ -142,7 +151,8 @@ class Lease implements DatabaseConnection {
 
   async begin({ isolationLevel, accessMode }: TransactionSettings): Promise<void> {
     const mode = [isolationLevel && `isolation level ${isolationLevel}`, accessMode].filter(Boolean).join(" ");
-    await this.#execute(`begin ${mode}`.trim(), [], signalsOf(undefined));
+    const begin = [`begin ${mode}`.trim(), this.#connection.scope].filter(Boolean).join("; ");
+    await this.#execute(begin, [], signalsOf(undefined));
     this.#inTransaction = true;
     this.#onTransactionEnd = this.#observer.beginTransaction();
   }
@@ -197,6 +207,7 @@ class Lease implements DatabaseConnection {
     text: string,
     values: readonly unknown[],
     signals: readonly AbortSignal[],
+    inOwnTransaction = false,
   ): Promise<StatementResult<Row>> {
     if (this.#released) {
       throw new DatabaseError(
@@ -207,7 +218,7 @@ class Lease implements DatabaseConnection {
     }
     const undone = this.#inTransaction;
     return this.#observer.observe(text, ({ operation }) =>
-      this.#connection.execute<Row>({ text, values, operation, undone, signals }),
+      this.#connection.execute<Row>({ text, values, operation, undone, signals, inOwnTransaction }),
     );
   }
 }

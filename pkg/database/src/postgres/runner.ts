@@ -2,6 +2,8 @@ import { type Clock, type Scheduled } from "@plinth/kernel";
 import { type Client, DatabaseError as PostgresError, type QueryResult, type QueryResultRow } from "pg";
 import Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
+import { inOwnTransaction } from "./own-transaction.ts";
+import { lastOf, mutable } from "./results.ts";
 import { cancelledBy, toDatabaseError } from "./sqlstate.ts";
 
 export interface Statement {
@@ -15,6 +17,8 @@ export interface Statement {
   readonly signals: readonly AbortSignal[];
   /** When it was given, in milliseconds of the monotonic clock. Default: now. */
   readonly startedAtMs?: number;
+  /** It stands alone and needs the schema, which a pooler keeps for a transaction only. Default false. */
+  readonly inOwnTransaction?: boolean;
 }
 
 export interface StatementResult<Row> {
@@ -27,6 +31,8 @@ export interface RunnerOptions {
   readonly clock: Clock;
   /** What the server was told to allow, in milliseconds; 0 for no limit. */
   readonly statementTimeoutMs: number;
+  /** What a begin sets where a pooler keeps nothing longer than a transaction; undefined elsewhere. */
+  readonly scope: string | undefined;
   /** Asks the server to cancel what runs; resolves when that can no longer hit anything else. */
   readonly cancel: (signal: AbortSignal) => Promise<void>;
   /** Cuts the connection. */
@@ -77,16 +83,23 @@ export class StatementRunner {
   async execute<Row = Record<string, unknown>>(statement: Statement): Promise<StatementResult<Row>> {
     if (this.#busy) await this.#turn();
     this.#busy = true;
+    const { scope } = this.#options;
+    const { inOwnTransaction: alone = false } = statement;
     try {
-      const { command, rowCount, rows } = lastOf(
-        await this.#exchange<Results<Row>>(statement, (done) => {
-          this.#client.query<Row & QueryResultRow>(statement.text, mutable(statement.values), done);
-        }),
-      );
-      return { command, rowCount: rowCount ?? 0, rows };
+      if (!alone || scope === undefined) return await this.#send<Row>(statement);
+      return await inOwnTransaction<Row>(statement, scope, (part) => this.#send(part));
     } finally {
       this.#endTurn();
     }
+  }
+
+  async #send<Row>(statement: Statement): Promise<StatementResult<Row>> {
+    const { command, rowCount, rows } = lastOf(
+      await this.#exchange<Results<Row>>(statement, (done) => {
+        this.#client.query<Row & QueryResultRow>(statement.text, mutable(statement.values), done);
+      }),
+    );
+    return { command, rowCount: rowCount ?? 0, rows };
   }
 
   /**
@@ -146,7 +159,7 @@ export class StatementRunner {
     const { clock, statementTimeoutMs } = this.#options;
     this.#requireUsable(statement);
     const { operation, undone, signals, startedAtMs = clock.monotonicMs() } = statement;
-    const cancelling = signals.length > 0 ? this.#cancelOn(signals) : undefined;
+    const cancelling = signals.length > 0 || this.#endsHere ? this.#cancelOn(signals) : undefined;
     if (statementTimeoutMs > 0) this.#guardUntil(startedAtMs);
     try {
       return await this.#answer(send);
@@ -201,24 +214,36 @@ export class StatementRunner {
   }
 
   #cancelOn(signals: readonly AbortSignal[]): Cancelling {
+    const { clock, statementTimeoutMs } = this.#options;
+    const begin = (): void => {
+      const late = new AbortController();
+      cancelling.cut ??= this.#cutAfter(graceMs, () => late.abort());
+      cancelling.done ??= this.#cancel(late.signal);
+    };
+    const limit = this.#endsHere ? clock.schedule(statementTimeoutMs, begin) : undefined;
+    const forget = onAnyAbort(signals, (reason) => {
+      if (!cancelling.done) cancelling.abortedBy = { reason };
+      begin();
+    });
     const cancelling: Cancelling = {
-      forget: onAnyAbort(signals, (reason) => {
-        const late = new AbortController();
-        cancelling.abortedBy = { reason };
-        cancelling.cut = this.#cutAfter(graceMs, () => late.abort());
-        cancelling.done = this.#cancel(late.signal);
-      }),
+      forget() {
+        limit?.cancel();
+        forget();
+      },
     };
     return cancelling;
+  }
+
+  /** Whether this side keeps the limit: the server is told of none where a pooler gives each statement another session. */
+  get #endsHere(): boolean {
+    return this.#options.scope !== undefined && this.#options.statementTimeoutMs > 0;
   }
 
   async #cancel(signal: AbortSignal): Promise<void> {
     try {
       await this.#options.cancel(signal);
     } catch (error) {
-      this.#options.cut(
-        new Error("the statement could not be cancelled, so its connection was cut", { cause: error }),
-      );
+      this.#options.cut(new Error("the statement could not be cancelled, so its connection was cut", { cause: error }));
     }
   }
 
@@ -267,17 +292,6 @@ function silent(waitedMs: number): DatabaseError {
     "deadline_exceeded",
     `the database did not answer within ${waitedMs} ms, so the connection was cut`,
   );
-}
-
-/** pg asks for an array that it could change, and changes none. */
-function mutable(values: readonly unknown[]): unknown[] {
-  return Array.isArray(values) ? values : [...values];
-}
-
-/** A text of several statements, which only one without values can be, has several results. */
-function lastOf<R extends QueryResultRow>(results: QueryResult<R> | readonly QueryResult<R>[]): QueryResult<R> {
-  if (!("at" in results)) return results;
-  return results.at(-1) ?? { command: "", rowCount: 0, rows: [], oid: 0, fields: [] };
 }
 
 /** @throws {@link DatabaseError} `ERR_DATABASE_CANCELLED` */

@@ -1,6 +1,9 @@
 import { AppError, messageOf, Secret, type Status } from "@plinth/kernel";
 import { DatabaseError as PostgresError } from "pg";
 import { DatabaseError, type DatabaseErrorCode, type ServerFacts } from "../errors.ts";
+import { keyColumns } from "./key-columns.ts";
+import { readsOnly } from "./own-transaction.ts";
+import { isPoolerError, poolerFaultOf } from "./pooler.ts";
 
 /** What was going on when a statement failed. */
 export interface Circumstances {
@@ -37,6 +40,8 @@ const conflict: Kind = {
   says: "the transaction met another one and was undone; run it again from its beginning",
 };
 
+const noServerConnection = unavailable("the pooler has no connection to the database for this service");
+
 /** Whole SQLSTATEs first, then classes (their first two characters). */
 const kinds: Readonly<Record<string, Kind>> = Object.freeze({
   "23505": { code: "ERR_DATABASE_UNIQUE", status: "already_exists", says: "a row with the same key exists already" },
@@ -50,6 +55,7 @@ const kinds: Readonly<Record<string, Kind>> = Object.freeze({
   "23P01": { code: "ERR_DATABASE_UNIQUE", status: "already_exists", says: "the row conflicts with one that exists" },
   "25006": { code: "ERR_DATABASE_READ_ONLY", status: "unavailable", says: "the database takes no writes now" },
   "25P03": { ...lost, says: "the transaction was idle for too long, and the server ended it" },
+  "25P04": { ...lost, says: "the transaction took longer than the server allows, and the server ended it" },
   "40001": conflict,
   "40P01": conflict,
   "42501": access,
@@ -60,6 +66,11 @@ const kinds: Readonly<Record<string, Kind>> = Object.freeze({
   "57P03": unavailable("the database is starting or stopping"),
   "57P05": lost,
   "08": lost,
+  "08P01": {
+    code: "ERR_DATABASE_QUERY",
+    status: "internal",
+    says: "the statement and its values do not belong together",
+  },
   "28": access,
   "3D": access,
   "53": { code: "ERR_DATABASE_UNAVAILABLE", status: "resource_exhausted", says: "the database is out of a resource" },
@@ -69,36 +80,78 @@ const anyOther: Kind = { code: "ERR_DATABASE_QUERY", status: "internal", says: "
 /** Classes whose texts hold names and SQL alone. All others (data exceptions, constraints, `raise`) may quote values. */
 const classesWithoutValues = new Set(["08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57"]);
 
-/** What a failed statement is to its caller: one {@link DatabaseError}, whatever pg threw. */
+/** Frames of the stack of a failed statement: enough to reach through kysely and this package to whoever made it. */
+const stackFrames = 50;
+
+/**
+ * What a failed statement is to its caller: one {@link DatabaseError}, whatever pg threw. Called in the function that has awaited the answer,
+ * its stack goes on, along the awaits, to the line that made the statement.
+ */
 export function toDatabaseError(thrown: unknown, circumstances: Circumstances): DatabaseError {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = Math.max(stackFrames, stackTraceLimit);
+  try {
+    return ofStatement(thrown, circumstances);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+function ofStatement(thrown: unknown, circumstances: Circumstances): DatabaseError {
   const { abortedBy, operation, undone, connectionLost } = circumstances;
   if (thrown instanceof PostgresError && thrown.code !== undefined) {
+    if (isPoolerError(thrown)) return fromPooler(thrown, circumstances);
+    // It ended the session instead of answering: it may have done the work before.
+    if (endsSession.test(thrown.code) && !undone && !readsOnly.has(operation)) return unknownOutcome(operation, thrown);
     return abortedBy && thrown.code === "57014" ? cancelledBy(abortedBy.reason) : fromServer(thrown, circumstances);
   }
   if (!connectionLost) return build({ ...anyOther, says: "the statement could not be sent" }, thrown);
-  if (!undone && !readsOnly.has(operation)) {
-    return new DatabaseError(
-      "ERR_DATABASE_OUTCOME_UNKNOWN",
-      "unknown",
-      `the connection broke while ${operation} ran, so it may or may not have been done; look before doing it again`,
-      { cause: thrown },
-    );
-  }
+  if (!undone && !readsOnly.has(operation)) return unknownOutcome(operation, thrown);
   if (abortedBy) return cancelledBy(abortedBy.reason);
   return thrown instanceof DatabaseError ? thrown : build(lost, thrown);
 }
 
-/** What changes nothing, so that losing the connection leaves no doubt. A function that a `SELECT` calls may; see the README. */
-const readsOnly: ReadonlySet<string> = new Set(["SELECT", "SHOW", "EXPLAIN", "BEGIN", "ROLLBACK", "SET"]);
+/** SQLSTATEs with which a server ends a session that was running. */
+const endsSession = /^(?:57P|08(?!P01)|25P0[34])/;
+
+function unknownOutcome(operation: string, thrown: unknown): DatabaseError {
+  const says = `the connection broke while ${operation} ran, so it may or may not have been done; look before doing it again`;
+  return build({ code: "ERR_DATABASE_OUTCOME_UNKNOWN", status: "unknown", says }, thrown);
+}
+
+/** A pooler ends the client's connection with what it says; whether a statement had reached the server only its words tell. */
+function fromPooler(error: PostgresError, { operation, undone, abortedBy }: Circumstances): DatabaseError {
+  if (poolerFaultOf(error.message) === "never-sent") {
+    return abortedBy ? cancelledBy(abortedBy.reason) : build(noServerConnection, error);
+  }
+  if (!undone && !readsOnly.has(operation)) return unknownOutcome(operation, error);
+  return abortedBy ? cancelledBy(abortedBy.reason) : build(lost, error);
+}
 
 /** A connection that could not be opened. Its statement was never sent. */
 export function toConnectError(thrown: unknown): DatabaseError {
   if (thrown instanceof DatabaseError) return thrown;
   if (thrown instanceof PostgresError && thrown.code !== undefined) {
+    if (isPoolerError(thrown)) return poolerRefusal(thrown);
     const kind = kinds[thrown.code] ?? kinds[thrown.code.slice(0, 2)];
     return build(kind === access ? access : unavailable(kind?.says ?? "the database refused the connection"), thrown);
   }
   return build(unavailable("the database cannot be reached"), thrown);
+}
+
+function poolerRefusal(error: PostgresError): DatabaseError {
+  const fault = poolerFaultOf(error.message);
+  if (fault === "parameter") {
+    return build(
+      {
+        code: "ERR_DATABASE_UNSUPPORTED",
+        status: "failed_precondition",
+        says: 'a pooler stands in between, which takes no settings at the log-in; set pooler to "session" or "transaction", as it is set up',
+      },
+      error,
+    );
+  }
+  return build(fault === "access" ? access : noServerConnection, error);
 }
 
 /** The caller no longer waits: its deadline has passed, or it has gone. */
@@ -137,8 +190,12 @@ function build({ code, status, says }: Kind, thrown: unknown): DatabaseError {
 function factsOf(error: PostgresError): ServerFacts {
   const { code, table, column, constraint, message, detail } = error;
   const text = detail === undefined ? message : `${message}\n${detail}`;
-  return { sqlState: code, table, column, constraint, serverText: new Secret(text) };
+  const columns = code !== undefined && quotesKey.has(code) ? keyColumns(detail) : undefined;
+  return { sqlState: code, table, column, columns, constraint, serverText: new Secret(text) };
 }
+
+/** Unique, exclusion, foreign key. */
+const quotesKey: ReadonlySet<string> = new Set(["23505", "23P01", "23503"]);
 
 /** The server's error without what may hold values: pg's own carries `detail` and `where`, which quote rows and parameters. */
 class ServerError extends Error {
