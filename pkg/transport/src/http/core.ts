@@ -23,7 +23,7 @@ import { Answers } from "./answers.ts";
 import { badExpectation, type HttpFailure, tooSlow, toParserFailure } from "./errors.ts";
 import { exchangeOf, type ExchangeOwner, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { Faults } from "./faults.ts";
-import { connectRefused, refusalOf } from "./head.ts";
+import { connectRefused, type HeadLimits, headLimitsOf, refusalOf } from "./head.ts";
 import type { Http2Layers } from "./http2.ts";
 import { openNodeServer } from "./node-server.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
@@ -73,6 +73,7 @@ export class RequestCore implements ExchangeOwner {
   readonly #onion: Onion;
   readonly #deadlines: Deadlines;
   readonly #edge: Edge;
+  readonly #head: HeadLimits;
   /** Requests that were answered before they had arrived, by their connection. */
   readonly #unread = new WeakMap<Socket, ServedRequest>();
   #handler: RawHandler = () => {};
@@ -80,6 +81,7 @@ export class RequestCore implements ExchangeOwner {
   constructor(options: RequestCoreOptions) {
     this.#options = options;
     this.#edge = edgeOf(options.settings);
+    this.#head = headLimitsOf(options.settings);
     this.#budget = { ms: options.settings.deadlineMs, isCallers: false };
     this.#faults = new Faults(options);
     this.answers = new Answers(this.#faults, this.#pipelines, this.#edge);
@@ -171,7 +173,7 @@ export class RequestCore implements ExchangeOwner {
   }
 
   #isRefused(request: ServedRequest, response: ServedResponse): boolean {
-    const refusal = refusalOf(request);
+    const refusal = refusalOf(request, this.#head);
     if (refusal === undefined) return false;
     this.#observer.malformed();
     this.answers.answer(this.#open(request, response), refusal);

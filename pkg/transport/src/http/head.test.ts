@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type OutgoingHttpHeaders } from "node:http2";
 import { describe, it } from "node:test";
 import { parseReply, startHttp } from "../testing/http.ts";
 import { assertProblem, malformedCount, statusesOf } from "../testing/problems.ts";
@@ -7,6 +9,11 @@ import type { HttpApp } from "./server.ts";
 const host = "Host: a.example";
 const get = (target: string, lines = host): string => `GET ${target} HTTP/1.1\r\n${lines}\r\n\r\n`;
 const post = (lines: string, body: string): string => `POST /echo HTTP/1.1\r\n${lines}\r\n\r\n${body}`;
+
+/** A target of so many bytes. */
+function longUrl(bytes: number): string {
+  return "/hello?".padEnd(bytes, "x");
+}
 
 type Row = readonly [name: string, bytes: string];
 
@@ -88,6 +95,8 @@ const refused: readonly (readonly [name: string, bytes: string, status: number, 
   ],
   ["101 header lines", get("/hello", `${host}\r\n${"a: b\r\n".repeat(99)}c: d`), 431, "ERR_REQUEST_TOO_LARGE"],
   ["2000 header lines", get("/hello", `${host}\r\n${"a:\r\n".repeat(1_999)}c:`), 431, "ERR_REQUEST_TOO_LARGE"],
+  ["a target of 8 193 bytes", get(longUrl(8_193)), 414, "ERR_REQUEST_TOO_LARGE"],
+  ["an absolute form of 8 193 bytes", get(`http://a.example${longUrl(8_177)}`), 414, "ERR_REQUEST_TOO_LARGE"],
 ];
 
 const served: readonly Row[] = [
@@ -100,6 +109,7 @@ const served: readonly Row[] = [
   ["whatever in a query but a fragment", get("/hello?a=%zz&b=c\\d&e[f]=%00")],
   ["escapes that are some", get("/any/%2f%20%C3%A9")],
   ["a hundred header lines", get("/hello", `${host}\r\n${"a: b\r\n".repeat(98)}c: d`)],
+  ["a target of 8 192 bytes", get(longUrl(8_192))],
   ["empty lines ahead of it", `\r\n\r\n${get("/hello")}`],
   [
     "an upgrade to what nobody serves",
@@ -175,6 +185,55 @@ describe("a request head that two readers could take differently", () => {
     const text = await http.raw(`${get("/hello")}${get("/hello#b")}${get("/hello")}`);
     assert.deepEqual(statusesOf(text), [200, 400]);
     assert.deepEqual(ran.length, 1);
+  });
+});
+
+describe("the limits of a head", () => {
+  const lines = (count: number): string => `Host: a.example\r\n${"a: b\r\n".repeat(count - 2)}Connection: close`;
+  const bytes = (count: number): string => `${lines(2)}\r\nx: ${"x".repeat(count)}`;
+  const { routes } = counting();
+
+  for (const [name, settings, within, past, status] of [
+    ["fewer lines", { maxHeaderLines: 10 }, get("/hello", lines(10)), get("/hello", lines(11)), 431],
+    ["more lines", { maxHeaderLines: 1_000 }, get("/hello", lines(1_000)), get("/hello", lines(1_001)), 431],
+    ["fewer bytes", { maxHeaderBytes: 1_024 }, get("/hello", bytes(900)), get("/hello", bytes(1_024)), 431],
+    ["more bytes", { maxHeaderBytes: 65_536 }, get("/hello", bytes(65_000)), get("/hello", bytes(65_536)), 431],
+    ["a shorter target", { maxUrlLength: 16 }, get(longUrl(16), lines(2)), get(longUrl(17), lines(2)), 414],
+    [
+      "a longer target",
+      { maxUrlLength: 60_000, maxHeaderBytes: 65_536 },
+      get(longUrl(60_000), lines(2)),
+      get(longUrl(60_001), lines(2)),
+      414,
+    ],
+  ] as const) {
+    it(`are those that the settings say: ${name}`, async () => {
+      await using http = await startHttp({ routes, settings });
+      assert.deepEqual(statusesOf(await http.raw(within)), [200]);
+      assertProblem(parseReply(await http.raw(past)), status, "ERR_REQUEST_TOO_LARGE");
+    });
+  }
+
+  it("are the same over HTTP/2", async () => {
+    const settings = { http2: true, maxHeaderLines: 200, maxHeaderBytes: 30_000, maxUrlLength: 10_000 };
+    await using http = await startHttp({ routes, settings });
+    const session = connect(http.origin);
+    await once(session, "remoteSettings");
+    const ask = async (headers: OutgoingHttpHeaders): Promise<number | undefined> => {
+      const stream = session.request({ ":path": "/hello", ...headers });
+      const [{ ":status": status }] = await once(stream.resume(), "response");
+      return status;
+    };
+    const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`x-${at}`, "x"]));
+    const statuses = [
+      await ask(many(196)), // and four of HTTP/2 itself
+      await ask(many(197)),
+      await ask({ a: "x".repeat(25_000) }),
+      await ask({ ":path": longUrl(10_000) }),
+      await ask({ ":path": longUrl(10_001) }),
+    ];
+    assert.deepEqual(statuses, [200, 431, 200, 200, 414]);
+    session.destroy();
   });
 });
 

@@ -1,24 +1,76 @@
 import type { IncomingMessage } from "node:http";
+import { z } from "zod";
 import { type HttpFailure, malformed, toFailure } from "./errors.ts";
 
-/** More header lines than this are refused: callers send a dozen or two. */
-export const maxHeaderLines = 100;
+/** How large a head may be, on either wire. The bytes of HTTP/1 are counted by the parser, which never has more than these in memory. */
+export const headSettings = {
+  maxHeaderBytes: z.int().min(1_024).max(65_536).default(16_384).meta({
+    description: "Largest request head, in bytes, of all its lines together; a larger one is answered with 431.",
+  }),
+  maxHeaderLines: z
+    .int()
+    .min(10)
+    .max(1_000)
+    .default(100)
+    .meta({ description: "Most header lines of a request; one with more is answered with 431." }),
+  maxUrlLength: z.int().min(16).max(65_536).default(8_192).meta({
+    description:
+      "Longest path and query of a request, in bytes, within maxHeaderBytes; a longer one is answered with 414.",
+  }),
+};
+
+export interface HeadSettings {
+  readonly maxHeaderBytes: number;
+  readonly maxHeaderLines: number;
+  readonly maxUrlLength: number;
+}
+
+/** The same, with what is answered past them. */
+export interface HeadLimits extends HeadSettings {
+  readonly tooManyBytes: HttpFailure;
+  readonly tooManyLines: HttpFailure;
+  readonly tooLongUrl: HttpFailure;
+}
+
+export function headLimitsOf({ maxHeaderBytes, maxHeaderLines, maxUrlLength }: HeadSettings): HeadLimits {
+  return {
+    maxHeaderBytes,
+    maxHeaderLines,
+    maxUrlLength,
+    tooManyBytes: toFailure({
+      code: "ERR_REQUEST_TOO_LARGE",
+      httpStatus: 431,
+      message: "the request head is larger than the limit",
+    }),
+    tooManyLines: toFailure({
+      code: "ERR_REQUEST_TOO_LARGE",
+      httpStatus: 431,
+      message: `the request has more than ${maxHeaderLines} header lines`,
+    }),
+    tooLongUrl: toFailure({
+      code: "ERR_REQUEST_TOO_LARGE",
+      httpStatus: 414,
+      message: `the path and query of the request are longer than ${maxUrlLength} bytes`,
+    }),
+  };
+}
 
 /**
  * What a head of HTTP/1 that the parser lets pass must still not have: whatever two readers of it could take differently.
  * Runs for every request: it looks at characters of strings that are there already, and makes none.
  * @see https://www.rfc-editor.org/rfc/rfc9112
  */
-export function refusalOf(request: IncomingMessage): HttpFailure | undefined {
+export function refusalOf(request: IncomingMessage, limits: HeadLimits): HttpFailure | undefined {
   const { headers, httpVersionMajor, httpVersionMinor, method, rawHeaders, url = "" } = request;
   if (httpVersionMajor !== 1) return "stream" in request ? undefined : badVersion; // `refusalOfHttp2` has looked
   const { host } = headers;
   if (host === undefined) {
     if (httpVersionMinor > 0) return missingHost;
   } else if (!isHost(host)) return badHost;
+  if (url.length > limits.maxUrlLength) return limits.tooLongUrl;
   if (url.charCodeAt(0) === slash ? !isPath(url, 0) : !isOtherTarget(url, method, host)) return badTarget;
   if (method === "TRACE") return traceRefused;
-  if (rawHeaders.length > 2 * maxHeaderLines) return tooManyLines;
+  if (rawHeaders.length > 2 * limits.maxHeaderLines) return limits.tooManyLines;
   // The parser refuses some of these only after the handler has begun, and takes the others for no body at all.
   const coding = headers["transfer-encoding"];
   if (coding !== undefined && (coding.toLowerCase() !== "chunked" || httpVersionMinor === 0))
@@ -94,12 +146,6 @@ const unknownCoding: HttpFailure = toFailure({
   httpStatus: 501,
   message: "this server reads no compressed transfer-encoding; send the body chunked as it is",
 });
-export const tooManyLines: HttpFailure = toFailure({
-  code: "ERR_REQUEST_TOO_LARGE",
-  httpStatus: 431,
-  message: `the request has more than ${maxHeaderLines} header lines`,
-});
-
 const anyButThese = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 export const traceRefused = methodRefused("TRACE is not served");
 /** It asks for a tunnel, and this server is no proxy. */

@@ -12,7 +12,8 @@ import {
   http2Connections,
   stopUpload,
 } from "./http2-exchange.ts";
-import { maxHeadBytes, refusalOfHttp2 } from "./http2-head.ts";
+import { headLimitsOf } from "./head.ts";
+import { refusalOfHttp2 } from "./http2-head.ts";
 import { Http2Limits } from "./http2-limits.ts";
 import type { HttpSettings } from "./settings.ts";
 
@@ -51,16 +52,17 @@ export class Http2 {
     const { settings, layers, metrics } = options;
     this.#options = options;
     this.#limits = new Http2Limits(options);
+    const head = headLimitsOf(settings);
     this.#server = createServer({
       Http2ServerRequest: Http2Request,
       Http2ServerResponse: Http2Response,
       settings: {
         maxConcurrentStreams: settings.maxConcurrentStreams,
-        maxHeaderListSize: maxHeadBytes,
+        maxHeaderListSize: settings.maxHeaderBytes,
         enableConnectProtocol: false,
         enablePush: false,
       },
-      maxHeaderListPairs: 128,
+      maxHeaderListPairs: settings.maxHeaderLines + 28, // the pseudo-headers, and some to be refused by us
       maxSessionMemory: 10,
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
@@ -85,7 +87,7 @@ export class Http2 {
     ): void => {
       if (request.stream.destroyed) return; // it was reset with its head: nothing is begun for it
       this.#guardStream(request, response);
-      const failure = refusalOfHttp2(request);
+      const failure = refusalOfHttp2(request, head);
       if (failure === undefined) next(request, response);
       else toLayers((served, reply) => layers.onRefused(served, reply, failure))(request, response);
     };

@@ -30,6 +30,7 @@ export function openNodeServer(
       requestTimeout: requestTimeoutMs,
       keepAliveTimeout: keepAliveTimeoutMs,
       connectionsCheckingInterval: 1_000,
+      maxHeaderSize: settings.maxHeaderBytes,
       joinDuplicateHeaders: true, // node would keep the first of two host or authorization lines, as others keep the last
       requireHostHeader: false, // node would answer without a body; `refusalOf` looks at it
     },
