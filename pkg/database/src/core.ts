@@ -39,8 +39,8 @@ export class DatabaseCore {
     this.#clock = options.clock ?? systemClock;
     const url = options.url instanceof Secret ? options.url.reveal() : options.url;
     this.server = addressOf(url);
-    const { schema, applicationName = `plinth:${schema}` } = options;
-    this.#connection = { ...this.limits, url, schema, applicationName, clock: this.#clock };
+    const { schema, applicationName = `plinth:${schema}`, pooler = "none" } = options;
+    this.#connection = { ...this.limits, url, schema, applicationName, pooler, clock: this.#clock };
 
     const observer = this.#observer(options);
     this.pool = this.#openPool(this.limits.maxConnections, {}, observer);
@@ -57,8 +57,10 @@ export class DatabaseCore {
 
   async #firstConnection(createSchema: boolean, signal: AbortSignal | undefined): Promise<void> {
     const signals = signal ? [signal] : [];
+    const { migrateOnConnect = true, migrations = [] } = this.options;
+    const migrates = migrateOnConnect && migrations.length > 0;
     try {
-      await ensureSchema({ ...this.#connection, create: createSchema }, signals);
+      await ensureSchema({ ...this.#connection, create: createSchema, migrates }, signals);
       this.pool.release(await this.pool.acquire(signals));
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error;
@@ -104,10 +106,12 @@ export class DatabaseCore {
       schema,
       migrations,
       lockTimeoutMs: this.limits.migrationLockTimeoutMs,
-      hasSession: true,
+      hasSession: this.options.pooler !== "transaction",
       clock: this.#clock,
       signal,
       onWait: (holder) => log?.info("waiting for the migrations of another instance", { schema, holder }),
+      onNewer: (names) =>
+        log?.warn("the schema is newer than this version of the service", { schema, migrations: names }),
     });
     try {
       return await work(runner);

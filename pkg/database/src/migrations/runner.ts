@@ -44,6 +44,8 @@ export interface RunnerOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal | undefined;
   readonly onWait: (holder: string) => void;
+  /** Told of those that a later version of the service has applied. */
+  readonly onNewer: (names: readonly string[]) => void;
   /** Calls back with each statement that `fn` runs. */
   readonly record: <T>(onStatement: (text: string) => void, fn: () => Promise<T>) => Promise<T>;
 }
@@ -103,7 +105,7 @@ async function run(
   plan: Plan,
   { dryRun = false, once }: { readonly dryRun?: boolean | undefined; readonly once: boolean },
 ): Promise<readonly MigrationStep[]> {
-  const { kysely, schema, migrations, signal } = options;
+  const { kysely, schema, migrations, signal, onNewer } = options;
   checkMigrations(migrations);
   const states = async (db: Db): Promise<readonly MigrationState[]> =>
     statesOf(migrations, await readHistory(db, schema));
@@ -114,6 +116,8 @@ async function run(
   };
   return runInContext(signal ? { signal } : {}, async () => {
     const seen = await states(kysely);
+    const newer = seen.filter(({ status }) => status === "newer").map(({ name }) => name);
+    if (newer.length > 0 && direction === "up") onNewer(newer);
     // without the lock: instances that start together, with nothing to do, do not wait for each other
     if (isUpToDate(seen) && plan(seen).length === 0) return [];
     if (dryRun) {

@@ -18,21 +18,30 @@ export interface SqlStatement {
   readonly head: string;
 }
 
-/** The statements of an SQL text, in order. Semicolons in literals, comments, dollar quotes and parentheses end nothing. */
+/** The statements of an SQL text, in order. Semicolons in literals, comments, dollar quotes, parentheses and bodies `begin atomic … end` end nothing. */
 export function splitStatements(sql: string): readonly SqlStatement[] {
   const statements: SqlStatement[] = [];
   let [start, depth, head] = [0, 0, ""];
+  /** How many `end` a body `begin atomic` has still to come. */
+  let [ends, lastWord] = [0, ""];
   const end = (at: number): void => {
     const trimmed = head.replaceAll(/\s+/g, " ").trim().toLowerCase();
     if (trimmed !== "") statements.push({ text: sql.slice(start, at).trim(), head: trimmed.slice(0, 80) });
     [start, depth, head] = [at + 1, 0, ""];
+    [ends, lastWord] = [0, ""];
   };
   for (let at = 0; at < sql.length;) {
     const next = tokenEnd(sql, at);
     const text = sql.slice(at, next);
     if (text === "(") depth++;
     if (text === ")") depth--;
-    if (text === ";" && depth <= 0) end(at);
+    if (/^[a-z]/i.test(text)) {
+      const word = text.toLowerCase();
+      if ((word === "atomic" && lastWord === "begin") || (word === "case" && ends > 0)) ends++;
+      if (word === "end" && ends > 0) ends--;
+      lastWord = word;
+    }
+    if (text === ";" && depth <= 0 && ends === 0) end(at);
     else if (head.length < 200) head += text.startsWith("--") || text.startsWith("/*") ? " " : text;
     at = next;
   }

@@ -85,12 +85,6 @@ function stepOf(name: string, { text, transaction }: Section): Migration["up"] {
       if (statements.length > 0) await tx.query(sql.raw(text));
     };
   }
-  if (statements.some(({ text: each }) => /\bbegin\s+atomic\b/i.test(each))) {
-    refuse(
-      name,
-      `a body "begin atomic" cannot be told from several statements; give it a migration with a transaction`,
-    );
-  }
   return async (db: Queries) => {
     for (const statement of statements) await db.query(sql.raw(statement.text));
   };
