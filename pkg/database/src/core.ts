@@ -13,12 +13,19 @@ import {
 } from "./migrations/runner.ts";
 import { createObserver, type Observer, type ObserverOptions } from "./observer.ts";
 import { checkedLimits, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
-import { addressOf, type ServerAddress } from "./postgres/address.ts";
+import { nameOf, type ServerAddress } from "./postgres/address.ts";
+import { untilReachable } from "./postgres/connect-wait.ts";
 import { Connection, type ConnectionOptions } from "./postgres/connection.ts";
 import { PoolDialect } from "./postgres/dialect.ts";
+import type { LongestHeld } from "./postgres/holders.ts";
+import { Hosts } from "./postgres/hosts.ts";
 import { Pool } from "./postgres/pool.ts";
 import { ensureSchema } from "./postgres/schema.ts";
+import { noAnswer, SilenceError } from "./postgres/silence.ts";
 import { cancelledBy } from "./postgres/sqlstate.ts";
+
+/** A server that has not answered a health check for so long may be away; less says nothing. */
+const leastSilenceMs = 500;
 
 /** What all views of one database share. */
 type Seams = "log" | "metrics" | "tracing";
@@ -30,6 +37,7 @@ export class DatabaseCore {
   readonly pool: Pool;
   readonly dialect: PoolDialect;
   readonly #clock: Clock;
+  readonly #hosts: Hosts;
   readonly #connection: ConnectionOptions & { readonly schema: string };
   readonly #pings: Pool;
 
@@ -37,16 +45,22 @@ export class DatabaseCore {
     this.options = options;
     this.limits = checkedLimits(options);
     this.#clock = options.clock ?? systemClock;
-    const url = options.url instanceof Secret ? options.url.reveal() : options.url;
-    this.server = addressOf(url);
+    this.#hosts = new Hosts({
+      ...options,
+      url: options.url instanceof Secret ? options.url.reveal() : options.url,
+      connectTimeoutMs: this.limits.connectTimeoutMs,
+      clock: this.#clock,
+      onStale: (error) => this.#report(error),
+    });
+    this.server = { ...this.#hosts.url.hosts[0], database: this.#hosts.url.database };
     const { schema, applicationName = `plinth:${schema}`, pooler = "none" } = options;
-    this.#connection = { ...this.limits, url, schema, applicationName, pooler, clock: this.#clock };
+    this.#connection = { ...this.limits, server: this.#hosts, schema, applicationName, pooler, clock: this.#clock };
 
     const observer = this.#observer(options);
-    this.pool = this.#openPool(this.limits.maxConnections, {}, observer);
+    this.pool = this.#openPool(this.limits, {}, observer);
     observer.watch(() => this.pool.stats(), this.limits);
     this.dialect = new PoolDialect(this.pool, observer);
-    this.#pings = this.#openPool(1, {});
+    this.#pings = this.#openPool(single, {});
   }
 
   async connect(signal: AbortSignal | undefined): Promise<void> {
@@ -59,17 +73,25 @@ export class DatabaseCore {
     const signals = signal ? [signal] : [];
     const { migrateOnConnect = true, migrations = [] } = this.options;
     const migrates = migrateOnConnect && migrations.length > 0;
-    try {
+    const { log } = this.options;
+    const { connectWaitMs } = this.limits;
+    const { hosts, database } = this.#hosts.url;
+    const where = hosts.map(nameOf).join(",");
+    const open = async (): Promise<void> => {
       await ensureSchema({ ...this.#connection, create: createSchema, migrates }, signals);
       this.pool.release(await this.pool.acquire(signals));
+    };
+    const onWait = (error: DatabaseError): void =>
+      log?.warn("the database cannot be reached yet", { hosts: where, database, connectWaitMs, error });
+    try {
+      await untilReachable(open, { clock: this.#clock, connectWaitMs, signal, onWait });
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error;
-      const { host, port, database } = this.server;
       const why = error.cause === undefined ? "" : `: ${messageOf(error.cause)}`;
       throw new DatabaseError(
         error.code,
         "failed_precondition",
-        `database ${database} at ${host}:${port}: ${error.message}${why}`,
+        `database ${database} at ${where}: ${error.message}${why}`,
         { cause: error, sqlState: error.sqlState },
       );
     }
@@ -101,7 +123,7 @@ export class DatabaseCore {
     const { log, tracing, schema, migrations = [] } = this.options;
     const observer = this.#observer({ log, tracing });
     const unlimited = { statementTimeoutMs: 0, idleInTransactionTimeoutMs: 0, schema: undefined };
-    const pool = this.#openPool(2, unlimited, observer);
+    const pool = this.#openPool({ ...single, maxConnections: 2 }, unlimited, observer);
     const runner = runnerOn(new PoolDialect(pool, observer), {
       schema,
       migrations,
@@ -120,7 +142,22 @@ export class DatabaseCore {
     }
   }
 
+  /** A server that does not answer is held to be away: queries are refused until a new connection shows otherwise. */
   async health(signal: AbortSignal | undefined): Promise<void> {
+    const startedAtMs = this.#clock.monotonicMs();
+    try {
+      await this.#ask(signal);
+    } catch (error) {
+      const elapsedMs = this.#clock.monotonicMs() - startedAtMs;
+      const ranOut = error instanceof DatabaseError && error.status === "deadline_exceeded";
+      if ((ranOut && elapsedMs >= leastSilenceMs) || error instanceof SilenceError) {
+        this.pool.distrust(error instanceof SilenceError ? error : noAnswer(elapsedMs), startedAtMs);
+      }
+      throw error;
+    }
+  }
+
+  async #ask(signal: AbortSignal | undefined): Promise<void> {
     const connection = await this.#pings.acquire(signal ? [signal] : []);
     // Cut, not cancelled at the server: that would be one more thing to ask of a server in trouble.
     const cut = (): void => connection.destroy(cancelledBy(signal?.reason));
@@ -143,28 +180,36 @@ export class DatabaseCore {
     return createObserver({ clock: this.#clock, slowQueryMs, server: this.server, schema, log, metrics, tracing });
   }
 
-  #openPool(maxConnections: number, changes: Partial<ConnectionOptions>, observer?: Observer): Pool {
+  #openPool(size: PoolSize, changes: Partial<ConnectionOptions>, observer?: Observer): Pool {
     const options = { ...this.#connection, ...changes };
+    const { acquireTimeoutMs, maxWaiting, idleTimeoutMs, maxLifetimeMs } = this.limits;
     return new Pool({
-      maxConnections,
-      acquireTimeoutMs: this.limits.acquireTimeoutMs,
-      maxWaiting: this.limits.maxWaiting,
-      idleTimeoutMs: this.limits.idleTimeoutMs,
+      ...size,
+      acquireTimeoutMs,
+      maxWaiting,
+      idleTimeoutMs,
+      maxLifetimeMs,
+      withStacks: process.env.NODE_ENV !== "production",
       clock: this.#clock,
       open: (signal) => Connection.open(options, [signal]),
       events: observer?.pool,
-      onFault: (error) => this.#report(error),
+      onFault: (error, held) => this.#report(error, held),
     });
   }
 
-  #report(cause: Error): void {
+  #report(cause: Error, held?: LongestHeld): void {
     const { schema, errors, log } = this.options;
     // one that could not be opened, for a query that has given up meanwhile, says so itself
     const error =
       cause instanceof DatabaseError
         ? cause
         : new DatabaseError("ERR_DATABASE_CONNECTION_LOST", "unavailable", "an idle connection was lost", { cause });
-    if (errors) errors.report(error, { origin: "process", severity: "warning", attributes: { schema } });
-    else log?.warn(error.message, { schema, error });
+    if (errors) errors.report(error, { origin: "process", severity: "warning", attributes: { schema, ...held } });
+    else log?.warn(error.message, { schema, error, ...held });
   }
 }
+
+type PoolSize = Pick<DatabaseLimits, "minConnections" | "maxConnections" | "maxHeldMs">;
+
+/** Of a pool that serves no callers. */
+const single: PoolSize = { minConnections: 0, maxConnections: 1, maxHeldMs: 0 };

@@ -4,6 +4,7 @@ import { AppError, type AppErrorOptions, type Secret, type Status } from "@plint
 export type DatabaseErrorCode =
   | "ERR_DATABASE_ACCESS"
   | "ERR_DATABASE_ACQUIRE_TIMEOUT"
+  | "ERR_DATABASE_BUSY"
   | "ERR_DATABASE_CANCELLED"
   | "ERR_DATABASE_CHECK"
   | "ERR_DATABASE_CLOSED"
@@ -11,6 +12,7 @@ export type DatabaseErrorCode =
   | "ERR_DATABASE_CONNECTION_LOST"
   | "ERR_DATABASE_EMBEDDED"
   | "ERR_DATABASE_FOREIGN_KEY"
+  | "ERR_DATABASE_HELD"
   | "ERR_DATABASE_MIGRATION"
   | "ERR_DATABASE_MIGRATION_LOCK"
   | "ERR_DATABASE_NOT_NULL"
@@ -21,6 +23,7 @@ export type DatabaseErrorCode =
   | "ERR_DATABASE_ROLLED_BACK"
   | "ERR_DATABASE_SCHEMA"
   | "ERR_DATABASE_TIMEOUT"
+  | "ERR_DATABASE_TLS"
   | "ERR_DATABASE_UNAVAILABLE"
   | "ERR_DATABASE_UNIQUE"
   | "ERR_DATABASE_UNSUPPORTED";
@@ -31,6 +34,8 @@ export interface ServerFacts {
   readonly sqlState?: string | undefined;
   readonly table?: string | undefined;
   readonly column?: string | undefined;
+  /** Of a broken unique or exclusion constraint or foreign key: columns, or expressions, in the order of its index. */
+  readonly columns?: readonly string[] | undefined;
   readonly constraint?: string | undefined;
   /** The server's own message and detail. They may hold values of a row, so no log prints them. */
   readonly serverText?: Secret | undefined;
@@ -42,6 +47,7 @@ export class DatabaseError extends AppError<DatabaseErrorCode> implements Server
   readonly sqlState: string | undefined;
   readonly table: string | undefined;
   readonly column: string | undefined;
+  readonly columns: readonly string[] | undefined;
   readonly constraint: string | undefined;
   readonly serverText: Secret | undefined;
 
@@ -50,6 +56,7 @@ export class DatabaseError extends AppError<DatabaseErrorCode> implements Server
     this.sqlState = options.sqlState;
     this.table = options.table;
     this.column = options.column;
+    this.columns = options.columns;
     this.constraint = options.constraint;
     this.serverText = options.serverText;
   }

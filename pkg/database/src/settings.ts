@@ -33,6 +33,47 @@ export const databaseSettings = defineSettings(
         .min(1)
         .default(".cache/postgres")
         .meta({ description: "Where the embedded PostgreSQL keeps its data, from the working directory." }),
+      hosts: z
+        .enum(["writable", "any"])
+        .optional()
+        .meta({
+          description:
+            "Of several hosts in `url`: one that takes writes, or whichever answers. Default: `target_session_attrs` of the URL, else writable.",
+        }),
+      passwordFile: z
+        .string()
+        .min(1)
+        .optional()
+        .meta({ description: "A file with the password, read for each new connection; wins over the URL's." }),
+      tls: z
+        .strictObject({
+          mode: z
+            .enum(["verify-full", "unverified", "off"])
+            .optional()
+            .meta({
+              description:
+                "Whether connections are encrypted, and the server's certificate checked. Default: `sslmode` of the URL, else verify-full, and off on this machine.",
+            }),
+          caFile: z
+            .string()
+            .min(1)
+            .optional()
+            .meta({ description: "Authorities to trust, in PEM, or `system` for the machine's. Default: Node's own." }),
+          certFile: z.string().min(1).optional().meta({ description: "Certificate to show to the server, in PEM." }),
+          keyFile: z.string().min(1).optional().meta({ description: "The key of `certFile`, in PEM." }),
+          serverName: z
+            .string()
+            .min(1)
+            .optional()
+            .meta({ description: "The name that the server's certificate must have. Default: the host." }),
+        })
+        .optional(),
+      minConnections: z
+        .int()
+        .min(0)
+        .max(1_000)
+        .default(databaseDefaults.minConnections)
+        .meta({ description: "Connections that are kept open, also unused." }),
       maxConnections: z
         .int()
         .min(1)
@@ -53,6 +94,16 @@ export const databaseSettings = defineSettings(
       idleTimeoutMs: timer(1, "A connection unused for so long is closed, in ms.").default(
         databaseDefaults.idleTimeoutMs,
       ),
+      maxLifetimeMs: timer(0, "A connection is replaced at this age, ±10 %, in ms; 0 for never.").default(
+        databaseDefaults.maxLifetimeMs,
+      ),
+      maxHeldMs: timer(0, "A connection held for longer is warned of, once, in ms; 0 for never.").default(
+        databaseDefaults.maxHeldMs,
+      ),
+      connectWaitMs: timer(
+        0,
+        "How long the start goes on trying while the server cannot be reached, in ms; 0 tries once.",
+      ).default(databaseDefaults.connectWaitMs),
       statementTimeoutMs: timer(0, "The server ends a longer statement, in ms; 0 leaves the server's limit.").default(
         databaseDefaults.statementTimeoutMs,
       ),

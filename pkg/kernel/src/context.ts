@@ -7,6 +7,8 @@ import type { SpanContext } from "./tracing/traceparent.ts";
 export interface RequestContext {
   readonly requestId?: string | undefined;
   readonly span?: SpanContext | undefined;
+  /** Route template or RPC method that is being served: what labels may hold. */
+  readonly route?: string | undefined;
   /** Facts that go with the request from service to service. */
   readonly baggage?: Baggage | undefined;
   /** Aborts when the caller has gone or the deadline has passed. */

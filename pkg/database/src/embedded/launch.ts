@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "@plinth/kernel";
 import { DatabaseError } from "../errors.ts";
 import { Connection } from "../postgres/connection.ts";
+import { Hosts } from "../postgres/hosts.ts";
 import type { Account } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
 import type { Cluster } from "./cluster.ts";
@@ -122,10 +123,10 @@ async function removeStaleLock(dataDir: string): Promise<void> {
 async function answers(cluster: Cluster, port: number): Promise<boolean> {
   try {
     const connection = await Connection.open({
-      url: urlOf(cluster, port),
+      server: new Hosts({ url: urlOf(cluster, port), connectTimeoutMs: 2_000, clock: systemClock }),
       schema: undefined,
       applicationName: "plinth embedded",
-      connectTimeoutMs: 2_000,
+      pooler: "none",
       statementTimeoutMs: 2_000,
       idleInTransactionTimeoutMs: 0,
       clock: systemClock,

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { createServer, type Socket } from "node:net";
 import { after, before, describe, it } from "node:test";
-import { runInContext, systemClock } from "@plinth/kernel";
+import { runInContext } from "@plinth/kernel";
 import type { Database } from "../database.ts";
 import type { EmbeddedPostgres } from "../embedded/index.ts";
 import { sql } from "../index.ts";
 import { startTestPostgres, testDatabase } from "../testing/index.ts";
 import { assertThrown, until } from "../testing/until.ts";
-import { Connection } from "./connection.ts";
 
 const fail = (): never => assert.fail("it should have been refused");
 
@@ -166,25 +165,6 @@ describe("cancelling", { timeout: 30_000 }, () => {
     await until(() => isRunning(pid));
     await watcher.query(sql`select pg_cancel_backend(${pid})`);
     assertThrown(await work, { code: "ERR_DATABASE_CANCELLED", status: "cancelled" });
-  });
-
-  it("can cancel by a statement of a second session, as it does where the first is encrypted", async () => {
-    const options = {
-      url: server.url,
-      schema: undefined,
-      applicationName: "test",
-      connectTimeoutMs: 5_000,
-      statementTimeoutMs: 0,
-      idleInTransactionTimeoutMs: 0,
-      clock: systemClock,
-    };
-    await using busy = await Connection.open(options);
-    await using control = await Connection.open(options);
-    const statement = { text: "select pg_sleep(60)", values: [], operation: "SELECT", undone: false, signals: [] };
-    const work = busy.execute(statement).then(fail, (error: unknown) => error);
-    await until(() => isRunning(busy.processId!));
-    await control.cancel(busy.processId!, new AbortController().signal);
-    assertThrown(await work, { code: "ERR_DATABASE_CANCELLED" });
   });
 
   it("gives up a connection that takes too long to open, whatever the server says or does not say", async () => {

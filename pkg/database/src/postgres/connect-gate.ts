@@ -11,8 +11,9 @@ const firstDelayMs = 100;
 const maxDelayMs = 2_000;
 
 /**
- * Holds back attempts to connect while they fail, so that a server that comes back is not met by a storm: then one at a time, each
- * between half a delay and a whole one after the last, which doubles from 100 ms up to 2 s.
+ * The circuit breaker. Holds back attempts to connect while they fail, so that a server that comes back is not met by a storm: then
+ * one at a time, each between half a delay and a whole one after the last, which doubles from 100 ms up to 2 s. Meanwhile it has
+ * the words for those who are refused.
  */
 export class ConnectGate {
   readonly #clock: Clock;
@@ -21,6 +22,7 @@ export class ConnectGate {
   #failedAtMs = -Infinity;
   #opensAtMs = -Infinity;
   #error: DatabaseError | undefined;
+  #isSilent = false;
 
   constructor({ clock, random = Math.random }: ConnectGateOptions) {
     this.#clock = clock;
@@ -30,6 +32,16 @@ export class ConnectGate {
   /** Milliseconds until the next attempt may be made; 0 when it may be now. */
   get waitMs(): number {
     return Math.max(0, this.#opensAtMs - this.#clock.monotonicMs());
+  }
+
+  /** Whether the server last gave no answer at all, neither a refusal nor a reset: what it has in hand may never end. */
+  get isSilent(): boolean {
+    return this.#isSilent && this.#failures > 0;
+  }
+
+  get state(): "closed" | "open" | "half_open" {
+    if (this.#failures === 0) return "closed";
+    return this.waitMs > 0 ? "open" : "half_open";
   }
 
   /** How many attempts may begin now, of those wanted, while others are under way. */
@@ -43,9 +55,13 @@ export class ConnectGate {
     this.#opensAtMs = -Infinity;
   }
 
-  /** @param startedAtMs - Of the attempt: those that were under way together are one failure. */
-  failed(error: DatabaseError, startedAtMs: number): void {
+  /**
+   * @param startedAtMs - Of the attempt: those that were under way together are one failure.
+   * @param isSilent - Whether it ran into its limit without any answer.
+   */
+  failed(error: DatabaseError, startedAtMs: number, isSilent = false): void {
     this.#error = error;
+    this.#isSilent = isSilent;
     if (startedAtMs < this.#failedAtMs) return;
     this.#failedAtMs = this.#clock.monotonicMs();
     const ceilingMs = Math.min(maxDelayMs, firstDelayMs * 2 ** this.#failures++);
@@ -56,10 +72,11 @@ export class ConnectGate {
   refusal(): DatabaseError {
     const { code = "ERR_DATABASE_UNAVAILABLE", status = "unavailable", message = "", sqlState } = this.#error ?? {};
     const agoMs = Math.round(this.#clock.monotonicMs() - this.#failedAtMs);
+    const next = this.waitMs > 0 ? `the next try is in ${Math.ceil(this.waitMs)} ms` : "a try is under way";
     return new DatabaseError(
       code,
       status,
-      `${message}; this was ${agoMs} ms ago, and the next try is in ${Math.ceil(this.waitMs)} ms`,
+      `${message}; this was ${agoMs} ms ago, and ${next}`,
       { cause: this.#error, sqlState },
     );
   }

@@ -1,57 +1,65 @@
-import { Socket } from "node:net";
-import { type Clock, runInContext, type Scheduled } from "@plinth/kernel";
-import { Client, DatabaseError as PostgresError, type QueryResult, type QueryResultRow } from "pg";
+import type { Socket } from "node:net";
+import { type Clock, runInContext } from "@plinth/kernel";
+import { Client } from "pg";
+import type Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
-import { quoteIdentifier } from "../schema-name.ts";
+import { nameOf } from "./address.ts";
 import { cancelKeyOf, sendCancelRequest } from "./cancel.ts";
-import { cancelledBy, toConnectError, toDatabaseError } from "./sqlstate.ts";
+import type { Endpoint, Hosts } from "./hosts.ts";
+import { type PoolerMode, scopeText } from "./pooler.ts";
+import { graceMs, type Statement, type StatementResult, StatementRunner, throwIfAborted } from "./runner.ts";
+import { prepareSession, readOnlyNow, startupParameters } from "./session.ts";
+import { socketTo } from "./socket.ts";
+import { toConnectError } from "./sqlstate.ts";
+import { toTlsError } from "./tls.ts";
+
+export type { Statement, StatementResult } from "./runner.ts";
 
 export interface ConnectionOptions {
-  readonly url: string;
+  readonly server: Hosts;
   /** What unqualified names mean; undefined leaves the server's search path, for creating the schema. */
   readonly schema: string | undefined;
   readonly applicationName: string;
-  readonly connectTimeoutMs: number;
   readonly statementTimeoutMs: number;
   readonly idleInTransactionTimeoutMs: number;
+  readonly pooler: PoolerMode;
   readonly clock: Clock;
 }
 
-export interface Statement {
-  readonly text: string;
-  readonly values: readonly unknown[];
-  /** As {@link StatementFacts.operation}. */
-  readonly operation: string;
-  /** Whether a lost connection undoes it: it stands in a transaction, and does not commit it. */
-  readonly undone: boolean;
-  /** Any of them cancels the statement at the server. */
-  readonly signals: readonly AbortSignal[];
-}
-
-export interface StatementResult<Row> {
-  readonly command: string;
-  readonly rowCount: number;
-  readonly rows: Row[];
-}
-
-/** What a server that does not answer is given beyond a limit, before its connection is cut. */
-const graceMs = 1_000;
+/** An unused connection whose other end has gone without a word is found by the system after this and ten probes of a second. */
+const keepAliveAfterMs = 10_000;
 
 /** One session at the server: its schema set, its statements one after the other, each of them cancellable. */
 export class Connection {
+  /** When the pool is to part with it, in milliseconds of the monotonic clock. */
+  retireAtMs = Infinity;
   readonly #client: Client;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #endpoint: Endpoint;
+  readonly #runner: StatementRunner;
   #lost: Error | undefined;
   #broke = false;
-  #running = 0;
+  #silent = false;
+  #takesWrites = true;
+  #pathIsOurs = true;
   #onLost: (error: Error) => void = () => {};
 
-  private constructor(client: Client, socket: Socket, options: ConnectionOptions) {
+  private constructor(client: Client, socket: Socket, endpoint: Endpoint, options: ConnectionOptions) {
     this.#client = client;
     this.#socket = socket;
+    this.#endpoint = endpoint;
     this.#options = options;
+    this.#runner = new StatementRunner(client, {
+      clock: options.clock,
+      statementTimeoutMs: options.statementTimeoutMs,
+      scope: options.pooler === "transaction" ? scopeText(options) : undefined,
+      cancel: (signal) => this.#requestCancel(signal),
+      cut: (reason) => {
+        this.#silent ||= reason instanceof DatabaseError && reason.code === "ERR_DATABASE_TIMEOUT";
+        this.destroy(reason);
+      },
+    });
     // Without a listener an idle connection that the server drops would end the process.
     const onBreak = (error: Error): void => {
       this.#broke ||= this.#lost === undefined;
@@ -62,52 +70,51 @@ export class Connection {
   }
 
   /**
-   * Connects, logs in and sets the schema, all within `connectTimeoutMs`.
-   * @throws {@link DatabaseError} `ERR_DATABASE_UNAVAILABLE`, `ERR_DATABASE_ACCESS`, `ERR_DATABASE_SCHEMA`, `ERR_DATABASE_CANCELLED`.
+   * Connects to one of the hosts, logs in and sets the schema, all within the server's `connectTimeoutMs`.
+   * @throws {@link DatabaseError} `ERR_DATABASE_UNAVAILABLE`, `ERR_DATABASE_ACCESS`, `ERR_DATABASE_SCHEMA`, `ERR_DATABASE_TLS`,
+   *   `ERR_DATABASE_READ_ONLY`, `ERR_DATABASE_CANCELLED`.
    */
   static open(options: ConnectionOptions, signals: readonly AbortSignal[] = []): Promise<Connection> {
     // Outside of any request: the socket outlives the one that opens it.
-    return runInContext({}, () => Connection.#open(options, signals));
+    return runInContext({}, () => {
+      throwIfAborted(signals);
+      return options.server.connect(signals, (endpoint) => Connection.#logIn(options, endpoint));
+    });
   }
 
-  static async #open(options: ConnectionOptions, signals: readonly AbortSignal[]): Promise<Connection> {
-    const { url, applicationName, connectTimeoutMs, statementTimeoutMs, idleInTransactionTimeoutMs } = options;
-    throwIfAborted(signals);
-    const socket = new Socket();
+  static async #logIn(options: ConnectionOptions, endpoint: Endpoint): Promise<Connection> {
+    const { server, applicationName } = options;
+    const { user, database, options: sessionOptions, applicationName: ownName = applicationName } = server.url;
+    const { signal, password } = endpoint;
+    signal.throwIfAborted();
+    const socket = socketTo(endpoint);
     const client = new Client({
-      connectionString: url,
-      application_name: applicationName,
-      statement_timeout: statementTimeoutMs,
-      idle_in_transaction_session_timeout: idleInTransactionTimeoutMs,
+      host: endpoint.tlsName, // the socket knows where to connect to; pg has TLS look for this name
+      port: endpoint.port,
+      user,
+      database,
+      ...(password === undefined ? {} : { password }),
+      ...(sessionOptions === undefined ? {} : { options: sessionOptions }),
+      ssl: endpoint.tls ?? false,
+      application_name: ownName,
+      ...startupParameters(options),
       keepAlive: true,
+      keepAliveInitialDelayMillis: keepAliveAfterMs,
       stream: () => socket,
     });
-    const connection = new Connection(client, socket, options);
-    let failure: DatabaseError | undefined;
-    const give = (error: DatabaseError): void => {
-      failure ??= error;
-      socket.destroy();
-    };
-    const limit = options.clock.schedule(connectTimeoutMs, () =>
-      give(
-        new DatabaseError(
-          "ERR_DATABASE_UNAVAILABLE",
-          "unavailable",
-          `no connection to the database after ${connectTimeoutMs} ms`,
-        ),
-      ),
-    );
-    const forget = onAnyAbort(signals, (reason) => give(cancelledBy(reason)));
+    const connection = new Connection(client, socket, endpoint, options);
+    const cut = (): void => void socket.destroy();
+    signal.addEventListener("abort", cut, { once: true });
     try {
       await client.connect();
-      if (options.schema !== undefined) await connection.#setSchema(options.schema);
+      await connection.#setUp();
       return connection;
     } catch (error) {
       connection.destroy();
-      throw failure ?? toConnectError(error);
+      if (signal.aborted) throw signal.reason;
+      throw toTlsError(error, nameOf(endpoint)) ?? toConnectError(error);
     } finally {
-      limit.cancel();
-      forget();
+      signal.removeEventListener("abort", cut);
     }
   }
 
@@ -126,24 +133,70 @@ export class Connection {
     return this.#broke;
   }
 
+  /** Whether it was cut because the server did not answer in time. */
+  get silent(): boolean {
+    return this.#silent;
+  }
+
+  /** Whether its server took writes when it was opened. */
+  get takesWrites(): boolean {
+    return this.#takesWrites;
+  }
+
+  /** Whether the server has refused a write since {@link stillTakesWrites} was asked last. */
+  get refusedWrite(): boolean {
+    return this.#runner.refusedWrite;
+  }
+
+  /** What begins a transaction sets here, since nothing else outlives one; undefined where the session is ours alone. */
+  get scope(): string | undefined {
+    return this.#options.pooler === "transaction" ? scopeText(this.#options) : undefined;
+  }
+
+  /** Whether unqualified names are in the schema outside of transactions too. */
+  get pathIsOurs(): boolean {
+    return this.#pathIsOurs;
+  }
+
   /** Whether somebody else may use it next: it stands, nothing runs and no transaction is open. */
   get clean(): boolean {
-    return this.#lost === undefined && this.#running === 0 && this.#client.getTransactionStatus() === "I";
+    return this.#lost === undefined && !this.#runner.busy && this.#client.getTransactionStatus() === "I";
   }
 
   /**
    * Runs one statement, after those given before it.
    * @throws {@link DatabaseError} Any code of a statement.
    */
-  async execute<Row = Record<string, unknown>>(statement: Statement): Promise<StatementResult<Row>> {
-    const next = (): Promise<StatementResult<Row>> => this.#run<Row>(statement);
-    const run = this.#running === 0 ? next() : this.#last.then(next, next);
-    this.#running++;
-    this.#last = run;
+  execute<Row = Record<string, unknown>>(statement: Statement): Promise<StatementResult<Row>> {
+    return this.#runner.execute<Row>(statement);
+  }
+
+  /** As {@link StatementRunner.openCursor}. */
+  openCursor<Row>(statement: Statement): Promise<Cursor<Row>> {
+    return this.#runner.openCursor<Row>(statement);
+  }
+
+  /** As {@link StatementRunner.fetch}. */
+  fetch<Row>(cursor: Cursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
+    return this.#runner.fetch<Row>(cursor, maxRows, statement);
+  }
+
+  /** As {@link StatementRunner.closeCursor}. */
+  closeCursor(cursor: Cursor): Promise<void> {
+    return this.#runner.closeCursor(cursor);
+  }
+
+  /** Asks the server whether it takes writes, after it has refused one: the transaction alone may have been read-only. */
+  async stillTakesWrites(): Promise<boolean> {
+    this.#runner.refusedWrite = false;
+    const limit = this.#options.clock.schedule(graceMs, () => this.destroy());
     try {
-      return await run;
+      const text = `select ${readOnlyNow} as "readOnly"`;
+      const statement = { text, values: [], operation: "SELECT", undone: true, signals: [] };
+      const { rows } = await this.execute<{ readOnly: boolean }>(statement);
+      return rows[0]?.readOnly !== true;
     } finally {
-      this.#running--;
+      limit.cancel();
     }
   }
 
@@ -164,92 +217,28 @@ export class Connection {
     this.#lose(reason);
   }
 
-  async #run<Row>(statement: Statement): Promise<StatementResult<Row>> {
-    const { clock, statementTimeoutMs } = this.#options;
-    const { text, values, operation, undone, signals } = statement;
-    throwIfAborted(signals);
-    if (this.#lost) throw toDatabaseError(this.#lost, { ...neverSent, operation, statementTimeoutMs });
-
-    const startedAtMs = clock.monotonicMs();
-    const cancel: { abortedBy?: { readonly reason: unknown }; done?: Promise<void>; cut?: Scheduled } = {};
-    const forget = onAnyAbort(signals, (reason) => {
-      const late = new AbortController();
-      cancel.abortedBy = { reason };
-      cancel.cut = this.#cutAfter(graceMs, () => late.abort());
-      cancel.done = this.#cancel(late.signal);
-    });
-    const guard = statementTimeoutMs > 0 ? this.#cutAfter(statementTimeoutMs + graceMs) : undefined;
-    try {
-      const { command, rowCount, rows } = lastOf(await this.#client.query<Row & QueryResultRow>(text, [...values]));
-      return { command, rowCount: rowCount ?? 0, rows };
-    } catch (error) {
-      const elapsedMs = clock.monotonicMs() - startedAtMs;
-      const connectionLost = this.#lost !== undefined;
-      // What failed on this side may have left the session between two messages: nobody can use it any more.
-      if (!connectionLost && !(error instanceof PostgresError)) this.destroy();
-      const { abortedBy } = cancel;
-      throw toDatabaseError(error, { operation, undone, connectionLost, elapsedMs, statementTimeoutMs, abortedBy });
-    } finally {
-      guard?.cancel();
-      forget();
-      await cancel.done;
-      cancel.cut?.cancel();
-    }
-  }
-
-  /** Resolves when the request can no longer hit anything but the statement that runs now. */
-  async #cancel(signal: AbortSignal): Promise<void> {
-    try {
-      await this.#requestCancel(signal);
-    } catch (error) {
-      this.destroy(new Error("the statement could not be cancelled, so its connection was cut", { cause: error }));
-    }
-  }
-
   async #requestCancel(signal: AbortSignal): Promise<void> {
     const key = cancelKeyOf(this.#client);
     if (!key) throw new Error("the server gave no key to cancel with");
-    if (!this.#client.ssl) {
-      await sendCancelRequest(this.#client, key, signal);
-      return;
-    }
-    // The request's key must not cross the network in the open, so it goes as a statement of a second, encrypted session.
-    await using control = await Connection.open({ ...this.#options, schema: undefined }, [signal]);
-    await control.cancel(key.processId, signal);
-  }
-
-  /** Cancels what another session of the same user runs. */
-  async cancel(processId: number, signal: AbortSignal): Promise<void> {
-    await this.execute({
-      text: "select pg_cancel_backend($1)",
-      values: [processId],
-      operation: "SELECT",
-      undone: false,
-      signals: [signal],
-    });
+    // where the connection leads to, not where its name does by now
+    const { remoteAddress: host = this.#endpoint.host } = this.#socket;
+    await sendCancelRequest({ host, port: this.#endpoint.port, tls: this.#endpoint.tls }, key, signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  #cutAfter(delayMs: number, also: () => void = ignore): Scheduled {
-    return this.#options.clock.schedule(delayMs, () => {
-      also();
-      this.destroy(
-        new DatabaseError(
-          "ERR_DATABASE_TIMEOUT",
-          "deadline_exceeded",
-          `the database did not answer within ${delayMs} ms, so the connection was cut`,
-        ),
-      );
-    });
-  }
-
-  async #setSchema(schema: string): Promise<void> {
-    await this.#client.query("select set_config('search_path', $1, false)", [quoteIdentifier(schema)]);
-    const { rows } = await this.#client.query<{ schema: string | null }>("select current_schema() as schema");
-    if (rows[0]?.schema === schema) return;
+  async #setUp(): Promise<void> {
+    const { schema } = this.#options;
+    const facts = await prepareSession(this.#client, this.processId, this.#options);
+    this.#takesWrites = !facts.readOnly;
+    this.#pathIsOurs = facts.pathIsOurs;
+    if (this.#endpoint.mustWrite && !this.#takesWrites) {
+      const says = "the server takes no writes: it is a standby, or was set to read only";
+      throw new DatabaseError("ERR_DATABASE_READ_ONLY", "unavailable", says);
+    }
+    if (schema === undefined || facts.schema === schema) return;
     throw new DatabaseError(
       "ERR_DATABASE_SCHEMA",
       "failed_precondition",
@@ -260,39 +249,9 @@ export class Connection {
   #lose(error: Error): void {
     if (this.#lost) return;
     this.#lost = error;
+    this.#runner.lose(error);
     this.#onLost(error);
   }
 }
 
-/** A text of several statements, which only one without values can be, has several results. */
-function lastOf<R extends QueryResultRow>(results: QueryResult<R> | readonly QueryResult<R>[]): QueryResult<R> {
-  if (!("at" in results)) return results;
-  return results.at(-1) ?? { command: "", rowCount: 0, rows: [], oid: 0, fields: [] };
-}
-
-const neverSent = Object.freeze({ undone: true, connectionLost: true, elapsedMs: 0 });
-
 function ignore(): void {}
-
-function throwIfAborted(signals: readonly AbortSignal[]): void {
-  const aborted = signals.find((signal) => signal.aborted);
-  if (aborted) throw cancelledBy(aborted.reason);
-}
-
-/** Calls `listener` with the reason of the first signal to abort. Returns how to stop listening. */
-function onAnyAbort(signals: readonly AbortSignal[], listener: (reason: unknown) => void): () => void {
-  let fired = false;
-  const handlers = signals.map((signal) => {
-    const handler = (): void => {
-      if (fired) return;
-      fired = true;
-      listener(signal.reason);
-    };
-    signal.addEventListener("abort", handler, { once: true });
-    if (signal.aborted) handler();
-    return (): void => signal.removeEventListener("abort", handler);
-  });
-  return () => {
-    for (const remove of handlers) remove();
-  };
-}
