@@ -1,8 +1,7 @@
 // A small Plinth app: the core, an HTTP server with the ops endpoints, one module with a route and a setting. Its port comes
 // from the environment, its log goes to standard output.
-import { coreModule, createApp, defineModule, defineSettings, provider } from "@plinth/kernel";
+import { coreModule, createApp, defineModule, defineSettings, provider, z } from "@plinth/kernel";
 import { httpModule, httpRoutes } from "@plinth/transport";
-import { z } from "zod";
 
 const greetingSettings = defineSettings("greeting", z.strictObject({ text: z.string().min(1).default("hello") }));
 
