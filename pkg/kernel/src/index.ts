@@ -11,6 +11,7 @@ export type {
   NodeState,
 } from "./app/description.ts";
 export { type AppDocument, appDocuments, type WrittenDocument } from "./app/documents.ts";
+export { type AppTask, appTasks, type TaskArguments, type TaskRequest, type TaskResult } from "./app/tasks.ts";
 export { defineModule, type Module } from "./app/module.ts";
 export { current, live, type LiveSettings, optional, type ValueOf } from "./app/needs.ts";
 export {

@@ -63,9 +63,12 @@ export class KernelConfig implements AppConfig {
 
   /** These sections alone, from what needs no network: what is wrong in the others is not looked for. */
   async loadLocally(needed: ReadonlySet<SettingsToken>): Promise<ConfigStore> {
-    const { sections, sources } = this.#options;
-    const all = [...new Set(sections())].map((settings) => (needed.has(settings) ? settings : unchecked(settings)));
-    return this.#load(new AbortController().signal, all, { ...sources, sources: [] });
+    return this.#load(new AbortController().signal, this.#only(needed), { ...this.#options.sources, sources: [] });
+  }
+
+  /** These sections alone, from all sources: what is wrong in the others is not looked for. */
+  async loadOnly(needed: ReadonlySet<SettingsToken>, signal: AbortSignal): Promise<ConfigStore> {
+    return this.#load(signal, this.#only(needed));
   }
 
   async explain(): Promise<readonly ConfigEntry[]> {
@@ -112,6 +115,11 @@ export class KernelConfig implements AppConfig {
   close(): void {
     this.#isClosed = true;
     this.#store?.close();
+  }
+
+  #only(needed: ReadonlySet<SettingsToken>): Iterable<SettingsToken> {
+    const all = new Set(this.#options.sections());
+    return [...all].map((settings) => (needed.has(settings) ? settings : unchecked(settings)));
   }
 
   #load(

@@ -11,6 +11,7 @@ import type { Module, NeededBy, ProvidedBy } from "./module.ts";
 import type { Provider } from "./provider.ts";
 import type { RequestScope, ScopeOptions } from "./request-scope.ts";
 import type { RunOptions } from "./run.ts";
+import type { TaskRequest, TaskResult } from "./tasks.ts";
 import type { AnyToken, Token } from "./token.ts";
 
 /** Names of the tokens that every app provides itself. */
@@ -92,6 +93,12 @@ export interface App<Provided extends string = string> {
    * @throws {@link LifecycleError} `ERR_GRAPH_INVALID`, and when the `create` of what it is made from fails; {@link ConfigError}.
    */
   writeDocuments(name: string): Promise<readonly WrittenDocument[]>;
+  /**
+   * Does what `plinth migrate` and the like ask for: runs the tasks of this name, one after the other, of an app that is not started.
+   * Of all providers those are started that the tasks need, and stopped afterwards. Empty where no module has one.
+   * @throws {@link LifecycleError} `ERR_APP_TASK`, `ERR_GRAPH_INVALID`, `ERR_LIFECYCLE_START`; {@link ConfigError}; what a task throws.
+   */
+  runTasks(request: TaskRequest): Promise<readonly TaskResult[]>;
   /**
    * Starts, with the settings of the command line, waits for SIGTERM, SIGINT or a fatal error, stops, and tells the exit code.
    * See {@link runApps}.

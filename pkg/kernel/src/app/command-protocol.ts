@@ -36,6 +36,18 @@ function commandSchema() {
       format: z.literal("json").default("json"),
       ...answering,
     }),
+    z.strictObject({
+      command: z.literal("task"),
+      /** Which one: the name of tasks that apps have. */
+      name: z.string().min(1),
+      app: z.string().min(1).optional(),
+      subject: z.string().min(1).optional(),
+      /** Refuses where there are several. */
+      single: z.boolean().default(false),
+      args: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}),
+      format: z.enum(["text", "json"]).default("text"),
+      ...answering,
+    }),
   ]);
 }
 

@@ -388,6 +388,54 @@ describe("a main that is asked for a document", () => {
   });
 });
 
+describe("a main that is asked to do something", () => {
+  const asked = async (apps: readonly Runnable[], command: object = {}): Promise<readonly [number, FakeHost]> => {
+    const host = new FakeHost({ command: "task", name: "tidy", ...command });
+    return [await runApps(apps, { host, onReady: notCalled }), host];
+  };
+  const withTask = (name: string, runTasks: NonNullable<Runnable["runTasks"]>): Runnable =>
+    Object.assign(new FakeApp(name), { runTasks });
+  const done = (text: string, faults: readonly string[] = []) => [{ text, data: { what: text }, faults }];
+
+  it("does it for each app, and tells it as text or JSON", async () => {
+    const apps = ["notes", "greeter"].map((name) => withTask(name, async ({ args }) => done(`${name} ${args?.n}\n`)));
+    const [code, host] = await asked(apps, { args: { n: 1 } });
+    assert.deepEqual([code, host.output, host.errors], [0, "notes 1\n\ngreeter 1\n", ""]);
+    const [, json] = await asked(apps, { args: { n: 1 }, app: "greeter", format: "json" });
+    assert.deepEqual(JSON.parse(json.output), { app: "greeter", what: "greeter 1\n" });
+    assert.deepEqual([...json.listeners.keys()], []);
+  });
+
+  it("ends with 1 where it fails, finds faults, or there is nothing to do it for", async () => {
+    const failing = withTask("notes", () => Promise.reject(new Error("no such table")));
+    const [failed, told] = await asked([failing]);
+    assert.deepEqual([failed, told.errors], [1, "notes: no such table\n"]);
+    const [faulty, shown] = await asked([withTask("notes", async () => done("as it is\n", ["is odd"]))]);
+    assert.deepEqual([faulty, shown.output, shown.errors], [1, "as it is\n", "notes: is odd\n"]);
+    const [none, nothing] = await asked([withTask("notes", async () => [])]);
+    assert.deepEqual([none, nothing.errors], [1, "notes has nothing to tidy\n"]);
+  });
+
+  it("asks which app is meant where only one may be", async () => {
+    const apps = ["notes", "greeter"].map((name) => withTask(name, notCalled));
+    const [code, host] = await asked(apps, { single: true });
+    assert.deepEqual([code, host.errors], [1, "there are several apps, notes, greeter; name the one that is meant\n"]);
+  });
+
+  for (const event of ["SIGINT", "SIGTERM", "disconnect"]) {
+    it(`ends in order at ${event}`, async () => {
+      const host = new FakeHost({ command: "task", name: "tidy" });
+      const app = withTask("notes", async ({ signal }) => {
+        host.listeners.get(event)?.();
+        signal?.throwIfAborted();
+        return notCalled();
+      });
+      assert.equal(await runApps([app, withTask("later", notCalled)], { host }), 1);
+      assert.match(host.errors, /^notes: (SIG|the command line has gone)/);
+    });
+  }
+});
+
 describe("joinTexts", () => {
   it("gives one JSON text as it is, none as nothing, and several as an array", () => {
     assert.equal(joinTexts({ format: "json" }, [`{"a":1}\n`]), `{"a":1}\n`);

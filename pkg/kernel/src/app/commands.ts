@@ -10,6 +10,7 @@ export type RunToEnd = (options: { readonly onReady: () => void; readonly over: 
 
 type GraphCommand = Extract<RunCommand, { command: "graph" }>;
 type ConfigCommand = Extract<RunCommand, { command: "config" }>;
+type TaskCommand = Extract<RunCommand, { command: "task" }>;
 type DocumentCommand = Extract<RunCommand, { command: "document" }>;
 type Told = Pick<CommandAnswer, "texts" | "exitCode">;
 
@@ -51,6 +52,8 @@ function toldFor(
       return tellGraphs(command, apps, host, tell, runToEnd);
     case "config":
       return tellConfigs(command, apps, tell);
+    case "task":
+      return tellTasks(command, apps, host, tell);
     default:
       return tellDocuments(command, apps, tell);
   }
@@ -124,8 +127,7 @@ async function tellDocuments(
   apps: readonly Runnable[],
   tell: (text: string) => void,
 ): Promise<Told> {
-  const asked = only === undefined ? apps : apps.filter(({ name }) => name === only);
-  if (asked.length === 0) tell(`there is no app "${only}"; there is ${apps.map(({ name }) => name).join(", ")}`);
+  const asked = chosen(only, apps, tell);
   const texts: string[] = [];
   let faults = 0;
   const known = withA("writeDocuments", wanted, asked, tell);
@@ -148,6 +150,58 @@ async function tellDocuments(
   return toldOf(texts, faults);
 }
 
+/** Ends in order at a signal, and when whoever asked has gone: a task may be half way. */
+async function tellTasks(
+  { name: wanted, app: only, subject, single, args, format }: TaskCommand,
+  apps: readonly Runnable[],
+  host: ProcessHost,
+  tell: (text: string) => void,
+): Promise<Told> {
+  const over = new AbortController();
+  const listeners = {
+    SIGINT: () => over.abort(new Error("SIGINT arrived")),
+    SIGTERM: () => over.abort(new Error("SIGTERM arrived")),
+    disconnect: () => over.abort(new Error("the command line has gone")),
+  };
+  for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
+  const texts: string[] = [];
+  let faults = 0;
+  const known = withA("runTasks", wanted, chosen(only, apps, tell), tell);
+  if (single && known.length > 1) {
+    tell(`there are several apps, ${known.map(({ name }) => name).join(", ")}; name the one that is meant`);
+    return toldOf([], 1);
+  }
+  for (const app of known) {
+    if (over.signal.aborted) break;
+    try {
+      const results = await app.runTasks({ name: wanted, subject, single, args, signal: over.signal });
+      for (const { text, data, faults: own } of results) {
+        texts.push(format === "json" ? toJson({ app: app.name, ...data }) : text);
+        faults += own.length;
+        for (const each of own) tell(`${app.name}: ${each}`);
+      }
+    } catch (error) {
+      faults++;
+      tell(`${app.name}: ${messageOf(error)}`);
+    }
+  }
+  for (const [event, listener] of Object.entries(listeners)) host.off(event, listener);
+  if (known.length > 0 && texts.length + faults === 0) {
+    tell(`${known.map(({ name }) => name).join(", ")} has nothing to ${wanted}`);
+  }
+  return toldOf(texts, faults);
+}
+
+function chosen(
+  only: string | undefined,
+  apps: readonly Runnable[],
+  tell: (text: string) => void,
+): readonly Runnable[] {
+  const asked = only === undefined ? apps : apps.filter(({ name }) => name === only);
+  if (asked.length === 0) tell(`there is no app "${only}"; there is ${apps.map(({ name }) => name).join(", ")}`);
+  return asked;
+}
+
 function explanation(name: string, entries: readonly ConfigEntry[], apps: number): string {
   const text = renderExplanation(entries);
   return apps === 1 ? text : `${name}:\n${text}`;
@@ -159,7 +213,7 @@ function masked(entry: ConfigEntry): ConfigEntry {
 }
 
 /** Those that can be asked; of the others it is said that they cannot. */
-function withA<Part extends "describe" | "config" | "writeDocuments">(
+function withA<Part extends "describe" | "config" | "writeDocuments" | "runTasks">(
   part: Part,
   what: string,
   apps: readonly Runnable[],

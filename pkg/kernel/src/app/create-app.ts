@@ -23,6 +23,7 @@ import type { RequestScope, RequestScopes, ScopeOptions } from "./request-scope.
 import { type RunOptions, runApps } from "./run.ts";
 import type { ProcessErrors } from "./runnable.ts";
 import { lifecycleSettings } from "./settings.ts";
+import type { TaskRequest, TaskResult } from "./tasks.ts";
 import type { Token } from "./token.ts";
 import { requireList, requireObject } from "./untyped-options.ts";
 import { appControl, appEvents, appInfo, appLog, appProcess, clock as clockToken, requestScopes } from "./tokens.ts";
@@ -158,6 +159,17 @@ class KernelApp implements App {
     const graph = requireWhole(this.#analyze());
     const readConfig = (needed: ReadonlySet<SettingsToken>): Promise<ConfigStore> => this.config.loadLocally(needed);
     return writeDocuments(name, { graph, clock: this.#clock, readConfig });
+  }
+
+  async runTasks(request: TaskRequest): Promise<readonly TaskResult[]> {
+    const { runTasks } = await import("./run-tasks.ts"); // which no service needs
+    const { modules, overrides = [] } = this.#options;
+    return runTasks(request, {
+      modules: [this.#builtIns(), ...modules],
+      overrides,
+      clock: this.#clock,
+      readConfig: (needed, signal) => this.config.loadOnly(needed, signal),
+    });
   }
 
   run(options?: RunOptions): Promise<number> {

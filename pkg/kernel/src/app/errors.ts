@@ -3,6 +3,7 @@ import { AppError } from "../errors/app-error.ts";
 /** Every code the container and lifecycle throw. */
 export type LifecycleErrorCode =
   | "ERR_APP_STATE"
+  | "ERR_APP_TASK"
   | "ERR_APP_TOKEN"
   | "ERR_GRAPH_INVALID"
   | "ERR_LIFECYCLE_CANCELLED"

@@ -1,6 +1,7 @@
 import type { ConfigEntry } from "../config/explain.ts";
 import type { AppDescription } from "./description.ts";
 import type { WrittenDocument } from "./documents.ts";
+import type { TaskRequest, TaskResult } from "./tasks.ts";
 
 /** What `runApps` runs: an app, or something that stands for one, such as an app in a process of its own. */
 export interface Runnable {
@@ -18,6 +19,8 @@ export interface Runnable {
   describe?(): AppDescription;
   /** For `plinth openapi` and the like. Absent: what it writes is not known in this process. */
   writeDocuments?(name: string): Promise<readonly WrittenDocument[]>;
+  /** For `plinth migrate` and the like. Absent: what can be done for it is not known in this process. */
+  runTasks?(request: TaskRequest): Promise<readonly TaskResult[]>;
   /** For `plinth config`. Absent: its config is not known in this process. */
   readonly config?: RunnableConfig;
 }
