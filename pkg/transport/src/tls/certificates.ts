@@ -1,7 +1,7 @@
 import type { SecureContextOptions } from "node:tls";
 import { type Clock, type Logger, messageOf, type Metrics, type Scheduled, watchFiles } from "@plinth/kernel";
-import { certificateMetricsOf } from "./metrics.ts";
-import { type CertificatePair, readCertificatePair } from "./pair.ts";
+import { type CertificateMetrics, certificateMetricsOf, clientCertificateMetricsOf } from "./metrics.ts";
+import { type CertificatePair, type PairFiles, readCertificatePair } from "./pair.ts";
 import type { TlsSettings } from "./settings.ts";
 
 export interface CertificatesOptions {
@@ -15,7 +15,21 @@ export interface CertificatesOptions {
   readonly onChange: (context: SecureContextOptions) => void;
 }
 
-/** The certificate that a listener uses now. */
+/** A client's, as {@link CertificatesOptions} are a listener's. */
+export interface ClientCertificatesOptions {
+  readonly files: PairFiles;
+  /** Who is called, in logs and labels. */
+  readonly peer: string;
+  readonly clock: Clock;
+  /** Absent: the metrics alone tell. */
+  readonly log?: Logger | undefined;
+  /** Absent: the log alone tells. */
+  readonly metrics?: Metrics | undefined;
+  /** Given what new connections are to be made with. Those that are open stay. */
+  readonly onChange: (context: SecureContextOptions) => void;
+}
+
+/** The certificate that a listener or a client uses now. */
 export interface Certificates {
   readonly context: SecureContextOptions;
   /** Ends the watch of its files. Safe to call twice. */
@@ -34,11 +48,45 @@ const dayMs = 86_400_000;
  * @throws {@link TransportError} `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE` when the first cannot be used.
  */
 export function watchCertificates(options: CertificatesOptions): Certificates {
-  return new WatchedCertificates(options);
+  const { settings, listener, metrics } = options;
+  const { certFile, keyFile, caFile, minVersion, expiryWarningDays } = settings;
+  return new WatchedCertificates({
+    ...options,
+    files: { certFile, keyFile, caFile, minVersion },
+    whose: { listener },
+    metrics: certificateMetricsOf(metrics),
+    expiryWarningDays,
+  });
+}
+
+/**
+ * The same of a client: its certificate, where it has one, and the authorities that it trusts.
+ * @throws {@link TransportError} `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE` when the first cannot be used.
+ */
+export function watchClientCertificates(options: ClientCertificatesOptions): Certificates {
+  const { peer, metrics } = options;
+  return new WatchedCertificates({
+    ...options,
+    whose: { peer },
+    metrics: metrics && clientCertificateMetricsOf(metrics),
+    expiryWarningDays: 14,
+  });
+}
+
+interface WatchOptions {
+  readonly files: PairFiles;
+  /** As lines of the log have it. */
+  readonly whose: { readonly listener: string } | { readonly peer: string };
+  readonly clock: Clock;
+  readonly log?: Logger | undefined;
+  readonly metrics: CertificateMetrics | undefined;
+  readonly expiryWarningDays: number;
+  readonly onChange: (context: SecureContextOptions) => void;
 }
 
 class WatchedCertificates implements Certificates {
-  readonly #options: CertificatesOptions;
+  readonly #options: WatchOptions;
+  readonly #name: string;
   readonly #ended = new AbortController();
   #pair: CertificatePair;
   #retry: Scheduled | undefined;
@@ -46,14 +94,15 @@ class WatchedCertificates implements Certificates {
   /** What the log has said of a pair that was refused. */
   #told: string | undefined;
 
-  constructor(options: CertificatesOptions) {
-    const { settings, clock, metrics, listener } = options;
-    const { certFile, keyFile, caFile } = settings;
+  constructor(options: WatchOptions) {
+    const { files, clock, metrics, whose } = options;
+    const { certFile, keyFile, caFile } = files;
     this.#options = options;
-    this.#pair = readCertificatePair(settings, clock.now());
+    this.#name = "peer" in whose ? whose.peer : whose.listener;
+    this.#pair = readCertificatePair(files, clock.now());
     const { signal } = this.#ended;
-    certificateMetricsOf(metrics).follow(listener, () => this.#pair.expiresAtMs, signal);
-    const paths = [certFile, keyFile, ...(caFile === undefined ? [] : [caFile])];
+    metrics?.follow(this.#name, () => this.#pair.expiresAtMs, signal);
+    const paths = [certFile, keyFile, caFile].filter((path) => path !== undefined);
     watchFiles(paths, { clock, onChange: () => this.#load(), signal });
     // what was written between the two readings above is told of by nobody
     this.#load();
@@ -71,45 +120,45 @@ class WatchedCertificates implements Certificates {
   }
 
   #load(): void {
-    const { settings, clock, log, metrics, listener, onChange } = this.#options;
+    const { files, clock, log, metrics, whose, onChange } = this.#options;
     this.#retry?.cancel();
-    const known = certificateMetricsOf(metrics);
     try {
-      const pair = readCertificatePair(settings, clock.now());
+      const pair = readCertificatePair(files, clock.now());
       this.#told = undefined;
       if (isSame(pair.context, this.#pair.context)) return;
       onChange(pair.context);
       this.#pair = pair;
     } catch (error) {
-      known.count(listener, "refused");
+      metrics?.count(this.#name, "refused");
       if (this.#told !== messageOf(error)) {
         const text = "the new certificate cannot be used, and the one before stays";
-        log.error(text, { listener, error, expires: isoOf(this.#pair) });
+        log?.error(text, { ...whose, error, ...expiryOf(this.#pair) });
       }
       this.#told = messageOf(error);
       this.#retry = clock.schedule(retryMs, () => this.#load(), { keepAlive: false });
       return;
     }
-    known.count(listener, "loaded");
+    metrics?.count(this.#name, "loaded");
     const { fingerprint } = this.#pair;
-    log.info("a new certificate is used", { listener, fingerprint, expires: isoOf(this.#pair) });
+    log?.info("a new certificate is used", { ...whose, fingerprint, ...expiryOf(this.#pair) });
     this.#remind();
   }
 
   /** Once a day. */
   #remind(): void {
-    const { settings, clock, log, listener } = this.#options;
+    const { files, clock, log, whose, expiryWarningDays } = this.#options;
     this.#reminder?.cancel();
+    if (this.#pair.expiresAtMs === Infinity) return;
     this.#reminder = clock.schedule(dayMs, () => this.#remind(), { keepAlive: false });
     const days = Math.floor((this.#pair.expiresAtMs - clock.now()) / dayMs);
-    const fields = { listener, file: settings.certFile, expires: isoOf(this.#pair), days_left: days };
-    if (days < 0) log.error("the certificate in use has expired; renew it", fields);
-    else if (days < settings.expiryWarningDays) log.warn("the certificate in use expires soon; renew it", fields);
+    const fields = { ...whose, file: files.certFile, ...expiryOf(this.#pair), days_left: days };
+    if (days < 0) log?.error("the certificate in use has expired; renew it", fields);
+    else if (days < expiryWarningDays) log?.warn("the certificate in use expires soon; renew it", fields);
   }
 }
 
-function isoOf({ expiresAtMs }: CertificatePair): string {
-  return new Date(expiresAtMs).toISOString();
+function expiryOf({ expiresAtMs }: CertificatePair): { readonly expires?: string } {
+  return expiresAtMs === Infinity ? {} : { expires: new Date(expiresAtMs).toISOString() };
 }
 
 function isSame(one: SecureContextOptions, other: SecureContextOptions): boolean {

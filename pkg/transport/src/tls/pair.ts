@@ -1,37 +1,51 @@
 import type { KeyObject, X509Certificate } from "node:crypto";
-import type { SecureContextOptions } from "node:tls";
+import type { SecureContextOptions, SecureVersion } from "node:tls";
 import { messageOf, readTextFile } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
-import type { TlsSettings } from "./settings.ts";
 
-/** A certificate with its key, checked: a TLS server can be made of it. */
+/** Where one side of a handshake has what it shows and whom it trusts, in PEM. */
+export interface PairFiles {
+  /** Its certificate, and the key of that. Absent, both: it shows none. */
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  /** The authorities of the other side. */
+  readonly caFile?: string | undefined;
+  readonly minVersion?: SecureVersion | undefined;
+}
+
+/** A certificate with its key, checked: one side of a handshake can be made of it. */
 export interface CertificatePair {
   readonly context: SecureContextOptions;
-  /** Its end, in milliseconds since the Unix epoch. */
+  /** Its end, in milliseconds since the Unix epoch. `Infinity` where there is none. */
   readonly expiresAtMs: number;
   /** SHA-256, as browsers and openssl show it. */
-  readonly fingerprint: string;
+  readonly fingerprint?: string;
 }
 
 /** As much as a chain or a bundle of authorities may have. */
 const maxBytes = 1024 * 1024;
 
 /**
- * Reads the files of a listener with TLS and checks all that a handshake would fail at: each is whole and PEM, the key is the
+ * Reads the files of a listener or a client with TLS and checks all that a handshake would fail at: each is whole and PEM, the key is the
  * certificate's, the certificate is valid now, and the TLS library takes them.
  *
  * @param nowMs - Milliseconds since the Unix epoch.
  * @throws {@link TransportError} `ERR_TLS_FILE` naming a file that cannot be read or is not what it should be;
  * `ERR_TLS_CERTIFICATE` for what is wrong with the certificate in it.
  */
-export function readCertificatePair(settings: TlsSettings, nowMs: number): CertificatePair {
-  const { certFile, keyFile, caFile, minVersion } = settings;
+export function readCertificatePair(files: PairFiles, nowMs: number): CertificatePair {
+  const { certFile, keyFile, caFile, minVersion } = files;
+  const ca = caFile === undefined ? undefined : readPem(caFile, "certificate", "CERTIFICATE");
+  if (ca !== undefined && caFile !== undefined) certificatesIn(ca, caFile);
+  const trust: SecureContextOptions = { ...(minVersion && { minVersion }), ...(ca !== undefined && { ca }) };
+  if (certFile === undefined || keyFile === undefined) {
+    check(trust, (problem, cause) => fileFault(caFile ?? "", problem, cause));
+    return { context: trust, expiresAtMs: Infinity };
+  }
   const cert = readPem(certFile, "certificate", "CERTIFICATE");
   const key = readPem(keyFile, "private key", "PRIVATE KEY");
-  const ca = caFile === undefined ? undefined : readPem(caFile, "certificate", "CERTIFICATE");
   const [own] = certificatesIn(cert, certFile);
   if (own === undefined) throw fileFault(certFile, "no certificate is in it");
-  if (ca !== undefined && caFile !== undefined) certificatesIn(ca, caFile);
   if (!own.checkPrivateKey(privateKeyIn(key, keyFile)))
     throw certificateFault(
       certFile,
@@ -41,13 +55,17 @@ export function readCertificatePair(settings: TlsSettings, nowMs: number): Certi
   if (nowMs >= expiresAtMs) throw certificateFault(certFile, `it has expired at ${isoOf(expiresAtMs)}; renew it`);
   if (nowMs < fromMs)
     throw certificateFault(certFile, `it is valid only from ${isoOf(fromMs)}; look at the machine's clock, or wait`);
-  const context: SecureContextOptions = { cert, key, minVersion, ...(ca !== undefined && { ca }) };
+  const context: SecureContextOptions = { cert, key, ...trust };
+  check(context, (problem, cause) => certificateFault(certFile, problem, cause));
+  return { context, expiresAtMs, fingerprint: own.fingerprint256 };
+}
+
+function check(context: SecureContextOptions, fault: (problem: string, cause: unknown) => TransportError): void {
   try {
     process.getBuiltinModule("node:tls").createSecureContext(context);
   } catch (cause) {
-    throw certificateFault(certFile, `the TLS library refuses it: ${messageOf(cause)}`, cause);
+    throw fault(`the TLS library refuses it: ${messageOf(cause)}`, cause);
   }
-  return { context, expiresAtMs, fingerprint: own.fingerprint256 };
 }
 
 /** The text of a file that is PEM, whole, and has a block of this kind. */

@@ -6,7 +6,8 @@ export type { GrpcChannelOptions } from "./options.ts";
 /**
  * Calls methods of all four kinds over gRPC, on one connection. Nothing is connected before the first call. The gRPC library is loaded
  * with the first.
- * @throws OptionError `ERR_OPTION_RANGE`.
+ * @throws OptionError `ERR_OPTION_RANGE`, `ERR_OPTION_TYPE`.
+ * @throws TransportError `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE` for files of `tls` that cannot be used.
  */
 export async function createGrpcChannel(options: GrpcChannelOptions): Promise<RpcChannel> {
   const [{ GrpcChannel }, { createGrpcClientInterceptors }] = await Promise.all([

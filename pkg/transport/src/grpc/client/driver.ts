@@ -27,17 +27,20 @@ import { badCall, badReply, type CallTarget } from "../../rpc/client/errors.ts";
 import { InFlight } from "../../rpc/client/in-flight.ts";
 import { methodName } from "../../rpc/service.ts";
 import { type GrpcChannelOptions, grpcChannelDefaults } from "./options.ts";
-import { credentialsOf } from "./credentials.ts";
+import { credentialsOf, type SwappingCredentials } from "./credentials.ts";
 import { isServiceError, toCallError } from "./failure.ts";
 import { asBytes, feed } from "./feed.ts";
 
-type Settings = Required<Omit<GrpcChannelOptions, "peer" | "address" | "tls" | "metrics" | "tracing" | "clock">>;
+type Settings = Required<
+  Omit<GrpcChannelOptions, "peer" | "address" | "tls" | "log" | "metrics" | "tracing" | "clock">
+>;
 
 /** The channel on grpc-js. */
 export class GrpcChannel implements RpcChannel {
   readonly peer: string;
   readonly #options: Settings;
   readonly #client: Client;
+  readonly #credentials: SwappingCredentials;
   readonly #calls: InFlight;
   #closed: Promise<void> | undefined;
 
@@ -56,7 +59,8 @@ export class GrpcChannel implements RpcChannel {
     this.peer = options.peer;
     this.#options = settings;
     this.#calls = new InFlight(options.peer);
-    this.#client = new Client(options.address, credentialsOf(options), {
+    this.#credentials = credentialsOf(options);
+    this.#client = new Client(options.address, this.#credentials.credentials, {
       interceptors,
       "grpc.max_receive_message_length": settings.maxReplyBytes,
       "grpc.max_send_message_length": settings.maxRequestBytes,
@@ -141,7 +145,12 @@ export class GrpcChannel implements RpcChannel {
 
   close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     const ended = this.#calls.close(signal);
-    return (this.#closed ??= ended.then(() => this.#client.close()));
+    return (this.#closed ??= ended.then(() => this.#end()));
+  }
+
+  #end(): void {
+    this.#credentials.close();
+    this.#client.close();
   }
 
   #targetOf(method: DescMethod): CallTarget {

@@ -1,5 +1,5 @@
-import type { Clock, Metrics, Tracing } from "@plinth/kernel";
-import type { ClientTls } from "../../rpc/client/connect-options.ts";
+import type { Clock, Logger, Metrics, Tracing } from "@plinth/kernel";
+import type { ClientTls } from "../../tls/client.ts";
 
 export interface GrpcChannelOptions {
   /** Who is called, from a small fixed set: the name of a service, never an address. */
@@ -22,6 +22,8 @@ export interface GrpcChannelOptions {
   readonly minReconnectMs?: number;
   /** No wait between two tries grows past this, in milliseconds from 1. Default 2_000. */
   readonly maxReconnectMs?: number;
+  /** Told of new certificates in the files of `tls`, and of those that cannot be used. Absent: the metrics alone are. */
+  readonly log?: Logger;
   /** Has `grpc_client_call_duration_seconds` of this peer. Absent: nothing is counted. */
   readonly metrics?: Metrics;
   /** Makes the spans of calls. Default: what made that of the request being served. */

@@ -8,9 +8,10 @@ import {
 } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { AppError, messageOf, OptionError, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
-import { Pool } from "undici";
+import { buildConnector, Pool } from "undici";
 import { TransportError } from "../../errors.ts";
 import { type HttpClientOutcome, observeHttpClient } from "../../http/client-metrics.ts";
+import { type ClientContext, clientContextOf } from "../../tls/client.ts";
 import { methodName } from "../service.ts";
 import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "./channel.ts";
 import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-options.ts";
@@ -19,7 +20,7 @@ import { badCall, badReply, type CallTarget, replyTooLarge, RpcError, unreachabl
 import { InFlight } from "./in-flight.ts";
 import { type HttpCall, type HttpReply, send } from "./send.ts";
 
-type Settings = Required<Omit<ConnectChannelOptions, "peer" | "url" | "tls" | "metrics" | "tracing" | "clock">>;
+type Settings = Required<Omit<ConnectChannelOptions, "peer" | "url" | "tls" | "log" | "metrics" | "tracing" | "clock">>;
 
 /** The channel on undici. */
 export class ConnectChannel implements RpcChannel {
@@ -28,12 +29,13 @@ export class ConnectChannel implements RpcChannel {
   readonly #pool: Pool;
   readonly #origin: string;
   readonly #prefix: string;
+  readonly #context: ClientContext;
   readonly #calls: InFlight;
   readonly #observe: ReturnType<typeof observeHttpClient>;
   #closed: Promise<void> | undefined;
 
   constructor(options: ConnectChannelOptions) {
-    const { peer, tls = {}, metrics, tracing, clock = systemClock } = options;
+    const { peer, tls = {}, log, metrics, tracing, clock = systemClock } = options;
     const settings = withDefaults<Settings>(connectChannelDefaults, options);
     for (const name of ["maxReplyBytes", "maxConnections", "maxPending", "connectTimeoutMs", "keepAliveMs"] as const)
       requireWhole(name, settings[name], { min: 1 });
@@ -44,6 +46,17 @@ export class ConnectChannel implements RpcChannel {
     this.#prefix = url.pathname.replace(/\/$/, "");
     this.#calls = new InFlight(peer);
     this.#observe = observeHttpClient({ metrics, tracing, peer, clock });
+    // another connector for another certificate: it keeps sessions, by which a server would know the one before
+    const context = clientContextOf({ tls, peer, clock, log, metrics, onChange: () => (connect = toConnector()) });
+    const toConnector = (): buildConnector.connector =>
+      buildConnector({
+        timeout: settings.connectTimeoutMs,
+        allowH2: false,
+        ...context.secure,
+        ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+      });
+    let connect = toConnector();
+    this.#context = context;
     this.#pool = new Pool(url.origin, {
       connections: settings.maxConnections,
       pipelining: 1,
@@ -54,13 +67,7 @@ export class ConnectChannel implements RpcChannel {
       keepAliveTimeout: settings.keepAliveMs,
       keepAliveMaxTimeout: settings.keepAliveMs,
       maxHeaderSize: 16_384,
-      connect: {
-        timeout: settings.connectTimeoutMs,
-        ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-        ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-        ...(tls.key === undefined ? {} : { key: tls.key }),
-        ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
-      },
+      connect: (target, done) => connect(target, done),
     });
   }
 
@@ -99,7 +106,12 @@ export class ConnectChannel implements RpcChannel {
 
   close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     const ended = this.#calls.close(signal);
-    return (this.#closed ??= ended.then(() => this.#pool.destroy()));
+    return (this.#closed ??= ended.then(() => this.#end()));
+  }
+
+  #end(): Promise<void> {
+    this.#context.close();
+    return this.#pool.destroy();
   }
 
   async #send(call: HttpCall, target: CallTarget, signal: AbortSignal): Promise<HttpReply> {

@@ -1,4 +1,5 @@
-import type { Clock, Metrics, Tracing } from "@plinth/kernel";
+import type { Clock, Logger, Metrics, Tracing } from "@plinth/kernel";
+import type { ClientTls } from "../../tls/client.ts";
 
 export interface ConnectChannelOptions {
   /** Who is called, from a small fixed set: the name of a service, never an address. */
@@ -23,23 +24,14 @@ export interface ConnectChannelOptions {
   readonly keepAliveMs?: number;
   /** For `https`. Default: Node's authorities, and no certificate of our own. */
   readonly tls?: ClientTls;
+  /** Told of new certificates in the files of `tls`, and of those that cannot be used. Absent: the metrics alone are. */
+  readonly log?: Logger;
   /** Has `http_client_request_duration_seconds` of this peer. Absent: nothing is counted. */
   readonly metrics?: Metrics;
   /** Makes the spans of calls. Default: what made that of the request being served. */
   readonly tracing?: Tracing;
   /** Default: the system's. */
   readonly clock?: Clock;
-}
-
-/** Whom a client trusts, and who it is. All in PEM. */
-export interface ClientTls {
-  /** Authorities that sign the server's certificate. Default: Node's. */
-  readonly ca?: string | Buffer;
-  /** The client's own certificate and its key, both or none: for servers that ask for one. */
-  readonly cert?: string | Buffer;
-  readonly key?: string | Buffer;
-  /** The name that the server's certificate must be of. Default: the host that is called. */
-  readonly serverName?: string;
 }
 
 export const connectChannelDefaults = Object.freeze({

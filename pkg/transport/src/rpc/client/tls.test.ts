@@ -4,7 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { createServer } from "node:tls";
+import { createServer, type TLSSocket } from "node:tls";
+import { createLogger, createMetrics } from "@plinth/kernel";
+import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
 import { EchoService } from "../../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { createGrpcChannel } from "../../grpc/client/channel.ts";
 import { makeCertificate, type TestCertificate } from "../../testing/certificates.ts";
@@ -16,7 +18,7 @@ import { rpcService } from "../service.ts";
 import type { RpcChannel } from "./channel.ts";
 import { createRpcClient } from "./client.ts";
 import { createConnectChannel } from "./connect-channel.ts";
-import type { ClientTls } from "./connect-options.ts";
+import type { ClientTls } from "../../tls/client.ts";
 import { RpcError } from "./errors.ts";
 
 const authority = makeCertificate({ name: "authority" });
@@ -143,5 +145,135 @@ for (const wire of ["grpc", "connect"] as const) {
           server.close();
         }
       });
+  });
+}
+
+/** What a server has seen of each connection, which it ends. */
+interface Seen {
+  readonly port: number;
+  readonly shown: string[];
+  close(): void;
+}
+
+async function startSeeing(by: TestCertificate): Promise<Seen> {
+  const shown: string[] = [];
+  const server = createServer(
+    { cert: by.cert, key: by.key, requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2", "http/1.1"] },
+    (socket: TLSSocket) => {
+      shown.push(socket.isSessionReused() ? "the one before" : String(socket.getPeerCertificate().subject?.CN));
+      socket.on("error", () => {});
+      socket.once("data", () => socket.destroy());
+    },
+  );
+  server.on("tlsClientError", () => shown.push("refused"));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  return { port: address.port, shown, close: () => void server.close() };
+}
+
+for (const wire of ["grpc", "connect"] as const) {
+  describe(`what a client has from files: ${wire}`, { timeout: 60_000 }, () => {
+    const named = (name: string): TestCertificate => makeCertificate({ name, issuer: authority });
+    /** A channel whose certificate and authorities are in files, and ways to put others there. */
+    async function open(certificate: TestCertificate) {
+      const [clock, metrics, lines] = [new FakeClock(Date.now()), createMetrics(), new MemoryLog()];
+      const log = await createLogger({ destination: lines });
+      const tls = { caFile: write(authority.cert), certFile: write(certificate.cert), keyFile: write(certificate.key) };
+      const seen = await startSeeing(named("server"));
+      const options = { peer: "echo", clock, metrics, log, tls };
+      const channel =
+        wire === "grpc"
+          ? await createGrpcChannel({
+              ...options,
+              address: `127.0.0.1:${seen.port}`,
+              minReconnectMs: 1,
+              maxReconnectMs: 1,
+            })
+          : await createConnectChannel({ ...options, url: `https://127.0.0.1:${seen.port}` });
+      const client = createRpcClient(EchoService, { channel, timeoutMs: 20_000 });
+      return {
+        clock,
+        metrics,
+        lines,
+        tls,
+        client,
+        put({ cert, key }: TestCertificate): void {
+          writeFileSync(tls.certFile, cert);
+          writeFileSync(tls.keyFile, key);
+        },
+        /** Calls, on a connection of its own, and tells what the server saw. */
+        async call(): Promise<string | undefined> {
+          const { length } = seen.shown;
+          while (seen.shown.length === length) await assert.rejects(client.say({ text: "hello" }));
+          return seen.shown.at(-1);
+        },
+        /** Lets time pass until the files have been looked at with this outcome. */
+        async looked(outcome: "loaded" | "refused"): Promise<void> {
+          const line = `tls_client_certificate_loads_total{peer="echo",outcome="${outcome}"} 1`;
+          while (!(await metrics.expose()).body.includes(line)) await clock.advance(1_000);
+        },
+        async [Symbol.asyncDispose](): Promise<void> {
+          await channel.close();
+          seen.close();
+        },
+      };
+    }
+
+    it("is read again when it changes, for new connections", async () => {
+      await using renewing = await open(named("first"));
+      assert.equal(await renewing.call(), "first");
+      renewing.put(named("second"));
+      await renewing.looked("loaded");
+      assert.equal(await renewing.call(), "second");
+      assert.equal(renewing.lines.withMessage("a new certificate is used").length, 1);
+      assert.match(
+        (await renewing.metrics.expose()).body,
+        /^tls_client_certificate_expiry_timestamp_seconds\{peer="echo"\} \d/m,
+      );
+    });
+
+    it("stays as it was while what is new cannot be used, which is told of once", async () => {
+      await using renewing = await open(named("first"));
+      writeFileSync(renewing.tls.certFile, named("second").cert.slice(0, 200));
+      await renewing.looked("refused");
+      await renewing.clock.advance(5_000);
+      assert.equal(await renewing.call(), "first");
+      const [line, ...more] = renewing.lines.lines.filter(({ level }) => level === "error");
+      assert.match(String(line?.message), /the one before stays/);
+      assert.deepEqual([line?.peer, more], ["echo", []]);
+      renewing.put(named("third"));
+      await renewing.looked("loaded");
+      assert.equal(await renewing.call(), "third");
+    });
+
+    it("is whom it trusts, too", async () => {
+      await using renewing = await open(named("first"));
+      writeFileSync(renewing.tls.caFile, stranger.cert);
+      await renewing.looked("loaded");
+      await assert.rejects(renewing.client.say({ text: "hello" }), { message: /no authority that is/ });
+    });
+
+    it("is not looked at any more when the channel is closed", async () => {
+      const renewing = await open(named("first"));
+      await renewing[Symbol.asyncDispose]();
+      await renewing.clock.advance(10_000); // an ongoing look ends
+      assert.equal(renewing.clock.pending, 0);
+    });
+
+    for (const [what, tls, fault] of [
+      [
+        "a file that is not there",
+        { caFile: "/nowhere/ca.pem" },
+        { code: "ERR_TLS_FILE", message: /\/nowhere\/ca\.pem/ },
+      ],
+      ["a text and a file", { ca: "x", caFile: "y" }, { code: "ERR_OPTION_TYPE", message: /tls\.ca and tls\.caFile/ }],
+      ["a certificate without a key", { certFile: "x" }, { code: "ERR_OPTION_TYPE", message: /without its key/ }],
+      ["a key that stays", { certFile: "x", key: "y" }, { code: "ERR_OPTION_TYPE", message: /both as files/ }],
+    ] as const) {
+      it(`is no channel with ${what}`, async () => {
+        await assert.rejects(openChannel(wire, 1, tls), fault);
+      });
+    }
   });
 }
