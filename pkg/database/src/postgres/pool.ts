@@ -4,6 +4,7 @@ import { ConnectGate } from "./connect-gate.ts";
 import type { Connection } from "./connection.ts";
 import { Holders, type HoldersOptions } from "./holders.ts";
 import { IdleConnections } from "./idle.ts";
+import { closedError, overloaded, unexpected } from "./pool-errors.ts";
 import type { CloseReason, PoolOptions, PoolStats } from "./pool-options.ts";
 import { graceMs } from "./runner.ts";
 import { noAnswer, SilenceError } from "./silence.ts";
@@ -98,7 +99,7 @@ export class Pool {
       throw this.#gate.refusal();
     }
     // Those for whom there is room wait only until theirs is open.
-    if (this.#waiters.size - this.#room - this.#opening >= this.#options.maxWaiting) throw this.#overloaded();
+    if (this.#waiters.size - this.#room - this.#opening >= this.#options.maxWaiting) throw overloaded(this.stats());
     const taken = this.#waiters.add(signals, claim);
     this.#grow();
     return taken;
@@ -157,15 +158,6 @@ export class Pool {
     if (signal?.aborted) cut();
     this.#finishClosing();
     return this.#closed.promise.finally(() => signal?.removeEventListener("abort", cut));
-  }
-
-  #overloaded(): DatabaseError {
-    const { inUse, waiting, maxConnections } = this.stats();
-    return new DatabaseError(
-      "ERR_DATABASE_OVERLOADED",
-      "unavailable",
-      `${waiting} queries wait for a connection already, as many as maxWaiting allows; ${inUse} of ${maxConnections} connections are in use`,
-    );
   }
 
   get #total(): number {
@@ -317,12 +309,4 @@ export class Pool {
   #finishClosing(): void {
     if (this.#holders.size + this.#opening + this.#leaving === 0) this.#closed?.resolve();
   }
-}
-
-function closedError(): DatabaseError {
-  return new DatabaseError("ERR_DATABASE_CLOSED", "unavailable", "the database client is closed or closing");
-}
-
-function unexpected(cause: unknown): DatabaseError {
-  return new DatabaseError("ERR_DATABASE_UNAVAILABLE", "unavailable", "the database cannot be reached", { cause });
 }

@@ -1,7 +1,8 @@
 import type { Clock } from "@plinth/kernel";
-import { DatabaseError } from "../errors.ts";
+import type { DatabaseError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import type { Claim } from "./holders.ts";
+import { acquireTimeout } from "./pool-errors.ts";
 import type { PoolStats } from "./pool-options.ts";
 import { onAnyAbort } from "./runner.ts";
 import { cancelledBy } from "./sqlstate.ts";
@@ -72,18 +73,4 @@ export class Waiters {
     for (const waiter of told) waiter.fail(error);
     return told.length;
   }
-}
-
-function acquireTimeout(stats: PoolStats, waitedMs: number): DatabaseError {
-  const { inUse, opening, waiting, maxConnections, longestHeldMs, longestHeldBy } = stats;
-  const longest = longestHeldBy === undefined ? "" : `, the longest for ${longestHeldMs} ms by ${longestHeldBy}`;
-  const advice =
-    inUse < maxConnections
-      ? "the server is slow to open connections"
-      : "raise maxConnections, or look for one that is held for too long";
-  return new DatabaseError(
-    "ERR_DATABASE_ACQUIRE_TIMEOUT",
-    "unavailable",
-    `no connection free after ${waitedMs} ms: ${inUse} of ${maxConnections} in use${longest}, ${opening} being opened, ${waiting - 1} more waiting; ${advice}`,
-  );
 }
