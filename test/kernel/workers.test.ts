@@ -317,6 +317,8 @@ describe("the signals of several workers", { concurrency: 2 }, () => {
     await using service = await startService({
       PLINTH_GRPC_PORT: String(grpcPort),
       PLINTH_LIFECYCLE_ANNOUNCE_DELAY_MS: "0",
+      PLINTH_HTTP_MAX_LOOP_DELAY_MS: "0", // else they refuse what came while they stood still
+      PLINTH_GRPC_MAX_LOOP_DELAY_MS: "0",
     });
     const workers = service.workers();
     for (const worker of workers) process.kill(worker, "SIGSTOP");

@@ -5,7 +5,7 @@ import { placeOf } from "./place.ts";
 import { portOver, type PrimaryPort } from "./primary-port.ts";
 
 /** A primary that hangs holds up no stop for longer than this, in milliseconds. */
-const limitMs = 2_000;
+const limitMs = 5_000;
 
 let lastId = 0;
 

@@ -10,7 +10,7 @@ export interface LastConnectionsOptions {
 /**
  * To be called, and waited for, before a server is closed that several [workers](../../README.md#workers) share. When all of them
  * stop, the primary then accepts nothing more for its port, and hands out what it has accepted already: until this resolves, new
- * connections still come. When only this worker stops, the others have them. It waits 2 seconds at most, and never rejects.
+ * connections still come. When only this worker stops, the others have them. It waits 5 seconds at most, and never rejects.
  *
  * @returns Undefined in a process that is no worker, and when there is nothing to wait for.
  */
