@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { describe, it } from "node:test";
 import { AppError, currentContext } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
-import { parseReply, type RawConnection, startHttp, type TestHttp } from "../testing/http.ts";
+import { parseReply, type RawConnection, startHttp, type TestHttp, testSettings } from "../testing/http.ts";
 import { assertProblem, statusesOf } from "../testing/problems.ts";
 import { until } from "../testing/until.ts";
 import { webSocket, type WebSocketOptions } from "./web-sockets.ts";
@@ -124,6 +124,51 @@ describe("a WebSocket", () => {
       body,
       /^http_server_request_duration_seconds_count\{method="GET",route="\/socket\/:name",status="101"\} 1$/m,
     );
+  });
+
+  it("has of the headers that layers and hooks set those that say something to who opens a socket", async () => {
+    await using http = await startHttp({
+      settings: {
+        trustedProxies: ["loopback"],
+        hstsMaxAgeSeconds: 60,
+        cors: { ...testSettings.cors, origins: ["https://a.example"] },
+      },
+      routes: async (app) => {
+        app.addHook("onRequest", async (_request, reply) => {
+          reply.header("set-cookie", ["a=1", "b=2"]).header("content-language", "en").header("upgrade", "else");
+        });
+        await webSocket(app, "/socket/:name", echo, { origins: ["*"] });
+      },
+    });
+    const connection = http.connect();
+    connection.write(handshake("/socket/x", "X-Forwarded-Proto: https\r\nOrigin: https://a.example\r\n"));
+    await connection.until("\r\n\r\n");
+    const [, ...lines] = connection.received.trimEnd().split("\r\n");
+    assert.deepEqual(lines.map((line) => line.replace(/^(x-request-id): [0-9a-f]{32}$/, "$1")).toSorted(), [
+      "Connection: Upgrade",
+      "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+      "Upgrade: websocket",
+      "set-cookie: a=1",
+      "set-cookie: b=2",
+      "strict-transport-security: max-age=60",
+      "x-request-id",
+    ]);
+    connection.destroy();
+  });
+
+  it("is a 500 problem and a report where a header cannot be sent, and no header of the header's", async () => {
+    await using http = await startHttp({
+      routes: async (app) => {
+        app.addHook("onRequest", async (_request, reply) => void reply.header("x-a", "b\r\nx-injected: c"));
+        await webSocket(app, "/socket/:name", echo);
+      },
+    });
+    const connection = http.connect();
+    connection.write(handshake("/socket/x"));
+    const reply = parseReply(await connection.ended);
+    assertProblem(reply, 500, "ERR_INTERNAL");
+    assert.equal(reply.headers["x-injected"], undefined);
+    assert.equal((await http.reports()).length, 1);
   });
 
   it("takes a message that came with its handshake", async () => {

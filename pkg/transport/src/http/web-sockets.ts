@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { type Clock, requireNumber, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
 import type { FastifyReply, FastifyRequest, RouteShorthandOptions } from "fastify";
 import { TransportError } from "../errors.ts";
+import { validateHeaderName, validateHeaderValue } from "../node-http.ts";
 import { exchangeOf, ServedRequest, ServedResponse } from "./exchange.ts";
 import { HttpRefusal } from "./refusal.ts";
 import type { HttpApp } from "./server.ts";
@@ -72,6 +73,7 @@ export async function webSocket(
       throw refused(reply, notUpgraded);
     checkHandshake(request, reply, limits.origins);
     if (open >= limits.maxConnections) throw refused(reply, full);
+    headerLines.set(request.raw, linesOf(reply));
     reply.hijack();
     const { socket, upgradeHead } = request.raw;
     exchange.response.detachSocket(socket);
@@ -104,8 +106,7 @@ async function openUpgrader(app: HttpApp, maxPayload: number): Promise<Upgrader>
   if (!isUpgrader(upgrader)) throw new TypeError("@fastify/websocket has no websocketServer");
   if (upgrader instanceof EventEmitter)
     upgrader.on("headers", (headers: string[], request: IncomingMessage) => {
-      const exchange = exchangeOf(request);
-      if (exchange) headers.push(`x-request-id: ${exchange.requestId}`);
+      headers.push(...(headerLines.get(request) ?? []));
     });
   return upgrader;
 }
@@ -115,6 +116,29 @@ function isUpgrader(value: unknown): value is Upgrader {
     typeof value === "object" && value !== null && "handleUpgrade" in value && typeof value.handleUpgrade === "function"
   );
 }
+
+/** What the handshake's reply to a request has besides what the library writes. */
+const headerLines = new WeakMap<IncomingMessage, readonly string[]>();
+
+/**
+ * Headers of the layers and hooks that say something to who opens a socket: the request id, `strict-transport-security`, cookies (RFC
+ * 6455, 1.3). Left out are those of the handshake itself, those of a content, which a 101 has not, and what tells a page what
+ * to do with a content or whether to read it: browsers ask nothing of that for a socket.
+ * @throws TypeError for one that cannot be sent: the library would write it as it is.
+ */
+function linesOf(reply: FastifyReply): readonly string[] {
+  return Object.entries(reply.getHeaders()).flatMap(([name, value]) => {
+    if (value === undefined || ofOtherReplies.test(name)) return [];
+    return [value].flat().map((each) => {
+      validateHeaderName(name);
+      validateHeaderValue(name, String(each));
+      return `${name}: ${each}`;
+    });
+  });
+}
+
+const ofOtherReplies =
+  /^(?:access-control-.*|cache-control|connection|content-.*|cross-origin-.*|etag|expires|keep-alive|last-modified|permissions-policy|referrer-policy|sec-websocket-.*|trailer|transfer-encoding|upgrade|vary|x-content-type-options|x-frame-options)$/;
 
 /** Serves requests to upgrade as all others are, once for each server; whatever else is to be upgraded to is none of ours. */
 function takeUpgrades(server: Server): void {
