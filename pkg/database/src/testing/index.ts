@@ -5,6 +5,14 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from "../embedded/index.
 import type { DatabaseOptions } from "../options.ts";
 import type { NoTables } from "../queries.ts";
 
+export {
+  databaseSuite,
+  type DatabaseSuiteOptions,
+  type SuiteDatabase,
+  type SuiteDatabaseOptions,
+  type SuiteTables,
+} from "./suite.ts";
+
 /**
  * A PostgreSQL for tests, shared by all that run in this working directory at the same time. Stop it after the tests.
  *
@@ -31,7 +39,7 @@ export async function testDatabase<Tables = NoTables>(
   const db = openDatabase<Tables>({ ...options, schema });
   const dispose = async (): Promise<void> => {
     await db.close({ signal: AbortSignal.abort() }); // what a test has left running must not hold the schema
-    const last = openDatabase({ url: options.url, schema, maxConnections: 1 });
+    const last = openDatabase({ ...options, schema, maxConnections: 1, statementTimeoutMs: 0, migrations: [] });
     await last.query(sql`drop schema ${sql.id(schema)} cascade`);
     await last.close();
   };
