@@ -4,6 +4,8 @@ import { parseArguments } from "./arguments.ts";
 
 const asked = { kind: "ask", main: "main.ts", programArgs: [] };
 
+const migrate = { command: "task", name: "migrate", answer: "ipc" };
+
 describe("parseArguments", () => {
   const understood: readonly (readonly [string, object])[] = [
     ["graph main.ts", { command: { command: "graph", format: "tree", start: false, answer: "ipc" }, limitMs: 60_000 }],
@@ -30,6 +32,38 @@ describe("parseArguments", () => {
       },
     ],
     [
+      "migrate up main.ts",
+      {
+        command: { ...migrate, single: false, args: { action: "up" }, format: "text" },
+        limitMs: 86_400_000,
+      },
+    ],
+    [
+      "migrate up main.ts --to 0002_a --dry-run --database reports --app notes --json --timeout 5",
+      {
+        command: {
+          ...migrate,
+          single: true,
+          args: { action: "up", to: "0002_a", dryRun: true },
+          app: "notes",
+          subject: "reports",
+          format: "json",
+        },
+        limitMs: 5_000,
+      },
+    ],
+    [
+      "migrate --steps 2 down main.ts",
+      {
+        command: { ...migrate, single: true, args: { action: "down", steps: 2 }, format: "text" },
+        limitMs: 86_400_000,
+      },
+    ],
+    [
+      "migrate status main.ts",
+      { command: { ...migrate, single: false, args: { action: "status" }, format: "text" }, limitMs: 86_400_000 },
+    ],
+    [
       "config main.ts -- --http.port=1 -- --json",
       {
         command: { command: "config", format: "text", answer: "ipc" },
@@ -41,6 +75,15 @@ describe("parseArguments", () => {
   for (const [line, expected] of understood) {
     it(`understands ${line}`, () => {
       assert.deepEqual(parseArguments(line.split(" ")), { ...asked, ...expected });
+    });
+  }
+
+  for (const [line, expected] of [
+    ["migrate new create notes", { words: "create_notes", folder: "migrations", language: "sql" }],
+    ["migrate new Add-Title! --folder db --ts", { words: "add_title", folder: "db", language: "ts" }],
+  ] as const) {
+    it(`understands ${line}`, () => {
+      assert.deepEqual(parseArguments(line.split(" ")), { kind: "new", ...expected });
     });
   }
 
@@ -61,9 +104,9 @@ describe("parseArguments", () => {
   });
 
   const faulty: readonly (readonly [readonly string[], string])[] = [
-    [[], "there is no command; take graph, config or openapi"],
+    [[], "there is no command; take graph, config, openapi or migrate"],
     [["conifg", "main.ts"], `there is no command "conifg"; did you mean "config"?`],
-    [["dance"], `there is no command "dance"; take graph, config or openapi`],
+    [["dance"], `there is no command "dance"; take graph, config, openapi or migrate`],
     [["graph"], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
     [["graph", ""], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
     [["graph", "--", "main.ts"], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
@@ -79,6 +122,21 @@ describe("parseArguments", () => {
     [["config", "a.ts", "--toString"], `"--toString" is no option of plinth config; for the program it goes after --`],
     [["openapi", "a.ts", "--json"], `"--json" is no option of plinth openapi; for the program it goes after --`],
     [["openapi", "a.ts", "--app="], "--app takes the name of an app"],
+    [["migrate"], "plinth migrate does nothing by itself; take up, down, status or new"],
+    [["migrate", "main.ts"], `there is no plinth migrate "main.ts"; take up, down, status or new`],
+    [["migrate", "dwon", "main.ts"], `there is no plinth migrate "dwon"; did you mean "down"?`],
+    [["migrate", "up"], "plinth migrate up needs MAIN, the file that calls app.run() or runApps()"],
+    [["migrate", "up", "a.ts", "--steps", "1"], `"--steps" is no option of plinth migrate up`],
+    [["migrate", "down", "a.ts", "--steps=0"], `--steps takes a number, 1 or more, and was given "0"`],
+    [["migrate", "down", "a.ts", "--steps=1", "--to=a"], "take --to or --steps, not both"],
+    [["migrate", "up", "a.ts", "--to"], "--to takes a name"],
+    [["migrate", "status", "a.ts", "--dry-run"], `"--dry-run" is no option of plinth migrate status`],
+    [["migrate", "new"], "plinth migrate new needs some words, up to 100 letters and digits, that say what changes"],
+    [
+      ["migrate", "new", "../.."],
+      "plinth migrate new needs some words, up to 100 letters and digits, that say what changes",
+    ],
+    [["migrate", "new", "a", "--json"], `"--json" is no option of plinth migrate new`],
     [["--verison"], `"--verison" is no option; did you mean "--version"?`],
     [["graph", "a.ts", "--format", "svg"], `--format "svg" is none; take tree, dot, mermaid or json`],
     [["graph", "a.ts", "--format", "jsn"], `--format "jsn" is none; did you mean "json"?`],

@@ -1,9 +1,12 @@
 import { parseArgs } from "node:util";
 import { didYouMean, graphFormats, type RunCommand } from "@plinth/kernel";
+import { actionOf, type NewMigration, optionsOfAction, toMigrate, toNewMigration } from "./migrate-arguments.ts";
+import { type Given, oneOf, UsageError } from "./usage.ts";
 
 /** What the command line was told to do. */
 export type Invocation =
   | { readonly kind: "help" | "version" }
+  | NewMigration
   | {
       readonly kind: "ask";
       readonly main: string;
@@ -13,15 +16,11 @@ export type Invocation =
       readonly limitMs: number;
     };
 
-/** What was typed is not understood; the message says what is. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
+/** A start may take 60 s, and taking it back 25 s; a change of a large table hours. */
+const defaultLimitMs = { plain: 60_000, start: 120_000, migrate: 86_400_000 };
 
-/** A start may take 60 s, and taking it back 25 s. */
-const defaultLimitMs = { plain: 60_000, start: 120_000 };
-
-export const usage = `plinth shows what a Plinth app is made of, what it is configured with and what it serves, without running it.
+export const usage = `plinth shows what a Plinth app is made of, what it is configured with and what it serves, and migrates its databases,
+without running it.
 
 usage:
   plinth graph MAIN [--format tree|dot|mermaid|json] [--start] [--timeout SECONDS] [-- ARGUMENTS]
@@ -38,11 +37,24 @@ usage:
       the OpenAPI 3.1 document of the HTTP routes; nothing is started for it, and no database or network is used
       --app       of this app alone, where MAIN runs several
 
+  plinth migrate up MAIN [--to NAME] [--dry-run] [--database NAME] [--app NAME] [--json] [--timeout SECONDS] [-- ARGUMENTS]
+  plinth migrate down MAIN [--steps NUMBER | --to NAME] ...
+  plinth migrate status MAIN ...
+      applies the migrations that are pending, takes back the last one, or tells which there are
+      --to        up: the last one to apply; down: the last one to stay
+      --steps     how many are taken back, 1 by default
+      --dry-run   show the statements, run in a transaction that is rolled back
+      --database  of this database alone, where the app has several; the first is "main"
+
+  plinth migrate new WORDS [--folder FOLDER] [--ts]
+      writes an empty migration with the next number into FOLDER, which is ./migrations by default
+      --ts        in TypeScript in place of SQL
+
   plinth --help
   plinth --version
 
 MAIN is the file that calls app.run() or runApps(); ARGUMENTS are passed to it. It is loaded, but its apps do not run.
---timeout is how long it may take: 60 seconds by default, 120 with --start.
+--timeout is how long it may take: 60 seconds by default, 120 with --start, a day with migrate.
 Exit codes: 0 as asked, 1 faults in the app or no answer from it, 2 faults in the command line.
 `;
 
@@ -55,6 +67,12 @@ const options = {
   schema: { type: "boolean" },
   app: { type: "string" },
   timeout: { type: "string" },
+  to: { type: "string" },
+  steps: { type: "string" },
+  "dry-run": { type: "boolean" },
+  database: { type: "string" },
+  folder: { type: "string" },
+  ts: { type: "boolean" },
 } as const;
 type OptionName = keyof typeof options;
 
@@ -62,6 +80,7 @@ const commands = {
   graph: ["format", "start", "timeout"],
   config: ["json", "schema", "timeout"],
   openapi: ["app", "timeout"],
+  migrate: ["to", "steps", "dry-run", "database", "app", "json", "timeout", "folder", "ts"],
 } as const satisfies Readonly<Record<string, readonly OptionName[]>>;
 type CommandName = keyof typeof commands;
 
@@ -73,7 +92,7 @@ export function parseArguments(args: readonly string[]): Invocation {
   const end = args.indexOf("--");
   const own = end < 0 ? [...args] : args.slice(0, end);
   const { tokens } = parseArgs({ args: own, options, strict: false, allowPositionals: true, tokens: true });
-  const given = new Map<OptionName, string | undefined>();
+  const given = new Map<string, string | undefined>();
   const positionals: string[] = [];
   const [word] = tokens.flatMap((token) => (token.kind === "positional" ? [token.value] : []));
   const command = word === undefined ? undefined : toCommand(word);
@@ -84,9 +103,13 @@ export function parseArguments(args: readonly string[]): Invocation {
   if (given.has("help")) return { kind: "help" };
   if (given.has("version")) return { kind: "version" };
   if (command === undefined) throw new UsageError(`there is no command; ${oneOf("take", Object.keys(commands))}`);
+  const action = command === "migrate" ? actionOf(positionals.splice(1, 1)[0]) : undefined;
+  if (action !== undefined) requireOptionsOf(action, given);
+  if (action === "new") return toNewMigration(positionals.slice(1), given);
+  const what = action === undefined ? command : `${command} ${action}`;
   const [, main, ...more] = positionals;
   if (main === undefined || main === "") {
-    throw new UsageError(`plinth ${command} needs MAIN, the file that calls app.run() or runApps()`);
+    throw new UsageError(`plinth ${what} needs MAIN, the file that calls app.run() or runApps()`);
   }
   if (more.length > 0) {
     throw new UsageError(`"${more[0]}" is one argument too many; what is for ${main} goes after --`);
@@ -95,17 +118,26 @@ export function parseArguments(args: readonly string[]): Invocation {
     kind: "ask",
     main,
     programArgs: end < 0 ? [] : args.slice(end + 1),
-    command: toRunCommand(command, given),
-    limitMs: toLimitMs(given),
+    command: action === undefined ? toRunCommand(command, given) : toMigrate(action, given),
+    limitMs: toLimitMs(command, given),
   };
 }
 
-type Given = ReadonlyMap<OptionName, string | undefined>;
-
 function toCommand(word: string): CommandName {
   const names = Object.keys(commands);
-  if (word === "graph" || word === "config" || word === "openapi") return word;
+  if (isCommand(word)) return word;
   throw new UsageError(`there is no command "${word}"${didYouMean(word, names) || `; ${oneOf("take", names)}`}`);
+}
+
+function isCommand(word: string): word is CommandName {
+  return Object.hasOwn(commands, word);
+}
+
+/** Of an action: those of the others are none. */
+function requireOptionsOf(action: keyof typeof optionsOfAction, given: Given): void {
+  const allowed = new Set<string>(["help", "version", ...optionsOfAction[action]]);
+  const strange = [...given.keys()].find((name) => !allowed.has(name));
+  if (strange !== undefined) throw new UsageError(`"--${strange}" is no option of plinth migrate ${action}`);
 }
 
 function toOption(rawName: string, name: string, command: CommandName | undefined): OptionName {
@@ -167,14 +199,16 @@ function toConfig(given: Given): RunCommand {
   return { command: "config", format, answer: "ipc" };
 }
 
-function toLimitMs(given: Given): number {
-  if (!given.has("timeout")) return given.has("start") ? defaultLimitMs.start : defaultLimitMs.plain;
+function toLimitMs(command: CommandName, given: Given): number {
+  if (!given.has("timeout")) {
+    return command === "migrate"
+      ? defaultLimitMs.migrate
+      : given.has("start")
+        ? defaultLimitMs.start
+        : defaultLimitMs.plain;
+  }
   const text = given.get("timeout") ?? "";
   const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
   if (seconds > 0 && seconds <= 86_400) return seconds * 1_000;
   throw new UsageError(`--timeout takes seconds, above 0 and up to 86400, and was given "${text}"`);
-}
-
-function oneOf(verb: string, names: readonly string[]): string {
-  return `${verb} ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
 }

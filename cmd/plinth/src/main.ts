@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArguments, usage, UsageError } from "./arguments.ts";
+import { parseArguments, usage } from "./arguments.ts";
 import { askMain } from "./ask.ts";
+import { writeNewMigration } from "./new-migration.ts";
+import { UsageError } from "./usage.ts";
 
 function versionOf(): string {
   const manifest: unknown = JSON.parse(readFileSync(join(import.meta.dirname, "../package.json"), "utf8"));
@@ -13,6 +15,7 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     const invocation = parseArguments(args);
     if (invocation.kind === "ask") return await askMain(invocation);
+    if (invocation.kind === "new") return await writeNewMigration(invocation, new Date());
     process.stdout.write(invocation.kind === "help" ? usage : `${versionOf()}\n`);
     return 0;
   } catch (error) {

@@ -4,14 +4,8 @@ export type { Migration } from "./migrations/migration.ts";
 export type { MigrationState, MigrationStatus } from "./migrations/plan.ts";
 export { readMigrations } from "./migrations/read-migrations.ts";
 export type { MigrateOptions, MigrationStep, RollbackOptions } from "./migrations/runner.ts";
-export {
-  database,
-  databaseModule,
-  type DatabaseServer,
-  databaseServer,
-  migrations,
-  provideMigrations,
-} from "./module.ts";
+export { type DatabaseServer, type DatabaseTokens, defineDatabase } from "./define-database.ts";
+export { database, databaseModule, databaseServer, migrations, provideMigrations } from "./module.ts";
 export { databaseDefaults, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 export type { PoolStats } from "./postgres/pool.ts";
 export type { NoTables, Queries, QueryOptions, QueryRows } from "./queries.ts";

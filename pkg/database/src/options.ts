@@ -74,6 +74,8 @@ export interface DatabaseOptions extends Partial<DatabaseLimits> {
   readonly tls?: DatabaseTlsOptions | undefined;
   /** How a host's name becomes addresses, asked for each new connection. Default: the system's resolver. */
   readonly lookup?: Lookup;
+  /** Which of the app's databases it is, in metrics and logs. Default `main`. */
+  readonly name?: string | undefined;
   /** The service's own schema: what every unqualified name means, on every connection. */
   readonly schema: string;
   /** Whether {@link Database.connect} creates the schema when it is absent. Default true. */
