@@ -1,5 +1,6 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
 import { randomHex, type RequestContext, runInContext, type Span } from "@plinth/kernel";
+import { strangerIn } from "../headers/trace.ts";
 import { type Reason, reasonOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
 import type { GatewayCore } from "./core.ts";
@@ -61,8 +62,9 @@ export class Exchange implements RequestContext, Expiring {
     this.expectsContinue = expectsContinue;
     this.startedAtMs = core.clock.monotonicMs();
     this.clientAddress = plainAddress(request.socket.remoteAddress);
-    // A trace begins here: what a stranger says about traces and sampling is not taken over.
-    this.span = core.tracing.startSpan(methodLabel(this.method), { kind: "server", parent: null });
+    // A trace begins here, with a link to the stranger's: what it says of sampling is not taken over.
+    const parent = strangerIn(request.rawHeaders);
+    this.span = core.tracing.startSpan(methodLabel(this.method), { kind: "server", parent });
     core.counted(1);
     response.exchange = this;
     response.on("close", onClose);

@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { type ClientRequest, request } from "node:http";
+import { text } from "node:stream/consumers";
+import { once } from "node:events";
 import { describe, it } from "node:test";
 import {
   createLogger,
@@ -42,7 +45,7 @@ function recordingTracing(): Tracing & { readonly spans: Recorded[] } {
         attributes,
         failures,
         ended: 0,
-        traceId: options.parent?.traceId ?? randomHex(16),
+        traceId: options.parent && options.parent.isTrusted !== false ? options.parent.traceId : randomHex(16),
         spanId: randomHex(8),
         sampled: true,
         setAttribute: (key, value) => void (attributes[key] = value),
@@ -57,6 +60,11 @@ function recordingTracing(): Tracing & { readonly spans: Recorded[] } {
     },
     withSpan: async (name, attributes, fn) => fn(recordingTracing().startSpan(name, { attributes })),
   };
+}
+
+async function textOf(asking: ClientRequest): Promise<string> {
+  const [response] = await once(asking.end(), "response");
+  return text(response);
 }
 
 describe("spans", () => {
@@ -95,6 +103,35 @@ describe("spans", () => {
       sampled: true,
     });
   });
+
+  const caller = "00-11111111111111111111111111111111-2222222222222222-01";
+  for (const [what, headers, linked] of [
+    [
+      "is linked to, sampled as the gateway decides",
+      { traceparent: caller, tracestate: "a=1", baggage: "b=2" },
+      caller,
+    ],
+    ["is linked to, whatever the case of its name", { TraceParent: caller }, caller],
+    ["is not there where it is invalid", { traceparent: caller.replace("00-", "ff-") }, undefined],
+    ["is not there where it is none at all", { traceparent: "x".repeat(10_000) }, undefined],
+    ["is not there where it is there twice", { traceparent: [caller, caller] }, undefined],
+  ] as const) {
+    it(`begin a trace of their own, and that of the caller ${what}`, async () => {
+      const tracing = recordingTracing();
+      await using instance = await httpInstance(echo);
+      await using running = await startGateway({ tracing });
+      await running.add(instance);
+      const options = { port: running.gateway.port, headers };
+      const received = JSON.parse(await textOf(request(options))) as Received;
+      await running.lastLine();
+      const [server, client] = tracing.spans;
+      const expected = linked && { ...parseTraceparent(linked), isTrusted: false };
+      assert.deepEqual(server?.options.parent, expected ?? null);
+      const sent = parseTraceparent(String(received.headers.traceparent));
+      assert.deepEqual(sent, { traceId: server?.traceId, spanId: client?.spanId, sampled: true });
+      assert.deepEqual([received.headers.tracestate, received.headers.baggage], [undefined, undefined]);
+    });
+  }
 
   it("tell why a request failed, and end whatever happens", async () => {
     const tracing = recordingTracing();
