@@ -11,6 +11,7 @@ import {
   runnerOn,
   type RunnerOptions,
 } from "./migrations/runner.ts";
+import { WithSchemaPlugin } from "kysely";
 import { createObserver, type Observer, type ObserverOptions } from "./observer.ts";
 import { checkedLimits, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 import { nameOf, type ServerAddress } from "./postgres/address.ts";
@@ -59,7 +60,8 @@ export class DatabaseCore {
     const observer = this.#observer(options);
     this.pool = this.#openPool(this.limits, {}, observer);
     observer.watch(() => this.pool.stats(), this.limits);
-    this.dialect = new PoolDialect(this.pool, observer);
+    // Qualified, so that what kysely alone has written means the same on a session that nobody has set anything on.
+    this.dialect = new PoolDialect(this.pool, observer, pooler === "transaction" ? [new WithSchemaPlugin(schema)] : []);
     this.#pings = this.#openPool(single, {});
   }
 
@@ -176,8 +178,9 @@ export class DatabaseCore {
 
   #observer({ log, metrics, tracing }: Pick<ObserverOptions, Seams>): Observer {
     const { slowQueryMs } = this.limits;
-    const { schema } = this.options;
-    return createObserver({ clock: this.#clock, slowQueryMs, server: this.server, schema, log, metrics, tracing });
+    const { name = "main", schema, traceComments = false } = this.options;
+    const seams = { clock: this.#clock, log, metrics, tracing };
+    return createObserver({ ...seams, name, slowQueryMs, server: this.server, schema, traceComments });
   }
 
   #openPool(size: PoolSize, changes: Partial<ConnectionOptions>, observer?: Observer): Pool {
@@ -191,6 +194,7 @@ export class DatabaseCore {
       maxLifetimeMs,
       withStacks: process.env.NODE_ENV !== "production",
       clock: this.#clock,
+      random: this.options.random,
       open: (signal) => Connection.open(options, [signal]),
       events: observer?.pool,
       onFault: (error, held) => this.#report(error, held),

@@ -74,6 +74,11 @@ export interface DatabaseOptions extends Partial<DatabaseLimits> {
   readonly tls?: DatabaseTlsOptions | undefined;
   /** How a host's name becomes addresses, asked for each new connection. Default: the system's resolver. */
   readonly lookup?: Lookup;
+  /**
+   * Whether the text of a statement whose trace is sampled ends in a comment that names it, as sqlcommenter writes it: the server's own log and
+   * `pg_stat_activity` lead to the trace then. Default false: it makes each such text another one, also for `pg_stat_statements` of old servers.
+   */
+  readonly traceComments?: boolean;
   /** Which of the app's databases it is, in metrics and logs. Default `main`. */
   readonly name?: string | undefined;
   /** The service's own schema: what every unqualified name means, on every connection. */
@@ -91,6 +96,8 @@ export interface DatabaseOptions extends Partial<DatabaseLimits> {
    * does with pool_mode session. `transaction`: one that gives each transaction another session. Default `none`.
    */
   readonly pooler?: PoolerMode;
+  /** Source of jitter in [0, 1), for lifetimes and the time between attempts to connect. Default `Math.random`. */
+  readonly random?: () => number;
   readonly clock?: Clock;
   readonly log?: Logger;
   readonly tracing?: Tracing;

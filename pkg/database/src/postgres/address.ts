@@ -119,7 +119,7 @@ function parametersOf(query: string): Partial<Record<ParameterName, string>> {
 }
 
 function adviceOn(name: string): string {
-  const setting = settingInstead[name];
+  const setting = Object.hasOwn(settingInstead, name) ? settingInstead[name] : undefined;
   return setting === undefined
     ? `is not known here; known are ${parameterNames.join(", ")}`
     : `is the setting ${setting} here; take it out of the URL`;

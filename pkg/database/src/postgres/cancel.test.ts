@@ -176,7 +176,7 @@ describe("cancelling", { timeout: 30_000 }, () => {
     const address = silent.address();
     assert.ok(typeof address === "object" && address);
     const url = `postgres://user@127.0.0.1:${address.port}/x`;
-    await assert.rejects(testDatabase({ url, connectTimeoutMs: 50 }), {
+    await assert.rejects(testDatabase({ url, connectTimeoutMs: 50, connectWaitMs: 0 }), {
       code: "ERR_DATABASE_UNAVAILABLE",
       message: /no connection to the database after 50 ms/,
     });

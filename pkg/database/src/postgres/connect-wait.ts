@@ -15,6 +15,7 @@ export interface ConnectWaitOptions {
 
 /** What another moment may heal. A wrong password, certificate, schema or right does not heal by itself: the start tells of it at once. */
 const passing: ReadonlySet<string> = new Set([
+  "ERR_DATABASE_ACQUIRE_TIMEOUT",
   "ERR_DATABASE_CONNECTION_LOST",
   "ERR_DATABASE_READ_ONLY",
   "ERR_DATABASE_UNAVAILABLE",

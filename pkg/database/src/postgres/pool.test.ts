@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { createMetrics } from "@plinth/kernel";
+import { createLogger, createMetrics, runInContext } from "@plinth/kernel";
+import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
 import type { Database } from "../database.ts";
 import type { EmbeddedPostgres } from "../embedded/index.ts";
 import { sql } from "../index.ts";
@@ -59,10 +60,10 @@ describe("the pool", { timeout: 30_000 }, () => {
     const first = db.query(sql`select 1`).then(fail, (error: unknown) => error);
     const second = db.query(sql`select 1`).then(fail, (error: unknown) => error);
     const message =
-      "no connection free after 50 ms: 2 of 2 in use, 0 being opened, 1 more waiting; raise maxConnections, or look for one that is held for too long";
+      /^no connection free after 50 ms: 2 of 2 in use, the longest for \d+ ms by unknown, 0 being opened, 1 more waiting; raise maxConnections, or look for one that is held for too long$/;
     const error = await first;
     assert.ok(error instanceof Error);
-    assert.equal(error.message, message);
+    assert.match(error.message, message);
     assertThrown(error, {
       code: "ERR_DATABASE_ACQUIRE_TIMEOUT",
       status: "unavailable",
@@ -72,6 +73,128 @@ describe("the pool", { timeout: 30_000 }, () => {
     assert.equal(db.stats().waiting, 0);
     for (const one of held) await one.release();
     assert.equal((await db.query(sql`select 1`)).rows.length, 1);
+  });
+
+  it("names whoever holds a connection for the longest: by the label given, else by what is being served", async () => {
+    await using db = await open({ maxConnections: 1, acquireTimeoutMs: 20 });
+    const held = await runInContext({ route: "GET /notes/{id}" }, () => hold(db));
+    await assert.rejects(db.query(sql`select 1`), {
+      message: /the longest for \d+ ms by GET \/notes\/\{id\}, 0 being/,
+    });
+    assert.equal(db.stats().longestHeldBy, "GET /notes/{id}");
+    assert.ok(db.stats().longestHeldMs >= 20);
+    await held.release();
+    assert.partialDeepStrictEqual(db.stats(), { longestHeldMs: 0, longestHeldBy: undefined });
+  });
+
+  describe("a connection that is held for too long", () => {
+    async function holdTooLong(isProduction: boolean) {
+      const before = process.env["NODE_ENV"];
+      process.env["NODE_ENV"] = isProduction ? "production" : "test";
+      try {
+        const clock = new FakeClock();
+        const metrics = createMetrics();
+        const destination = new MemoryLog();
+        const log = await createLogger({ level: "warn", format: "json", destination });
+        await using db = await open({ clock, metrics, log, maxHeldMs: 1_000, maxConnections: 2 });
+        const held = await runInContext({ route: "GET /leak" }, () => hold(db));
+        await clock.advance(999);
+        assert.equal(destination.lines.length, 0);
+        await clock.advance(1);
+        await clock.advance(5_000);
+        const other = await hold(db);
+        await clock.advance(500);
+        await other.release();
+        await clock.advance(5_000);
+        await held.release();
+        await log.flush();
+        const { body } = await metrics.expose();
+        return { lines: destination.lines, body };
+      } finally {
+        process.env["NODE_ENV"] = before;
+        if (before === undefined) delete process.env["NODE_ENV"];
+      }
+    }
+
+    it("is told of once, with who has it and where it was taken, and counted", async () => {
+      const { lines, body } = await holdTooLong(false);
+      assert.equal(lines.length, 1, JSON.stringify(lines));
+      const [line] = lines;
+      assert.partialDeepStrictEqual(line, { level: "warn", heldMs: 1_000, label: "GET /leak" });
+      assert.match(JSON.stringify(line), /ERR_DATABASE_HELD.*taken here.*pool\.test\.ts/);
+      assert.match(body, /database_connections_held_too_long_total\{database="main"\} 1\n/);
+      assert.match(body, /database_pool_longest_held_seconds\{database="main"\} 0\n/);
+    });
+
+    it("is told of without a stack in production", async () => {
+      const { lines } = await holdTooLong(true);
+      assert.equal(lines.length, 1);
+      assert.doesNotMatch(JSON.stringify(lines), /taken here/);
+    });
+  });
+
+  it("keeps the least number of connections open, also unused ones and those that it loses", async () => {
+    const clock = new FakeClock();
+    await using admin = await open();
+    await using db = await open({ clock, minConnections: 2, maxConnections: 4, idleTimeoutMs: 1_000 });
+    await until(() => db.stats().idle === 2);
+    const held = await Promise.all([hold(db), hold(db), hold(db)]);
+    await Promise.all(held.map((one) => one.release()));
+    assert.equal(db.stats().idle, 3);
+    await clock.advance(1_001);
+    assert.equal(db.stats().idle, 2);
+    await clock.advance(60_000);
+    assert.equal(db.stats().idle, 2);
+    await admin.query(
+      sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${`plinth:${db.schema}`}`,
+    );
+    await until(() => db.stats().idle < 2);
+    await until(() => db.stats().idle === 2);
+  });
+
+  describe("the age of connections", () => {
+    it("is limited, differs from one to the other, and ends one in use when it is given back", async () => {
+      const clock = new FakeClock();
+      const metrics = createMetrics();
+      const numbers = [0, 0.5, 0.999];
+      await using db = await open({
+        clock,
+        metrics,
+        maxConnections: 3,
+        idleTimeoutMs: 1_000_000,
+        maxLifetimeMs: 1_000,
+        random: () => numbers.shift() ?? 0.5,
+      });
+      const held = await Promise.all([hold(db), hold(db), hold(db)]);
+      const [first] = held;
+      await held[1]?.release();
+      await held[2]?.release();
+      await clock.advance(899);
+      assert.deepEqual([db.stats().inUse, db.stats().idle], [1, 2]);
+      await clock.advance(202);
+      assert.deepEqual([db.stats().inUse, db.stats().idle], [1, 0]);
+      assert.ok(first);
+      await first.release();
+      assert.deepEqual([db.stats().inUse, db.stats().idle], [0, 0]);
+      const { body } = await metrics.expose();
+      assert.match(body, /database_connections_closed_total\{database="main",reason="lifetime"\} 3\n/);
+    });
+
+    it("does not end all of them at once", async () => {
+      const clock = new FakeClock();
+      await using db = await open({ clock, maxConnections: 10, idleTimeoutMs: 100_000_000, maxLifetimeMs: 10_000_000 });
+      const held = await Promise.all(Array.from({ length: 10 }, () => hold(db)));
+      await Promise.all(held.map((one) => one.release()));
+      await clock.advance(8_999_999);
+      assert.equal(db.stats().idle, 10);
+      const sizes = new Set<number>();
+      for (let step = 0; step <= 40; step++) {
+        sizes.add(db.stats().idle);
+        await clock.advance(50_000);
+      }
+      assert.equal(db.stats().idle, 0);
+      assert.ok(sizes.size >= 4, `they ended in steps: ${[...sizes].join(", ")}`);
+    });
   });
 
   it("stops waiting when the caller's signal aborts, without losing its place for others", async () => {
@@ -140,18 +263,18 @@ describe("the pool", { timeout: 30_000 }, () => {
     await db.query(sql`select nothing`).catch(() => "refused");
     const { body } = await metrics.expose();
     for (const line of [
-      'database_pool_connections{state="in_use"} 1',
-      'database_pool_connections{state="idle"} 1',
-      "database_pool_max_connections 3",
-      "database_pool_waiting 0",
-      'database_query_duration_seconds_count{operation="SELECT",outcome="ok"} 2',
-      'database_query_duration_seconds_count{operation="SELECT",outcome="error"} 1',
-      'database_query_duration_seconds_count{operation="BEGIN",outcome="ok"} 1',
-      'database_errors_total{code="ERR_DATABASE_QUERY"} 1',
-      'database_connect_duration_seconds_count{outcome="ok"} 2',
-      'database_connections_closed_total{reason="lost"} 0',
-      "database_pool_max_waiting 1000",
-      "database_pool_acquire_duration_seconds_count 4",
+      'database_pool_connections{database="main",state="in_use"} 1',
+      'database_pool_connections{database="main",state="idle"} 1',
+      'database_pool_max_connections{database="main"} 3',
+      'database_pool_waiting{database="main"} 0',
+      'database_query_duration_seconds_count{database="main",operation="SELECT",outcome="ok"} 2',
+      'database_query_duration_seconds_count{database="main",operation="SELECT",outcome="error"} 1',
+      'database_query_duration_seconds_count{database="main",operation="BEGIN",outcome="ok"} 1',
+      'database_errors_total{database="main",code="ERR_DATABASE_QUERY"} 1',
+      'database_connect_duration_seconds_count{database="main",outcome="ok"} 2',
+      'database_connections_closed_total{database="main",reason="lost"} 0',
+      'database_pool_max_waiting{database="main"} 1000',
+      'database_pool_acquire_duration_seconds_count{database="main"} 4',
     ]) {
       assert.ok(body.includes(`${line}\n`), `${line} is not in\n${body}`);
     }
@@ -173,14 +296,14 @@ describe("the pool", { timeout: 30_000 }, () => {
     await db.close();
     const { body } = await metrics.expose();
     for (const line of [
-      'database_transaction_duration_seconds_count{outcome="committed"} 2',
-      'database_transaction_duration_seconds_count{outcome="rolled_back"} 2',
-      'database_errors_total{code="ERR_DATABASE_QUERY"} 2',
-      'database_errors_total{code="ERR_DATABASE_ROLLED_BACK"} 1',
-      'database_errors_total{code="ERR_DATABASE_OVERLOADED"} 1',
-      'database_connections_closed_total{reason="unclean"} 1',
-      'database_connections_closed_total{reason="shutdown"} 1',
-      'database_connect_duration_seconds_count{outcome="ok"} 2',
+      'database_transaction_duration_seconds_count{database="main",outcome="committed"} 2',
+      'database_transaction_duration_seconds_count{database="main",outcome="rolled_back"} 2',
+      'database_errors_total{database="main",code="ERR_DATABASE_QUERY"} 2',
+      'database_errors_total{database="main",code="ERR_DATABASE_ROLLED_BACK"} 1',
+      'database_errors_total{database="main",code="ERR_DATABASE_OVERLOADED"} 1',
+      'database_connections_closed_total{database="main",reason="unclean"} 1',
+      'database_connections_closed_total{database="main",reason="shutdown"} 1',
+      'database_connect_duration_seconds_count{database="main",outcome="ok"} 2',
     ]) {
       assert.ok(body.includes(`${line}\n`), `${line} is not in\n${body}`);
     }
@@ -199,7 +322,7 @@ describe("the pool", { timeout: 30_000 }, () => {
       await assert.rejects(db.health(), closed);
       await held.release();
       await Promise.all([closing, db.close(), db.close({ signal: AbortSignal.abort() })]);
-      assert.deepEqual(db.stats(), { inUse: 0, idle: 0, opening: 0, waiting: 0, maxConnections: 1 });
+      assert.partialDeepStrictEqual(db.stats(), { inUse: 0, idle: 0, opening: 0, waiting: 0, longestHeldMs: 0 });
     });
 
     it("cuts running work when its signal aborts, and the server undoes it", async () => {

@@ -39,7 +39,14 @@ export async function testDatabase<Tables = NoTables>(
   const db = openDatabase<Tables>({ ...options, schema });
   const dispose = async (): Promise<void> => {
     await db.close({ signal: AbortSignal.abort() }); // what a test has left running must not hold the schema
-    const last = openDatabase({ ...options, schema, maxConnections: 1, statementTimeoutMs: 0, migrations: [] });
+    const last = openDatabase({
+      ...options,
+      schema,
+      minConnections: 0,
+      maxConnections: 1,
+      statementTimeoutMs: 0,
+      migrations: [],
+    });
     await last.query(sql`drop schema ${sql.id(schema)} cascade`);
     await last.close();
   };
