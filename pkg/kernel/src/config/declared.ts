@@ -4,12 +4,13 @@ import type { ConfigFault } from "./errors.ts";
 import { type Leaf, leavesOf, variableName, variablePrefix } from "./leaves.ts";
 import type { JsonSchema } from "./schema.ts";
 import type { SettingsToken } from "./settings.ts";
+import { zodLeavesOf } from "./zod-leaves.ts";
 
 /** What the sections of an app can hold, read from their schemas once. */
 export interface Declared {
   readonly sections: ReadonlyMap<string, SettingsToken>;
-  /** JSON Schema by section; absent for a schema that cannot tell its own. */
-  readonly schemas: ReadonlyMap<string, JsonSchema>;
+  /** JSON Schema of a section, made when it is asked for; a fault and `undefined` for a schema that cannot tell its own. */
+  readonly schemaOf: (section: string, faults: ConfigFault[]) => JsonSchema | undefined;
   readonly leaves: readonly Leaf[];
   /** Mistakes in the code of the app, which no config can mend. */
   readonly faults: readonly ConfigFault[];
@@ -23,12 +24,18 @@ export const profileVariable = `${variablePrefix}PROFILE`;
 export function declare(sections: Iterable<SettingsToken>): Declared {
   const faults: ConfigFault[] = [];
   const bySection = uniqueSections(sections, faults);
-  const schemas = new Map<string, JsonSchema>();
-  for (const settings of bySection.values()) {
-    const schema = jsonSchemaOf(settings, faults);
-    if (schema) schemas.set(settings.section, schema);
-  }
-  const leaves = [...schemas].flatMap(([section, schema]) => leavesOf(schema, section));
+  const schemas = new Map<string, JsonSchema | undefined>();
+  const schemaOf: Declared["schemaOf"] = (section, into) => {
+    const settings = bySection.get(section);
+    if (!settings || schemas.has(section)) return schemas.get(section);
+    const schema = jsonSchemaOf(settings, into);
+    // a fault of the declaration itself is told each time, by that
+    if (schema || into === faults) schemas.set(section, schema);
+    return schema;
+  };
+  const leaves = [...bySection].flatMap(
+    ([section, { schema }]) => zodLeavesOf(schema, section) ?? leavesOf(schemaOf(section, faults), section),
+  );
   const owners = new Map([fileVariable, profileVariable].map((variable) => [variable, "the place of the config"]));
   for (const { key, variable } of leaves) {
     const owner = owners.get(variable);
@@ -37,7 +44,7 @@ export function declare(sections: Iterable<SettingsToken>): Declared {
     }
     owners.set(variable, key);
   }
-  return { sections: bySection, schemas, leaves, faults };
+  return { sections: bySection, schemaOf, leaves, faults };
 }
 
 /** The prefix of a section's variables: `PLINTH_HTTP_`. */

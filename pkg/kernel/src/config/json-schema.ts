@@ -11,9 +11,12 @@ export function configSchema(sections: Iterable<SettingsToken>): Record<string, 
  * One JSON Schema (draft 2020-12) of a whole config file, for editors: `# yaml-language-server: $schema=config.schema.json`,
  * or `"$schema"` in JSON. No key is required, since a value may come from elsewhere.
  */
-export function documentSchema({ sections, schemas }: Pick<Declared, "sections" | "schemas">): Record<string, unknown> {
+export function documentSchema({
+  sections,
+  schemaOf,
+}: Pick<Declared, "sections" | "schemaOf">): Record<string, unknown> {
   const properties = [...sections.keys()].toSorted().map((section): [string, unknown] => {
-    const { $schema: _, ...schema } = schemas.get(section) ?? {};
+    const { $schema: _, ...schema } = schemaOf(section, []) ?? {};
     return [section, adapt(schema, `#/properties/${section.replaceAll("~", "~0").replaceAll("/", "~1")}`)];
   });
   return {

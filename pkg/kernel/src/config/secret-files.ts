@@ -14,7 +14,7 @@ const maxSecretBytes = 64 * 1024;
  *
  * @returns the keys whose file could not be read.
  */
-export function readSecretFiles(merged: Merged, { schemas }: Declared, files: Map<string, FileState>): Set<string> {
+export function readSecretFiles(merged: Merged, declared: Declared, files: Map<string, FileState>): Set<string> {
   const unread = new Set<string>();
   const resolve = (text: string, key: string): string => {
     const path = text.slice(text.startsWith(`${marker}//`) ? marker.length + 2 : marker.length);
@@ -32,10 +32,18 @@ export function readSecretFiles(merged: Merged, { schemas }: Declared, files: Ma
       return text;
     }
   };
-  for (const [section, schema] of schemas) {
-    new Walk(schema, resolve).into(merged.data, section, [schema], section, false);
+  for (const section of declared.sections.keys()) {
+    if (!namesFile(merged.data[section])) continue;
+    const schema = declared.schemaOf(section, merged.faults);
+    if (schema) new Walk(schema, resolve).into(merged.data, section, [schema], section, false);
   }
   return unread;
+}
+
+/** Whether a text somewhere in a value looks like the name of a secret's file. */
+function namesFile(value: unknown): boolean {
+  if (typeof value === "string") return value.startsWith(marker);
+  return (Array.isArray(value) || isRecord(value)) && Object.values(value).some(namesFile);
 }
 
 /** Through a value and its schema at once: only the schema knows what is secret. */
