@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { peerSettings } from "../client-address.ts";
 import { authSetting } from "./auth.ts";
 import { compressionSettings } from "./compression.ts";
@@ -21,6 +20,3 @@ export const layerSettings = {
   ...authSetting,
   ...compressionSettings,
 };
-
-/** All of them as they are where nobody says anything. */
-export const layerDefaults = z.strictObject(layerSettings).parse({});

@@ -14,9 +14,10 @@ import {
   type Tracing,
 } from "@plinth/kernel";
 import { MemoryLog } from "@plinth/kernel/testing";
+import { z } from "zod";
 import type { Authenticator } from "../auth.ts";
 import { createHttpServer, type HttpRoutes, type HttpServer, type HttpServerOptions } from "../http/server.ts";
-import { layerDefaults } from "../http/layer-settings.ts";
+import { layerSettings } from "../http/layer-settings.ts";
 import type { HttpSettings } from "../http/settings.ts";
 import type { LoopDelay } from "../loop-delay.ts";
 
@@ -123,7 +124,7 @@ export async function metric({ metrics }: Observed, name: string): Promise<numbe
 }
 
 export const testSettings: HttpSettings = {
-  ...layerDefaults,
+  ...z.strictObject(layerSettings).parse({}),
   host: "127.0.0.1",
   port: 0,
   deadlineMs: 10_000,
