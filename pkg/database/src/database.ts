@@ -1,26 +1,17 @@
-import { Kysely, type RawBuilder, WithSchemaPlugin } from "kysely";
+import type { Kysely } from "kysely";
 import { DatabaseCore } from "./core.ts";
 import type { MigrationState } from "./migrations/plan.ts";
 import type { MigrateOptions, MigrationStep, RollbackOptions } from "./migrations/runner.ts";
 import type { DatabaseOptions } from "./options.ts";
 import type { PoolStats } from "./postgres/pool.ts";
-import {
-  type NoTables,
-  type Queries,
-  queriesOf,
-  type QueryOptions,
-  type QueryRows,
-  runStatement,
-  withSignal,
-} from "./queries.ts";
+import { Lease, signalsOf } from "./postgres/lease.ts";
+import { Level } from "./postgres/level.ts";
+import { KyselyQueries, type NoTables, type Queries, queriesOn, type QueryOptions, withSignal } from "./queries.ts";
+import { transact, type TransactionOptions } from "./transaction.ts";
 
-export interface TransactionOptions {
-  /** Default: the server's, which is `read committed`. */
-  readonly isolation?: "read committed" | "repeatable read" | "serializable";
-  /** Default false. */
-  readonly readOnly?: boolean;
-  /** Cancels what runs in the transaction, and so rolls it back. */
-  readonly signal?: AbortSignal;
+export interface ConnectionUse extends QueryOptions {
+  /** As {@link TransactionOptions.label}. */
+  readonly label?: string;
 }
 
 /** One service's database: a pool of connections on which every unqualified name is in the service's own schema. */
@@ -32,10 +23,11 @@ export interface Database<Tables = NoTables> extends Queries<Tables> {
    */
   withTables<T>(): Database<T>;
   /**
-   * Commits what `fn` did when it resolves, rolls it back when it throws. Await every query inside.
-   * @throws what `fn` throws; {@link DatabaseError} `ERR_DATABASE_CONFLICT` when it should be run again.
+   * One connection for several statements, outside of a transaction: for settings, locks and temporary tables of a session, all of which are
+   * taken back at the end. Await every query inside.
+   * @throws what `fn` throws; {@link DatabaseError} of a connection that cannot be had.
    */
-  transaction<T>(fn: (tx: Queries<Tables>) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  withConnection<T>(fn: (connection: Queries<Tables>) => Promise<T>, options?: ConnectionUse): Promise<T>;
   /**
    * Creates the schema where it is absent, opens and checks a first connection, applies pending migrations.
    * @throws {@link DatabaseError} with host, port and database in its message; `ERR_DATABASE_MIGRATION`.
@@ -78,35 +70,41 @@ export function openDatabase<Tables = NoTables>(options: DatabaseOptions): Datab
   return new PooledDatabase<Tables>(new DatabaseCore(options));
 }
 
-class PooledDatabase<Tables> implements Database<Tables> {
+class PooledDatabase<Tables> extends KyselyQueries<Tables> implements Database<Tables> {
   readonly schema: string;
   readonly kysely: Kysely<Tables>;
   readonly #core: DatabaseCore;
 
   constructor(core: DatabaseCore) {
+    super();
     this.#core = core;
     this.schema = core.options.schema;
-    // Qualified, so that what kysely alone has written means the same on a session that nobody has set anything on.
-    const plugins = core.options.pooler === "transaction" ? [new WithSchemaPlugin(this.schema)] : [];
-    this.kysely = new Kysely<Tables>({ dialect: core.dialect, plugins });
+    this.kysely = core.dialect.kysely<Tables>();
   }
 
   withTables<T>(): Database<T> {
     return new PooledDatabase<T>(this.#core);
   }
 
-  query<Row>(statement: RawBuilder<Row>, options?: QueryOptions): Promise<QueryRows<Row>> {
-    return runStatement(this.kysely, statement, options);
+  async transaction<T>(fn: (tx: Queries<Tables>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    const { leases } = this.#core.dialect;
+    const run = (level: Level): Promise<T> => fn(queriesOn<Tables>(level));
+    return await withSignal(options.signal, () => transact(leases, run, options));
   }
 
-  transaction<T>(
-    fn: (tx: Queries<Tables>) => Promise<T>,
-    { isolation, readOnly, signal }: TransactionOptions = {},
+  async withConnection<T>(
+    fn: (connection: Queries<Tables>) => Promise<T>,
+    { signal, label }: ConnectionUse = {},
   ): Promise<T> {
-    let builder = this.kysely.transaction();
-    if (isolation) builder = builder.setIsolationLevel(isolation);
-    if (readOnly) builder = builder.setAccessMode("read only");
-    return withSignal(signal, () => builder.execute((tx) => fn(queriesOf(tx))));
+    return await withSignal(signal, async () => {
+      const level = new Level(await Lease.take(this.#core.dialect.leases, signalsOf(undefined), label));
+      try {
+        return await fn(queriesOn<Tables>(level));
+      } finally {
+        level.end();
+        await level.lease.releaseReset();
+      }
+    });
   }
 
   connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {

@@ -1,4 +1,4 @@
-export { type Database, openDatabase, type TransactionOptions } from "./database.ts";
+export { type ConnectionUse, type Database, openDatabase } from "./database.ts";
 export { DatabaseError, type DatabaseErrorCode, type ServerFacts } from "./errors.ts";
 export type { Migration } from "./migrations/migration.ts";
 export type { MigrationState, MigrationStatus } from "./migrations/plan.ts";
@@ -8,9 +8,10 @@ export { type DatabaseServer, type DatabaseTokens, defineDatabase } from "./defi
 export { database, databaseModule, databaseServer, migrations, provideMigrations } from "./module.ts";
 export { databaseDefaults, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 export type { PoolStats } from "./postgres/pool.ts";
-export type { NoTables, Queries, QueryOptions, QueryRows } from "./queries.ts";
+export type { NoTables, Queries, QueryOptions, QueryRows, StreamOptions } from "./queries.ts";
 export { schemaNameFor } from "./schema-name.ts";
 export { databaseSettings } from "./settings.ts";
+export type { TransactionOptions } from "./transaction.ts";
 export {
   type ColumnType,
   type Generated,

@@ -1,4 +1,13 @@
-import { AppError, type Clock, type Logger, type Metrics, type Span, type Tracing } from "@plinth/kernel";
+import {
+  AppError,
+  type Clock,
+  currentContext,
+  formatTraceparent,
+  type Logger,
+  type Metrics,
+  type Span,
+  type Tracing,
+} from "@plinth/kernel";
 import { DatabaseError } from "./errors.ts";
 import { declareMeters } from "./meters.ts";
 import type { PoolEvents, PoolStats } from "./postgres/pool.ts";
@@ -6,9 +15,12 @@ import { type StatementFacts, statementReader } from "./statement.ts";
 
 export interface ObserverOptions {
   readonly clock: Clock;
+  /** Which of the app's databases it is. */
+  readonly name: string;
   readonly slowQueryMs: number;
   readonly server: { readonly host: string; readonly port: number; readonly database: string };
   readonly schema: string;
+  readonly traceComments: boolean;
   readonly log?: Logger | undefined;
   readonly metrics?: Metrics | undefined;
   readonly tracing?: Tracing | undefined;
@@ -17,68 +29,115 @@ export interface ObserverOptions {
 /** `failed`: its commit did, so that nobody may know what became of it. */
 export type TransactionOutcome = "committed" | "rolled_back" | "failed";
 
+/** A statement that runs. */
+export interface Observation {
+  readonly facts: StatementFacts;
+  /** What is sent: the statement's text, and the trace where it is to be told. */
+  readonly text: string;
+  readonly startedAtMs: number;
+  readonly span: Span | undefined;
+}
+
 /** Sees each statement: a span, the metrics, and a log line when it was slow. Nothing of it holds a value. */
 export interface Observer {
-  observe<T>(sql: string, run: (facts: StatementFacts) => Promise<T>): Promise<T>;
+  readonly clock: Clock;
+  begin(sql: string): Observation;
+  /**
+   * Call once for each {@link begin}.
+   * @param tookMs - Default: the time since.
+   */
+  end(observation: Observation, rows: number, tookMs?: number): void;
+  /** The same for one that failed. */
+  fail(observation: Observation, error: unknown, tookMs?: number): void;
   /** A failure that no statement was sent for. */
   failed(error: unknown): void;
   /** Returns what is to be called at its end. */
   beginTransaction(): (outcome: TransactionOutcome) => void;
+  /** A transaction is run once more. */
+  retried(): void;
   readonly pool: PoolEvents;
   /** Shows the pool at each scrape. */
   watch(stats: () => PoolStats, limits: { readonly maxWaiting: number }): void;
 }
 
 export function createObserver(options: ObserverOptions): Observer {
-  const { clock, slowQueryMs, log, tracing } = options;
-  const read = statementReader();
-  const meters = options.metrics && declareMeters(options.metrics);
+  const { clock, name, slowQueryMs, log, tracing, schema, traceComments } = options;
   const fixed = fixedAttributes(options);
-  const describe = (span: Span, { operation, summary, text }: StatementFacts): void => {
-    span.setAttributes(fixed);
-    span.setAttributes({ "db.operation.name": operation, "db.query.summary": summary, "db.query.text": text });
+  const read = statementReader((facts) => ({ facts, attributes: { ...fixed, ...attributesOf(facts) } }));
+  const meters = options.metrics && declareMeters(options.metrics, name);
+  /** The labels of what goes well, by operation: most do. */
+  const labelsOfOk = new Map<string, Labels>();
+
+  const startSpan = ({ facts, attributes }: ReturnType<typeof read>): Span | undefined => {
+    const parent = currentContext()?.span;
+    // Below what is not recorded there is nothing to record, and nobody who would ask for ids.
+    if (!tracing || parent?.sampled === false) return undefined;
+    return tracing.startSpan(facts.summary, { kind: "client", attributes });
+  };
+  const finish = ({ facts, startedAtMs, span }: Observation, outcome: Outcome, given: number | undefined): void => {
+    span?.end();
+    const tookMs = given ?? clock.monotonicMs() - startedAtMs;
+    if (meters) {
+      const { operation } = facts;
+      let labels = outcome === "ok" ? labelsOfOk.get(operation) : { database: name, operation, outcome };
+      if (labels === undefined) labelsOfOk.set(operation, (labels = { database: name, operation, outcome }));
+      meters.duration.observe(labels, tookMs / 1e3, span);
+    }
+    if (tookMs < slowQueryMs) return;
+    // Inside a request its trace is on the line anyhow.
+    const trace = span === undefined || currentContext()?.span ? {} : { trace_id: span.traceId, span_id: span.spanId };
+    const query = { tookMs: Math.round(tookMs), outcome, query: facts.text, database: name, schema };
+    log?.warn("slow query", { ...query, ...trace });
   };
   const failed = (error: unknown): void =>
-    meters?.errors.inc({ code: error instanceof DatabaseError ? error.code : "other" });
+    meters?.errors.inc({ database: name, code: error instanceof DatabaseError ? error.code : "other" });
 
   return {
-    async observe(sql, run) {
-      const facts = read(sql);
-      const span = tracing?.startSpan(facts.summary, { kind: "client" });
-      if (span?.sampled === true) describe(span, facts);
-      const startedAtMs = clock.monotonicMs();
-      let outcome = "ok";
-      try {
-        return await run(facts);
-      } catch (error) {
-        outcome = outcomeOf(error);
+    clock,
+    begin(sql) {
+      const statement = read(sql);
+      const span = startSpan(statement);
+      const text = traceComments && span?.sampled === true ? withTrace(sql, span) : sql;
+      return { facts: statement.facts, text, startedAtMs: clock.monotonicMs(), span };
+    },
+    end(observation, rows, tookMs) {
+      observation.span?.setAttribute("db.response.returned_rows", rows);
+      finish(observation, "ok", tookMs);
+    },
+    fail(observation, error, tookMs) {
+      const { span } = observation;
+      if (span) {
+        span.fail(error);
         if (error instanceof DatabaseError && error.sqlState !== undefined) {
-          span?.setAttribute("db.response.status_code", error.sqlState);
-        }
-        span?.fail(error);
-        failed(error);
-        throw error;
-      } finally {
-        span?.end();
-        const tookMs = clock.monotonicMs() - startedAtMs;
-        meters?.duration.observe({ operation: facts.operation, outcome }, tookMs / 1e3, span);
-        if (tookMs >= slowQueryMs) {
-          log?.warn("slow query", { tookMs: Math.round(tookMs), outcome, query: facts.text, schema: options.schema });
+          span.setAttributes({ "db.response.status_code": error.sqlState, "error.type": error.sqlState });
         }
       }
+      failed(error);
+      finish(observation, outcomeOf(error), tookMs);
     },
     failed,
     beginTransaction() {
       const startedAtMs = clock.monotonicMs();
-      return (outcome) => meters?.transaction.observe({ outcome }, (clock.monotonicMs() - startedAtMs) / 1e3);
+      return (outcome) =>
+        meters?.transaction.observe({ database: name, outcome }, (clock.monotonicMs() - startedAtMs) / 1e3);
     },
+    retried: () => meters?.retries.inc({ database: name }),
     pool: {
-      acquired: (waitedMs) => meters?.wait.observe({}, waitedMs / 1e3),
-      opened: (tookMs, error) => meters?.connect.observe({ outcome: error ? outcomeOf(error) : "ok" }, tookMs / 1e3),
-      closed: (reason) => meters?.closed.inc({ reason }),
+      acquired: (waitedMs) => meters?.wait.observe({ database: name }, waitedMs / 1e3),
+      opened: (tookMs, error) =>
+        meters?.connect.observe({ database: name, outcome: error ? outcomeOf(error) : "ok" }, tookMs / 1e3),
+      closed: (reason) => meters?.closed.inc({ database: name, reason }),
+      held: () => meters?.held.inc({ database: name }),
+      refused: () => meters?.refused.inc({ database: name }),
     },
     watch: (stats, limits) => meters?.watchPool(stats, limits),
   };
+}
+
+interface Labels {
+  readonly database: string;
+  readonly operation: string;
+  readonly outcome: Outcome;
 }
 
 type Outcome = "ok" | "error" | "cancelled" | "timeout" | "unavailable";
@@ -90,12 +149,35 @@ function outcomeOf(error: unknown): Outcome {
   return error.status === "unavailable" || error.status === "unknown" ? "unavailable" : "error";
 }
 
-/** @see https://opentelemetry.io/docs/specs/semconv/database/postgresql/ */
-function fixedAttributes({ server, schema }: ObserverOptions): Readonly<Record<string, string | number>> {
+type Attributes = Readonly<Record<string, string | number>>;
+
+/** @see https://opentelemetry.io/docs/specs/semconv/db/postgresql/ */
+function fixedAttributes({ server, schema }: ObserverOptions): Attributes {
   return {
     "db.system.name": "postgresql",
     "db.namespace": `${server.database}|${schema}`,
     "server.address": server.host,
     ...(server.port === 5432 ? {} : { "server.port": server.port }),
   };
+}
+
+function attributesOf({ operation, collection, procedure, summary, text }: StatementFacts): Attributes {
+  return {
+    "db.operation.name": operation,
+    "db.query.summary": summary,
+    "db.query.text": text,
+    ...(collection === undefined ? {} : { "db.collection.name": collection }),
+    ...(procedure === undefined ? {} : { "db.stored_procedure.name": procedure }),
+  };
+}
+
+/**
+ * The text with its trace in a comment; one that has a comment already stays as it is, for that may be a hint.
+ * @see https://google.github.io/sqlcommenter/spec/
+ */
+function withTrace(sql: string, span: Span): string {
+  const trace = formatTraceparent(span);
+  // Whatever makes the spans: nothing but a trace's numbers gets into a statement.
+  const isApart = /^[0-9a-f-]+$/.test(trace) && !sql.includes("/*") && !sql.includes("--");
+  return isApart ? `${sql} /*traceparent='${trace}'*/` : sql;
 }

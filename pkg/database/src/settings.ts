@@ -33,13 +33,10 @@ export const databaseSettings = defineSettings(
         .min(1)
         .default(".cache/postgres")
         .meta({ description: "Where the embedded PostgreSQL keeps its data, from the working directory." }),
-      hosts: z
-        .enum(["writable", "any"])
-        .optional()
-        .meta({
-          description:
-            "Of several hosts in `url`: one that takes writes, or whichever answers. Default: `target_session_attrs` of the URL, else writable.",
-        }),
+      hosts: z.enum(["writable", "any"]).optional().meta({
+        description:
+          "Of several hosts in `url`: one that takes writes, or whichever answers. Default: `target_session_attrs` of the URL, else writable.",
+      }),
       passwordFile: z
         .string()
         .min(1)
@@ -47,13 +44,10 @@ export const databaseSettings = defineSettings(
         .meta({ description: "A file with the password, read for each new connection; wins over the URL's." }),
       tls: z
         .strictObject({
-          mode: z
-            .enum(["verify-full", "unverified", "off"])
-            .optional()
-            .meta({
-              description:
-                "Whether connections are encrypted, and the server's certificate checked. Default: `sslmode` of the URL, else verify-full, and off on this machine.",
-            }),
+          mode: z.enum(["verify-full", "unverified", "off"]).optional().meta({
+            description:
+              "Whether connections are encrypted, and the server's certificate checked. Default: `sslmode` of the URL, else verify-full, and off on this machine.",
+          }),
           caFile: z
             .string()
             .min(1)
@@ -119,6 +113,10 @@ export const databaseSettings = defineSettings(
         .min(0)
         .default(databaseDefaults.slowQueryMs)
         .meta({ description: "A statement that takes as long is logged, without values, in ms." }),
+      traceComments: z
+        .boolean()
+        .default(false)
+        .meta({ description: "Name the trace of a sampled statement in a comment at its end." }),
       checkIntervalMs: timer(
         10,
         "How often the health check asks the server, in ms. Default: health.intervalMs.",

@@ -56,6 +56,52 @@ describe("readStatement", () => {
     });
   }
 
+  const collections: readonly [string, string | undefined][] = [
+    ["select * from notes", "notes"],
+    ["select * from notes where id in (select id from notes)", "notes"],
+    ["select * from only notes", "notes"],
+    ["select * from notes join tags on true", undefined],
+    ["select * from notes n, tags", undefined],
+    ["select * from generate_series(1, 3)", undefined],
+    ["insert into notes (id) select id from drafts", undefined],
+    ["with n as (select 1) select * from n", undefined],
+    ["commit", undefined],
+  ];
+  for (const [sql, collection] of collections) {
+    it(`takes ${collection ?? "none"} for the one table of ${JSON.stringify(sql)}`, () => {
+      assert.equal(readStatement(sql).collection, collection);
+    });
+  }
+
+  it("names what is called", () => {
+    const facts = readStatement("call app.close_month($1)");
+    assert.equal(facts.procedure, "app.close_month");
+    assert.equal(facts.summary, "CALL app.close_month");
+  });
+
+  const changes: readonly [string, boolean][] = [
+    ["set work_mem = 1", true],
+    ["select 1; set work_mem = 1", true],
+    ["/* a */ set work_mem = 1", true],
+    [`select '${"x".repeat(3_000)}'; reset all`, true],
+    ["create temp table t (id int)", true],
+    ["declare c cursor with hold for select 1", true],
+    ["select pg_advisory_lock(1)", true],
+    ["select set_config('a.b', 'c', false)", true],
+    ["set local work_mem = 1", false],
+    ["set transaction read only", false],
+    ["update notes\nset text = 'reset'", false],
+    ["select '; set work_mem = 1'", false],
+    ["create temp table t (id int) on commit drop", false],
+    ["select pg_advisory_xact_lock(1)", false],
+    ["select set_config('a.b', $1, true)", false],
+  ];
+  for (const [sql, does] of changes) {
+    it(`says that ${JSON.stringify(sql.slice(0, 60))} ${does ? "changes" : "leaves"} its session`, () => {
+      assert.equal(readStatement(sql).changesSession, does);
+    });
+  }
+
   it("reads hostile texts in time that grows no faster than they do", () => {
     for (const part of ["'", "$a$", "/*", "((((", "e'\\", '"', "from ".repeat(3), "1.1.1."]) {
       const startedAtMs = performance.now();
@@ -67,7 +113,7 @@ describe("readStatement", () => {
 
 describe("statementReader", () => {
   it("gives the same facts for the same text, also after more texts than it keeps", () => {
-    const read = statementReader();
+    const read = statementReader((facts) => facts);
     const first = read("select a from t");
     assert.equal(read("select a from t"), first);
     for (let number = 0; number < 2_000; number++) read(`select a${number} from t`);

@@ -2,10 +2,16 @@
 export interface StatementFacts {
   /** Its first word in capitals, from a small fixed set, else `OTHER`. */
   readonly operation: string;
-  /** The operation, and the first table where one is named: `SELECT notes`. */
+  /** The table, where there is one alone. */
+  readonly collection: string | undefined;
+  /** What a `call` calls. */
+  readonly procedure: string | undefined;
+  /** The operation, and the first table or the procedure where one is named: `SELECT notes`. */
   readonly summary: string;
   /** The text with `?` in place of each literal, without comments, at most {@link maxTextLength} characters. */
   readonly text: string;
+  /** Whether something of it outlives its transaction: a setting, a temporary table, a lock. What a function does is not seen. */
+  readonly changesSession: boolean;
 }
 
 const maxTextLength = 2_048;
@@ -19,8 +25,22 @@ const operations = new Set(
 );
 const synonyms: Readonly<Record<string, string>> = { START: "BEGIN", END: "COMMIT", ABORT: "ROLLBACK" };
 
-const table =
-  /\b(?:from|into|update|join|table(?: if (?:not )?exists)?)\s+((?:"[^"]+"|[\w$]+)(?:\.(?:"[^"]+"|[\w$]+))?)/i;
+const name = String.raw`((?:"[^"]+"|[\w$]+)(?:\.(?:"[^"]+"|[\w$]+))?)`;
+const table = new RegExp(
+  String.raw`\b(from|into|update|join|table(?: if (?:not )?exists)?)\s+(?:only\s+)?${name}(\s*\()?`,
+  "gi",
+);
+/** Tables that stand in one list, which are more than one. */
+const listed = new RegExp(String.raw`\bfrom\s+${name}(?:\s+(?:as\s+)?\w+)?\s*,`, "i");
+const called = new RegExp(String.raw`^call\s+${name}`, "i");
+const maxNameLength = 120;
+
+/** `set local` and `set transaction` end with the transaction, as a temporary table may. */
+const sessionChanges =
+  /^\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|listen\b|load\b|prepare\b|declare\b.*\bwith hold\b|create (?:local |global )?temp(?:orary)?\b(?!.*\bon commit drop\b))|\bpg_(?:try_)?advisory_lock(?:_shared)? ?\(|\bset_config ?\((?:[^()]|\([^()]*\))*,(?!\s*true\b)[^,()]+\)/i;
+/** In the part of a long text that is not read word by word. */
+const laterChanges =
+  /;\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|listen\b|load\b|prepare\b)/i;
 
 /** In the order in which they are tried at one place of the text. Each is sticky: it matches at its place or not at all. */
 const tokens: readonly { readonly pattern: RegExp; readonly becomes: string | undefined }[] = [
@@ -36,18 +56,18 @@ const tokens: readonly { readonly pattern: RegExp; readonly becomes: string | un
 ];
 
 /**
- * Keeps the facts of statements by their text, since a service runs a few texts many times.
+ * Keeps what is made of the facts of statements by their text, since a service runs a few texts many times.
  * A service whose texts never end (lists of every length) starts over at 1_000 texts.
  */
-export function statementReader(): (sql: string) => StatementFacts {
-  const cache = new Map<string, StatementFacts>();
+export function statementReader<T>(make: (facts: StatementFacts) => T): (sql: string) => T {
+  const cache = new Map<string, T>();
   return (sql) => {
     const known = cache.get(sql);
-    if (known) return known;
+    if (known !== undefined) return known;
     if (cache.size >= maxCached) cache.clear();
-    const facts = readStatement(sql);
-    if (sql.length <= maxCachedLength) cache.set(sql, facts);
-    return facts;
+    const made = make(readStatement(sql));
+    if (sql.length <= maxCachedLength) cache.set(sql, made);
+    return made;
   };
 }
 
@@ -56,8 +76,29 @@ export function readStatement(sql: string): StatementFacts {
   const text = withoutValues(sql.slice(0, maxTextLength));
   const word = /^[a-z]+/i.exec(text.replace(/^[\s(]+/, ""))?.[0].toUpperCase() ?? "";
   const operation = synonyms[word] ?? (operations.has(word) ? word : "OTHER");
-  const target = operation === "OTHER" ? undefined : table.exec(text)?.[1]?.replaceAll('"', "");
-  return { operation, summary: target === undefined ? operation : `${operation} ${target.slice(0, 120)}`, text };
+  const procedure = operation === "CALL" ? shortName(called.exec(text)?.[1]) : undefined;
+  const tables = operation === "OTHER" ? [] : Array.from(text.matchAll(table), tableIn).filter((name) => name !== "");
+  const [first] = tables;
+  const isAlone = tables.every((other) => other === first) && !listed.test(text) && operation !== "WITH";
+  const target = procedure ?? first;
+  return {
+    operation,
+    collection: isAlone ? first : undefined,
+    procedure,
+    summary: target === undefined ? operation : `${operation} ${target}`,
+    text,
+    changesSession:
+      text.split(";").some((part) => sessionChanges.test(part)) || laterChanges.test(sql.slice(maxTextLength)),
+  };
+}
+
+/** Empty for a function that rows are taken from. */
+function tableIn([, word = "", name, call]: RegExpExecArray): string {
+  return call !== undefined && /^(?:from|join)$/i.test(word) ? "" : (shortName(name) ?? "");
+}
+
+function shortName(name: string | undefined): string | undefined {
+  return name?.replaceAll('"', "").slice(0, maxNameLength);
 }
 
 /** A statement's text with `?` in place of each literal, without comments. */

@@ -148,6 +148,11 @@ export class Connection {
     return this.#runner.refusedWrite;
   }
 
+  /** What it was opened with. */
+  get limits(): Pick<ConnectionOptions, "clock" | "idleInTransactionTimeoutMs" | "statementTimeoutMs"> {
+    return this.#options;
+  }
+
   /** What begins a transaction sets here, since nothing else outlives one; undefined where the session is ours alone. */
   get scope(): string | undefined {
     return this.#options.pooler === "transaction" ? scopeText(this.#options) : undefined;
@@ -184,6 +189,20 @@ export class Connection {
   /** As {@link StatementRunner.closeCursor}. */
   closeCursor(cursor: Cursor): Promise<void> {
     return this.#runner.closeCursor(cursor);
+  }
+
+  /** Takes back what a user may have set on the session, as far as it is ours alone; where that fails the connection is cut. */
+  async reset(): Promise<void> {
+    if (this.#options.pooler === "transaction") return;
+    const limit = this.#options.clock.schedule(graceMs, () => this.destroy());
+    try {
+      await this.execute({ text: "discard all", values: [], operation: "OTHER", undone: true, signals: [] });
+      await this.#setUp();
+    } catch (error) {
+      this.destroy(error instanceof Error ? error : undefined);
+    } finally {
+      limit.cancel();
+    }
   }
 
   /** Asks the server whether it takes writes, after it has refused one: the transaction alone may have been read-only. */

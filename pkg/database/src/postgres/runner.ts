@@ -56,8 +56,9 @@ export class StatementRunner {
   #fail: (error: Error) => void = ignore;
   #mustEndAtMs = Infinity;
   #guard: Scheduled | undefined;
-  /** Of a cursor that has failed: when the server is ready again. */
-  #ready: Promise<void> | undefined;
+  /** Of a statement that has failed: when the server is ready again, or gone. Until then the state of its transaction is not known. */
+  #ready: PromiseWithResolvers<void> | undefined;
+  #hasFailed = false;
 
   constructor(client: Client, options: RunnerOptions) {
     this.#client = client;
@@ -73,6 +74,7 @@ export class StatementRunner {
   lose(error: Error): void {
     this.#lost = error;
     this.#guard?.cancel();
+    this.#ready?.resolve();
     this.#fail(error);
   }
 
@@ -126,26 +128,17 @@ export class StatementRunner {
    */
   async fetch<Row>(cursor: Cursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
     return await this.#exchange<Row[]>(statement, (done) => {
-      cursor.read(maxRows, (error, rows) => {
-        // Now, in the turn in which the error came: the server is ready before anybody could ask for it later.
-        if (error && !this.#lost) this.#ready = new Promise((resolve) => this.#client.once("drain", resolve));
-        done(error, rows);
-      });
+      cursor.read(maxRows, done);
     });
   }
 
   /** Closes a cursor and lets the next statement run. Never fails: where the server does not answer, the connection is cut. */
   async closeCursor(cursor: Cursor): Promise<void> {
-    const ready = this.#ready;
-    this.#ready = undefined;
-    const late = this.#lost ? undefined : this.#cutAfter(graceMs);
+    // One that has failed is closed by that.
+    const isOpen = !this.#lost && !this.#hasFailed;
+    const late = isOpen ? this.#cutAfter(graceMs) : undefined;
     try {
-      if (!this.#lost) {
-        await this.#answer<void>((done) => {
-          if (ready) void ready.then(() => done(undefined));
-          else cursor.close(done);
-        });
-      }
+      if (isOpen) await this.#answer<void>((done) => cursor.close(done));
     } catch (error) {
       this.#options.cut(error instanceof Error ? error : new Error("a cursor could not be closed", { cause: error }));
     } finally {
@@ -158,6 +151,7 @@ export class StatementRunner {
   async #exchange<T>(statement: Statement, send: (done: Answer<T>) => void): Promise<T> {
     const { clock, statementTimeoutMs } = this.#options;
     this.#requireUsable(statement);
+    this.#hasFailed = false;
     const { operation, undone, signals, startedAtMs = clock.monotonicMs() } = statement;
     const cancelling = signals.length > 0 || this.#endsHere ? this.#cancelOn(signals) : undefined;
     if (statementTimeoutMs > 0) this.#guardUntil(startedAtMs);
@@ -165,6 +159,9 @@ export class StatementRunner {
       return await this.#answer(send);
     } catch (error) {
       const elapsedMs = clock.monotonicMs() - startedAtMs;
+      this.#hasFailed = true;
+      await this.#ready?.promise;
+      this.#ready = undefined;
       const connectionLost = this.#lost !== undefined;
       this.refusedWrite ||= error instanceof PostgresError && error.code === "25006";
       // What failed on this side may have left the session between two messages: nobody can use it any more.
@@ -188,8 +185,16 @@ export class StatementRunner {
       this.#fail = reject;
       send((error, result) => {
         this.#fail = ignore;
-        if (error) reject(error);
-        else resolve(result);
+        if (!error) {
+          resolve(result);
+          return;
+        }
+        // In the turn in which the error came: the server may be ready before anybody could ask for it later.
+        if (error instanceof PostgresError && !this.#lost) {
+          this.#ready = Promise.withResolvers();
+          this.#client.once("drain", this.#ready.resolve);
+        }
+        reject(error);
       });
     });
   }
