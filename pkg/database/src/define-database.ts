@@ -9,6 +9,7 @@ import {
   type ListToken,
   logger,
   metrics,
+  type Module,
   OptionError,
   provider,
   type Provider,
@@ -74,7 +75,7 @@ export function defineDatabase<const Name extends string>(name: Name) {
     migrations: token(`database.${name}.migrations`).listOf<readonly Migration[]>(),
     settings: settingsLike(databaseSettings, `database-${name}`),
   };
-  const provideMigrations = (list: readonly Migration[]): Provider<`database.${Name}.migrations`, never> => {
+  const provideMigrations = (list: readonly Migration[]): Provider<`database.${Name}.migrations`, never, never> => {
     checkMigrations(list);
     return provider({ provides: tokens.migrations, create: () => list });
   };
@@ -98,8 +99,26 @@ function settingsLike<T, const Section extends string>(
   return Object.freeze<SettingsToken<T, Section>>({ kind: "settings", section, schema, reloadable });
 }
 
+/** What a database needs of the kernel. */
+type Seams = (
+  | typeof appInfo
+  | typeof clock
+  | typeof errorBus
+  | typeof logger
+  | typeof metrics
+  | typeof tracing
+)["name"];
+type Lists = (typeof appTasks | typeof healthChecks)["name"];
+
 /** Wiring alone: everything works by {@link openDatabase} without it. */
-export function moduleOf<Base extends string, Section extends string>(tokens: DatabaseTokens<Base, Section>) {
+export function moduleOf<Base extends string, Section extends string>(
+  tokens: DatabaseTokens<Base, Section>,
+): Module<Base | `${Base}.server` | Lists, Seams> {
+  const { name, parts } = wire(tokens);
+  return { kind: "module", name, parts };
+}
+
+function wire(tokens: DatabaseTokens<string, string>): Module {
   const { name, server, database, migrations, settings } = tokens;
   const isMain = name === "main";
   const label = isMain ? "database" : `database.${name}`;
@@ -119,7 +138,7 @@ export function moduleOf<Base extends string, Section extends string>(tokens: Da
       });
       return { url: new Secret(embedded.url), stop: () => embedded.stop() };
     },
-    stop: ({ stop }) => stop(),
+    stop: (running) => running.stop(),
     limits: { createMs: 60_000, stopMs: 20_000 }, // the first start on a machine copies and initialises
   });
 

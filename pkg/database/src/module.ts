@@ -24,7 +24,7 @@ const main: DatabaseTokens<"database", "database"> = {
  * @throws {@link OptionError} `ERR_OPTION_RANGE` for a name of another form or given twice.
  * @example export const notesModule = defineModule("notes", [provideMigrations([createNotes]), provideNotes]);
  */
-export function provideMigrations(list: readonly Migration[]): Provider<"database.migrations", never> {
+export function provideMigrations(list: readonly Migration[]): Provider<"database.migrations", never, never> {
   checkMigrations(list);
   return provider({ provides: migrations, create: () => list });
 }
