@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ClientRequest, request } from "node:http";
+import { type ClientRequest, type OutgoingHttpHeaders, request } from "node:http";
 import { text } from "node:stream/consumers";
 import { once } from "node:events";
 import { describe, it } from "node:test";
@@ -105,7 +105,7 @@ describe("spans", () => {
   });
 
   const caller = "00-11111111111111111111111111111111-2222222222222222-01";
-  for (const [what, headers, linked] of [
+  const cases: readonly (readonly [what: string, headers: OutgoingHttpHeaders, linked: string | undefined])[] = [
     [
       "is linked to, sampled as the gateway decides",
       { traceparent: caller, tracestate: "a=1", baggage: "b=2" },
@@ -115,7 +115,8 @@ describe("spans", () => {
     ["is not there where it is invalid", { traceparent: caller.replace("00-", "ff-") }, undefined],
     ["is not there where it is none at all", { traceparent: "x".repeat(10_000) }, undefined],
     ["is not there where it is there twice", { traceparent: [caller, caller] }, undefined],
-  ] as const) {
+  ];
+  for (const [what, headers, linked] of cases) {
     it(`begin a trace of their own, and that of the caller ${what}`, async () => {
       const tracing = recordingTracing();
       await using instance = await httpInstance(echo);
