@@ -107,7 +107,7 @@ async function followError(outputs: readonly string[]): Promise<void> {
   assert.equal(code, "ERR_INTERNAL");
   assert.doesNotMatch(answer, /database|sqlstate|22021/i);
   const logged = () => platform.log().filter((line) => line["trace_id"] === traceId && line["level"] === "error");
-  await until(() => logged().length > 0, `a line of the error under trace ${String(traceId)}`, 5_000);
+  await until(() => logged().length > 0, `a line of the error under trace ${String(traceId)}`, 30_000);
   assert.equal(logged().length, 1);
   assert.partialDeepStrictEqual(logged()[0], {
     service: "notes",

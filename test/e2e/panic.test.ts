@@ -26,7 +26,7 @@ before(async () => {
     folder: root,
     environment,
   });
-  await service.untilPrinted('"grpc"', 15_000);
+  await service.untilPrinted('"grpc"', 30_000);
   [{ http, grpc }] = lines("grpc") as [{ http: string; grpc: string }];
 });
 after(() => service[Symbol.asyncDispose]());
@@ -37,7 +37,7 @@ async function untilReported(
 ): Promise<{ report: Record<string, unknown>; logged: Record<string, unknown> }> {
   const reports = () => lines("reported").filter((line) => line["traceId"] === traceId);
   const logged = () => lines("trace_id").filter((line) => line["trace_id"] === traceId && line["level"] === "error");
-  await until(() => reports().length > 0 && logged().length > 0, `trace ${traceId} in reports and log`, 5_000);
+  await until(() => reports().length > 0 && logged().length > 0, `trace ${traceId} in reports and log`, 30_000);
   const all = [reports(), logged()];
   assert.deepEqual(
     all.map(({ length }) => length),
@@ -157,7 +157,7 @@ describe("a handler that throws", () => {
         return now.errors >= expected.errors && now.grpc >= expected.grpc;
       },
       () => `counted ${JSON.stringify(now)}`,
-      5_000,
+      30_000,
     );
     assert.deepEqual(now, expected);
   });

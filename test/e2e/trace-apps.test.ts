@@ -8,6 +8,7 @@ import { ask } from "../support/http.ts";
 import { logOf } from "../support/platform.ts";
 import { type Service, startService } from "../support/service.ts";
 import { chainOf, kinds } from "../support/traces.ts";
+import { until } from "../support/until.ts";
 
 const method = "plinth.examples.greeter.v1.GreeterService/Greet";
 const preload = join(import.meta.dirname, "../programs/third-party-spans.mjs");
@@ -46,8 +47,9 @@ describe("a trace of HTTP, gRPC and SQL", { timeout: 180_000 }, () => {
       const expected = ["server GET /greet/:name", ...own, `client ${method}`, `server ${method}`, "client SELECT"];
       assert.deepEqual(await chainOf(collector, traceId, expected.length), expected);
       const inside = collector.spans.find(({ name, kind }) => name === method && kinds[kind] === "server");
-      const line = logOf(service.program.stdout()).find(({ message }) => message === "greeting");
-      assert.deepEqual([line?.["trace_id"], line?.["span_id"]], [traceId, inside?.spanId]);
+      const line = () => logOf(service.program.stdout()).find(({ message }) => message === "greeting");
+      await until(() => line() !== undefined, "the line of the request", 60_000);
+      assert.deepEqual([line()?.["trace_id"], line()?.["span_id"]], [traceId, inside?.spanId]);
       assert.ok(
         !collector.spans.some(({ attributes }) => String(attributes["url.path"]).includes("/ready")),
         "no probe is traced",

@@ -40,11 +40,11 @@ describe("a handler that outlives its deadline in a statement", { timeout: 120_0
     await until(async () => (await sleeping()) === 0, "the statements are cancelled", limitMs);
     for (let count = 0; count < 10; count++) assert.equal((await ask(`${service.url}/query`)).status, 200);
     await watcher.close();
-    const held = logOf(service.program.stdout()).filter(
-      ({ message, route }) => message === "request" && route === "/hold",
-    );
+    const held = () =>
+      logOf(service.program.stdout()).filter(({ message, route }) => message === "request" && route === "/hold");
+    await until(() => held().length >= 2, "the lines of both requests", limitMs);
     assert.deepEqual(
-      held.map(({ status, code }) => [status, code]),
+      held().map(({ status, code }) => [status, code]),
       [
         [504, "ERR_DEADLINE_EXCEEDED"],
         [504, "ERR_DEADLINE_EXCEEDED"],

@@ -55,6 +55,7 @@ describe("a service whose standard output is a full disk", { timeout: 120_000 },
       limitMs,
     );
     assert.equal((await ask(`${service.url}/ready`)).status, 200);
+    await until(() => complaints(service).length > 0, "it says so", limitMs);
     assert.equal(complaints(service).length, 1);
     assert.match(complaints(service)[0] ?? "", /ENOSPC: no space left on device/);
     service.program.signal("SIGTERM");
@@ -78,9 +79,10 @@ describe("a service whose standard output is a full disk", { timeout: 120_000 },
     const shell = `ulimit -f 64; exec "$0" "$@" >> ${file}`;
     await using service = await startService("logging-service", { shell });
     await work(service);
-    assert.equal((await stat(file)).size, 64 * 512);
+    await until(async () => (await stat(file)).size === 64 * 512, "the file is full", limitMs);
+    await until(async () => (await service.metric("log_lines_dropped_total")) > 0, "lines are lost", limitMs);
     const lost = await service.metric("log_lines_dropped_total");
-    assert.ok(lost > 0);
+    await until(() => complaints(service).length > 0, "it says so", limitMs);
     assert.equal(complaints(service).length, 1);
     assert.match(complaints(service)[0] ?? "", cannot);
 

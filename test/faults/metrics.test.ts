@@ -158,7 +158,7 @@ describe("a real Prometheus", () => {
       status: "200",
     });
     const hasCount = async (): Promise<boolean> => (await found(`${count} == ${before}`)).length === 1;
-    await until(hasCount, `Prometheus has ${before} requests`, 15_000);
+    await until(hasCount, `Prometheus has ${before} requests`, 30_000);
     const exemplars = async (): Promise<string> =>
       JSON.stringify(
         await prometheus.ask("query_exemplars", {
@@ -167,7 +167,7 @@ describe("a real Prometheus", () => {
           end: String(Date.now() / 1e3 + 60),
         }),
       );
-    await until(async () => (await exemplars()).includes(traceId), "Prometheus has the exemplar", 15_000);
+    await until(async () => (await exemplars()).includes(traceId), "Prometheus has the exemplar", 30_000);
     const { activeTargets } = asRecord(await prometheus.ask("targets"));
     assert.ok(Array.isArray(activeTargets));
     for (const target of activeTargets.map(asRecord)) {

@@ -42,7 +42,7 @@ describe("a service whose event loop is blocked for two seconds under load", () 
       [200, 200],
     );
     assert.deepEqual(new Set(await Promise.all(calls)), new Set([unavailable]));
-    await until(() => (load.report().statuses["503 ERR_OVERLOADED"] ?? 0) > 0, "refusals", 10_000);
+    await until(() => (load.report().statuses["503 ERR_OVERLOADED"] ?? 0) > 0, "refusals", 30_000);
     const shed = await shedIn(service);
     assert.ok(shed.http > 0, "refused over HTTP");
     assert.equal(shed.grpc, calls.length);
@@ -82,6 +82,7 @@ describe("an event loop that stands still", { concurrency: true }, () => {
           await using service = await startService("stalling-gateway", {
             environment: { INSTANCE_PORTS: instances.map(portOf).join(","), STALL_MS: String(stallMs) },
           });
+          await service.program.untilPrinted('{"gateway"', 60_000);
           const gateway = String(logOf(service.program.stdout()).find((line) => "gateway" in line)?.["gateway"]);
           let count = 0;
           const next = () => (count++ % 5 === 0 ? { method: "POST", body: "x" } : {});

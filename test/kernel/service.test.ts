@@ -106,10 +106,15 @@ describe("a main of about ten lines", () => {
     assert.equal(own.parentSpanId, "00f067aa0ba902b7");
     const statement = await collector.waitFor((span) => span.traceId === traceId && span.parentSpanId === own.spanId);
     assert.equal(statement.service, "service");
-    const lines = loggedBy(service.stdout());
-    const greeted = lines.filter(({ message, trace_id }) => message === "greeted" && trace_id === traceId);
-    assert.equal(greeted.length, 1);
-    assert.ok(lines.filter(({ message }) => message === "app ready").every((line) => !("trace_id" in line)));
+    const lines = () => loggedBy(service.stdout());
+    const greeted = () => lines().filter(({ message, trace_id }) => message === "greeted" && trace_id === traceId);
+    await until(() => greeted().length > 0, "the line of the request", limitMs);
+    assert.equal(greeted().length, 1);
+    assert.ok(
+      lines()
+        .filter(({ message }) => message === "app ready")
+        .every((line) => !("trace_id" in line)),
+    );
   });
 
   it("leaves the registry and stops in order at SIGTERM, every server closed", async () => {

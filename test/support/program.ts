@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Socket } from "node:net";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promises";
 import { killNow } from "./processes.ts";
 import { until } from "./until.ts";
 
@@ -62,7 +62,9 @@ export async function startProgram(
   const exit = ended.then(async (): Promise<Exit> => {
     isOver = true;
     guard.kill("SIGKILL");
-    await Promise.race([closed, delay(outputGraceMs, undefined, { ref: false })]);
+    // what has arrived is read first, however late the timer is
+    const grace = delay(outputGraceMs, undefined, { ref: false }).then(() => nextTurn());
+    await Promise.race([closed, grace]);
     return { code: child.exitCode, signal: child.signalCode };
   });
   const wrote = (): string => `it wrote:\n${stdout().slice(-4_000)}\n${stderr().slice(-4_000)}`;
