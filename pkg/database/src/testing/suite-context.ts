@@ -19,6 +19,7 @@ export interface SuiteContext {
   readonly pooler: PoolerMode;
   /** One database for all who need no options of their own; its tables are empty at the beginning of each test. */
   readonly db: SuiteDatabase;
+  /** Another one, without those tables. */
   open(options?: SuiteDatabaseOptions): Promise<SuiteDatabase>;
 }
 

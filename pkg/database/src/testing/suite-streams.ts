@@ -21,7 +21,7 @@ export function streaming(define: Define): void {
     for await (const row of db.kysely
       .selectFrom("notes")
       .select("id")
-      .where(sql`true`)
+      .where(sql<boolean>`true`)
       .stream(50))
       count += row.id > 0 ? 1 : 0;
     assert.equal(count, 1_000);

@@ -46,7 +46,7 @@ export function databaseSuite({ name, pooler = "none", open }: DatabaseSuiteOpti
       get db() {
         return db;
       },
-      open: (options = {}) => open({ migrations: suiteMigrations, ...options }),
+      open: (options = {}) => open(options),
     };
     const define: Define = (title, test) =>
       void it(title, { timeout: 30_000 }, async () => {
