@@ -38,7 +38,7 @@ describe("BackgroundWriter", () => {
   beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
   afterEach(() => mock.timers.reset());
 
-  it("hands lines over together, after 20 ms or 16 KiB", () => {
+  it("hands lines over together, after 20 ms or 32 KiB", () => {
     const { output, writer, tick } = open();
     writer.write("a\n");
     writer.write("b\n");
@@ -46,7 +46,7 @@ describe("BackgroundWriter", () => {
     assert.equal(output.text, "");
     tick(1);
     assert.deepEqual([output.text, output.tries], ["a\nb\n", 1]);
-    writer.write("x".repeat(16_384));
+    writer.write("x".repeat(32_768));
     assert.equal(output.tries, 2);
   });
 
@@ -63,6 +63,15 @@ describe("BackgroundWriter", () => {
     output.room = Infinity;
     tick(1_000);
     assert.equal(output.text, "first\nsecond\n");
+  });
+
+  it("writes a line of any length at once with those ahead of it, every character whole", () => {
+    const { output, writer, tick } = open();
+    const long = `${"\u20ac".repeat(30_000)}\n`;
+    const lines = ["\u00e9 first\n", long, "\u{1f600} third\n", "\u20ac".repeat(5_000), "\u20ac".repeat(20_000), "\n"];
+    for (const line of lines) writer.write(line);
+    tick(20);
+    assert.equal(output.text, Buffer.from(lines.join("")).toString("latin1"));
   });
 
   it("asks a full output ever more rarely, and stops when nothing waits", () => {

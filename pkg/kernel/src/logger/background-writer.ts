@@ -14,8 +14,12 @@ export interface BackgroundWriterOptions {
   readonly maxBlockMs?: number;
 }
 
-/** Lines are handed over together, when so many characters wait or so much time has passed: a system call for each would cost more than the line. */
-const batchLength = 16_384;
+/** Lines are handed over together, when so many bytes wait or so much time has passed: a system call for each would cost more than the line. */
+const batchBytes = 32_768;
+/** Where lines wait for that. A line becomes bytes at once, while its parts are at hand: a thousand parts later each has to be fetched again. */
+const roomBytes = 2 * batchBytes;
+/** What a character, as JavaScript counts them, takes at most in UTF-8. */
+const maxCharacterBytes = 3;
 const batchMs = 20;
 /** A full pipe is tried again after the first of these, then ever later, while nobody reads. */
 const minRetryMs = 1;
@@ -39,7 +43,8 @@ interface Chunk {
  */
 export class BackgroundWriter implements LogDestination {
   readonly #options: Required<BackgroundWriterOptions>;
-  #batch = "";
+  readonly #room = Buffer.allocUnsafeSlow(roomBytes);
+  #batchBytes = 0;
   #batchLines = 0;
   readonly #chunks: Chunk[] = [];
   #waitingBytes = 0;
@@ -70,10 +75,15 @@ export class BackgroundWriter implements LogDestination {
   }
 
   write(line: string): void {
-    this.#batch += line;
-    this.#batchLines++;
+    const maxBytes = line.length * maxCharacterBytes;
+    if (maxBytes > roomBytes - this.#batchBytes) this.#handFull();
+    if (maxBytes > roomBytes) this.#push(Buffer.from(line), 1);
+    else {
+      this.#batchBytes += this.#room.write(line, this.#batchBytes);
+      this.#batchLines++;
+    }
     if (this.#isClosed) this.close();
-    else if (this.#batch.length >= batchLength) this.#hand();
+    else if (this.#batchBytes >= batchBytes || maxBytes > roomBytes) this.#handFull();
     else this.#timer ??= setTimeout(() => this.#hand(), batchMs);
   }
 
@@ -112,17 +122,31 @@ export class BackgroundWriter implements LogDestination {
   }
 
   #hand(): void {
-    this.#enqueue();
-    while (this.#chunks.length > 0 && this.#writeSome());
+    this.#writeOut();
     this.#schedule();
   }
 
+  /** Leaves the timer to the lines that come next: under load there would be a new one for each batch. */
+  #handFull(): void {
+    this.#writeOut();
+    if (this.#chunks.length > 0) this.#schedule();
+  }
+
+  #writeOut(): void {
+    this.#enqueue();
+    while (this.#chunks.length > 0 && this.#writeSome());
+  }
+
   #enqueue(): void {
-    if (this.#batch === "") return;
-    const bytes = Buffer.from(this.#batch);
+    if (this.#batchBytes === 0) return;
+    const bytes = this.#room.subarray(0, this.#batchBytes);
     const lines = this.#batchLines;
-    this.#batch = "";
+    this.#batchBytes = 0;
     this.#batchLines = 0;
+    this.#push(bytes, lines);
+  }
+
+  #push(bytes: Uint8Array, lines: number): void {
     if (this.#waitingBytes + bytes.length > this.#options.maxWaitingBytes) {
       this.#lose(lines);
       return;
@@ -200,7 +224,9 @@ export class BackgroundWriter implements LogDestination {
   #schedule(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#chunks.length === 0) return;
+    const last = this.#chunks.at(-1);
+    if (last === undefined) return;
+    if (last.bytes.buffer === this.#room.buffer) last.bytes = Buffer.from(last.bytes); // the room is for the next lines
     this.#timer = setTimeout(() => this.#hand(), this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, maxRetryMs);
   }
