@@ -26,6 +26,7 @@ import { Faults } from "./faults.ts";
 import { connectRefused, type HeadLimits, headLimitsOf, refusalOf } from "./head.ts";
 import type { Http2Layers } from "./http2.ts";
 import { openNodeServer } from "./node-server.ts";
+import { InFlight } from "./in-flight.ts";
 import { HttpObserver, methodLabel } from "./observe.ts";
 import { Pipelines } from "./pipelines.ts";
 import { type Edge, edgeOf, writeProblemTo } from "./raw-reply.ts";
@@ -58,7 +59,7 @@ type RawHandler = (request: ServedRequest, response: ServedResponse) => void;
 /** What surrounds every request, whichever route it goes to: recovery, request id, trace, log context, metrics, deadline. */
 export class RequestCore implements ExchangeOwner {
   readonly answers: Answers;
-  readonly inFlight = new Set<HttpExchange>();
+  readonly inFlight = new InFlight<HttpExchange>();
   isEnding = false;
   /** While true, each reply closes its connection. */
   draining = false;
@@ -103,14 +104,7 @@ export class RequestCore implements ExchangeOwner {
     options.metrics.gauge({
       name: "http_server_active_web_sockets",
       help: "WebSockets that are open; they are among the active requests.",
-      collect: (gauge) =>
-        gauge.set(
-          {},
-          this.inFlight
-            .values()
-            .filter(({ closeCode }) => closeCode !== undefined)
-            .toArray().length,
-        ),
+      collect: (gauge) => gauge.set({}, [...this.inFlight].filter(({ closeCode }) => closeCode !== undefined).length),
     });
   }
 

@@ -43,13 +43,9 @@ export class ServedRequest extends IncomingMessage {
   /** Its events come from the socket; whoever listens is still inside the request, and fails nothing else. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { exchange } = this;
-    if (exchange === undefined || event === "error") return this.#tell(event, args);
-    return this.listenerCount(event) > 0 && this.#tell(event, args);
-  }
-
-  #tell(event: string | symbol, args: unknown[]): boolean {
-    const { exchange } = this;
-    return exchange === undefined ? super.emit(event, ...args) : exchange.tell(() => super.emit(event, ...args));
+    if (exchange === undefined) return super.emit(event, ...args);
+    if (event !== "error" && this.listenerCount(event) === 0) return false;
+    return exchange.tell(() => super.emit(event, ...args));
   }
 
   /** What fails while nobody listens, as an inflater does for what is no gzip, would end the process. */
@@ -141,6 +137,9 @@ export class HttpExchange extends Exchange {
   closeCode: number | undefined;
   /** Ends what has no end of its own, at the beginning of the drain. */
   onDrain: (() => void) | undefined;
+  /** Its neighbours among the requests being served. */
+  before: HttpExchange | undefined;
+  after: HttpExchange | undefined;
   readonly #owner: ExchangeOwner;
   readonly #isPeerTrusted: boolean;
   #isCut = false;
@@ -192,6 +191,13 @@ export class HttpExchange extends Exchange {
   override setReplyHeader(name: string, value: string): void {
     super.setReplyHeader(name, value);
     this.reply?.header(name, value);
+  }
+
+  /** The same for several, of which none was set before. */
+  setReplyHeaders(headers: Readonly<Record<string, string>>): void {
+    if (this.replyHeaders === undefined && this.reply === undefined && !this.hasReplyBegun)
+      this.replyHeaders = { ...headers };
+    else for (const [name, value] of Object.entries(headers)) this.setReplyHeader(name, value);
   }
 
   /** What the caller got, or would have got; 499 when the caller left before the reply was complete. */

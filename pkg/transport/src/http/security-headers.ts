@@ -29,11 +29,11 @@ export function plainSecurityHeaders(isOn = true): Readonly<Record<string, strin
 
 /** The layer `security-headers`. */
 export const securityHeadersStage: StageMaker = ({ settings: { securityHeaders, hstsMaxAgeSeconds } }) => {
-  const headers = securityHeaders ? always : [];
-  if (headers.length === 0 && hstsMaxAgeSeconds === 0) return undefined;
+  if (!securityHeaders && hstsMaxAgeSeconds === 0) return undefined;
+  const headers = { ...plainSecurityHeaders(securityHeaders) };
   const hsts = hstsMaxAgeSeconds === 0 ? undefined : `max-age=${hstsMaxAgeSeconds}`;
   return (exchange) => {
-    for (const [name, value] of headers) exchange.setReplyHeader(name, value);
+    exchange.setReplyHeaders(headers);
     if (
       hsts !== undefined &&
       exchange.isSecure &&

@@ -206,7 +206,7 @@ class DrainingServer implements HttpServer {
     if (last && this.#atOnce.signal.aborted) this.#listener.cut(); // those that came meanwhile
     this.#core.endStreams();
     const { inFlight } = this.#core;
-    const isBusy = (socket: object): boolean => inFlight.values().some(({ request }) => request.socket === socket);
+    const isBusy = (socket: object): boolean => [...inFlight].some(({ request }) => request.socket === socket);
     this.#core.onFinished = (socket) => {
       if (!isBusy(socket)) this.#listener.release(socket);
     };
