@@ -89,14 +89,14 @@ class PooledDatabase<Tables> extends KyselyQueries<Tables> implements Database<T
   async transaction<T>(fn: (tx: Queries<Tables>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const { leases } = this.#core.dialect;
     const run = (level: Level): Promise<T> => fn(queriesOn<Tables>(level));
-    return await withSignal(options.signal, () => transact(leases, run, options));
+    return withSignal(options.signal, () => transact(leases, run, options));
   }
 
   async withConnection<T>(
     fn: (connection: Queries<Tables>) => Promise<T>,
     { signal, label }: ConnectionUse = {},
   ): Promise<T> {
-    return await withSignal(signal, async () => {
+    return withSignal(signal, async () => {
       const level = new Level(await Lease.take(this.#core.dialect.leases, signalsOf(undefined), label));
       try {
         return await fn(queriesOn<Tables>(level));

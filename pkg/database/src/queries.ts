@@ -101,7 +101,7 @@ class LevelQueries<Tables> extends KyselyQueries<Tables> {
 
   async transaction<T>(fn: (tx: Queries<Tables>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const outer = await this.#level();
-    return await withSignal(options.signal, () => transactOn(outer, (level) => fn(queriesOn(level)), options));
+    return withSignal(options.signal, () => transactOn(outer, (level) => fn(queriesOn(level)), options));
   }
 }
 

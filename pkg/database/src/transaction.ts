@@ -1,8 +1,9 @@
 import { backoffDelayMs, currentContext, OptionError, requireWhole, sleep } from "@plinth/kernel";
 import { DatabaseError } from "./errors.ts";
+import { onAnyAbort } from "./postgres/abort.ts";
 import { Lease, type LeaseSource, signalsOf } from "./postgres/lease.ts";
 import { Level } from "./postgres/level.ts";
-import { onAnyAbort } from "./postgres/runner.ts";
+
 import { cancelledBy } from "./postgres/sqlstate.ts";
 
 export interface TransactionOptions {
@@ -108,7 +109,7 @@ async function nest<T>(level: Level, signals: readonly AbortSignal[], fn: (level
 
 /** What `work` comes to, unless a signal aborts before: then nobody waits for it any more, since it may wait for anything. */
 async function untilAborted<T>(work: () => Promise<T>, signals: readonly AbortSignal[]): Promise<T> {
-  if (signals.length === 0) return await work();
+  if (signals.length === 0) return work();
   const { promise, resolve } = Promise.withResolvers<Aborted>();
   const forget = onAnyAbort(signals, (reason) => resolve(new Aborted(reason)));
   try {

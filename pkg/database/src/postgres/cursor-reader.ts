@@ -5,7 +5,8 @@ import { DatabaseError } from "../errors.ts";
 import type { Observation, Observer } from "../observer.ts";
 import type { Connection } from "./connection.ts";
 import { readsOnly } from "./own-transaction.ts";
-import { onAnyAbort, type Statement } from "./runner.ts";
+import { onAnyAbort } from "./abort.ts";
+import type { Statement } from "./runner.ts";
 import { cancelledBy } from "./sqlstate.ts";
 
 export interface ReadOptions {
@@ -55,9 +56,9 @@ export class CursorReader<Row> {
    * @returns undefined after the last part.
    * @throws {@link DatabaseError} Any code of a statement; all is closed then.
    */
-  async next(): Promise<readonly Row[] | undefined> {
+  async next(): Promise<Row[] | undefined> {
     this.#unwatch();
-    if (this.#reason) throw this.#reason;
+    this.#requireWanted();
     if (this.#closing) return undefined;
     const { clock } = this.#connection.limits;
     const { batchSize } = this.#options;
@@ -75,7 +76,7 @@ export class CursorReader<Row> {
     }
     this.#tookMs += clock.monotonicMs() - startedAtMs;
     this.#rows += rows.length;
-    if (this.#reason) throw this.#reason;
+    this.#requireWanted();
     if (rows.length < batchSize) await this.#close();
     else this.#watch();
     return rows.length > 0 ? rows : undefined;
@@ -111,7 +112,7 @@ export class CursorReader<Row> {
       this.#statement = { text, values: parameters, operation, undone, signals };
       this.#cursor = await this.#connection.openCursor<Row>(this.#statement);
     }
-    return await this.#connection.fetch(this.#cursor, batchSize, { ...this.#statement, startedAtMs });
+    return this.#connection.fetch(this.#cursor, batchSize, { ...this.#statement, startedAtMs });
   }
 
   #close(error?: unknown): Promise<void> {
@@ -130,6 +131,10 @@ export class CursorReader<Row> {
       else this.#observer.fail(this.#observation, error, this.#tookMs);
     }
     await this.#options.onClosed(error !== undefined);
+  }
+
+  #requireWanted(): void {
+    if (this.#reason) throw this.#reason;
   }
 
   /** While nobody asks for the next part. */

@@ -91,43 +91,32 @@ export class SourceExecutor extends DefaultQueryExecutor {
     this.#source = source;
   }
 
-  override async executeQuery<R>(
-    compiled: CompiledQuery<R>,
+  override executeQuery<R>(
+    compiled: CompiledQuery,
     options?: Parameters<QueryExecutor["executeQuery"]>[1],
   ): Promise<QueryResult<R>> {
     // Its own signal means something else to kysely: its caller is told at once, with the signal's reason.
-    if (options?.signal) return await super.executeQuery(compiled, options);
-    const result = await this.#source.run<R>(compiled, signalsOf(undefined));
-    return this.plugins.length === 0 ? result : await this.#transformed(result, compiled);
+    if (options?.signal || this.plugins.length > 0) return super.executeQuery<R>(compiled, options);
+    return this.#source.run<R>(compiled, signalsOf(undefined));
   }
 
   /** Its signals are those of whoever asks for it, wherever it is read. */
   override stream<R>(
-    compiled: CompiledQuery<R>,
+    compiled: CompiledQuery,
     chunkSize: number,
     options?: Parameters<QueryExecutor["stream"]>[2],
   ): AsyncIterableIterator<QueryResult<R>> {
+    if (this.plugins.length > 0) return super.stream<R>(compiled, chunkSize, options);
     return this.#parts<R>(compiled, { batchSize: chunkSize, signals: signalsOf(options?.signal) });
   }
 
-  async *#parts<R>(compiled: CompiledQuery<R>, options: ReadOptions): AsyncGenerator<QueryResult<R>, void, void> {
+  async *#parts<R>(compiled: CompiledQuery, options: ReadOptions): AsyncGenerator<QueryResult<R>, void, void> {
     const reader = await this.#source.open<R>(compiled, options);
     try {
-      for (let rows = await reader.next(); rows; rows = await reader.next()) {
-        yield await this.#transformed({ rows: [...rows] }, compiled);
-      }
+      for (let rows = await reader.next(); rows; rows = await reader.next()) yield { rows };
     } finally {
       await reader.close();
     }
-  }
-
-  async #transformed<R>(result: QueryResult<R>, { queryId }: CompiledQuery<R>): Promise<QueryResult<R>> {
-    let seen: QueryResult<R> = result;
-    for (const plugin of this.plugins) {
-      const { rows, ...others } = await plugin.transformResult({ queryId, result: seen });
-      seen = { ...seen, ...others, rows };
-    }
-    return seen;
   }
 
   override withPlugin(plugin: KyselyPlugin): SourceExecutor {

@@ -61,7 +61,7 @@ export class Level implements DatabaseConnection {
 
   async run<R>(compiled: CompiledQuery, signals: readonly AbortSignal[]): Promise<QueryResult<R>> {
     this.requireUsable();
-    return await this.lease.run<R>(compiled, signals);
+    return this.lease.run<R>(compiled, signals);
   }
 
   read<R>(compiled: CompiledQuery, options: ReadOptions): CursorReader<R> {
@@ -89,7 +89,7 @@ export class Level implements DatabaseConnection {
   ): AsyncIterableIterator<QueryResult<R>> {
     const reader = this.read<R>(compiled, { batchSize, signals: signalsOf(options?.signal) });
     try {
-      for (let rows = await reader.next(); rows; rows = await reader.next()) yield { rows: [...rows] };
+      for (let rows = await reader.next(); rows; rows = await reader.next()) yield { rows };
     } finally {
       await reader.close();
     }

@@ -1,10 +1,11 @@
-import { type Clock, type Scheduled } from "@plinth/kernel";
+import type { Clock, Scheduled } from "@plinth/kernel";
 import { type Client, DatabaseError as PostgresError, type QueryResult, type QueryResultRow } from "pg";
 import Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
+import { onAnyAbort, throwIfAborted } from "./abort.ts";
 import { inOwnTransaction } from "./own-transaction.ts";
 import { lastOf, mutable } from "./results.ts";
-import { cancelledBy, toDatabaseError } from "./sqlstate.ts";
+import { toDatabaseError } from "./sqlstate.ts";
 
 export interface Statement {
   readonly text: string;
@@ -127,7 +128,7 @@ export class StatementRunner {
    * @throws {@link DatabaseError} Any code of a statement. Close it then as well.
    */
   async fetch<Row>(cursor: Cursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
-    return await this.#exchange<Row[]>(statement, (done) => {
+    return this.#exchange<Row[]>(statement, (done) => {
       cursor.read(maxRows, done);
     });
   }
@@ -181,22 +182,26 @@ export class StatementRunner {
 
   /** What the server answers, or why it cannot any more: pg does not tell of that while a cursor is being closed. */
   #answer<T>(send: (done: Answer<T>) => void): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      this.#fail = reject;
-      send((error, result) => {
-        this.#fail = ignore;
-        if (!error) {
-          resolve(result);
-          return;
-        }
-        // In the turn in which the error came: the server may be ready before anybody could ask for it later.
-        if (error instanceof PostgresError && !this.#lost) {
-          this.#ready = Promise.withResolvers();
-          this.#client.once("drain", this.#ready.resolve);
-        }
-        reject(error);
-      });
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.#fail = reject;
+    send((error, result) => {
+      this.#fail = ignore;
+      if (!error) {
+        resolve(result);
+        return;
+      }
+      // In the turn in which the error came: the server may be ready before anybody could ask for it later.
+      if (error instanceof PostgresError && !this.#lost) {
+        this.#awaitReady();
+      }
+      reject(error);
     });
+    return promise;
+  }
+
+  #awaitReady(): void {
+    this.#ready = Promise.withResolvers();
+    this.#client.once("drain", this.#ready.resolve);
   }
 
   #turn(): Promise<void> {
@@ -297,27 +302,4 @@ function silent(waitedMs: number): DatabaseError {
     "deadline_exceeded",
     `the database did not answer within ${waitedMs} ms, so the connection was cut`,
   );
-}
-
-/** @throws {@link DatabaseError} `ERR_DATABASE_CANCELLED` */
-export function throwIfAborted(signals: readonly AbortSignal[]): void {
-  for (const signal of signals) if (signal.aborted) throw cancelledBy(signal.reason);
-}
-
-/** Calls `listener` with the reason of the first signal to abort. Returns how to stop listening. */
-export function onAnyAbort(signals: readonly AbortSignal[], listener: (reason: unknown) => void): () => void {
-  let fired = false;
-  const handlers = signals.map((signal) => {
-    const handler = (): void => {
-      if (fired) return;
-      fired = true;
-      listener(signal.reason);
-    };
-    signal.addEventListener("abort", handler, { once: true });
-    if (signal.aborted) handler();
-    return (): void => signal.removeEventListener("abort", handler);
-  });
-  return () => {
-    for (const remove of handlers) remove();
-  };
 }

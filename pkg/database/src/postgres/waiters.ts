@@ -4,7 +4,7 @@ import type { Connection } from "./connection.ts";
 import type { Claim } from "./holders.ts";
 import { acquireTimeout } from "./pool-errors.ts";
 import type { PoolStats } from "./pool-options.ts";
-import { onAnyAbort } from "./runner.ts";
+import { onAnyAbort } from "./abort.ts";
 import { cancelledBy } from "./sqlstate.ts";
 
 export interface Waiter {
