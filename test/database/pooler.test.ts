@@ -255,6 +255,23 @@ describe("a pooler that nobody told of", { timeout: 60_000 }, () => {
   });
 });
 
+describe("a pooler that was told of wrongly", { timeout: 60_000 }, () => {
+  it("is found when it hands out transactions and not sessions, before the schema is set for others", async () => {
+    const db = openDatabase({ url: bouncer.url("narrow"), schema: "public", pooler: "session", createSchema: false });
+    await assert.rejects(db.connect(), { code: "ERR_DATABASE_UNSUPPORTED", message: /set pooler to "transaction"/ });
+    await db.close();
+    const told = openDatabase({ url: bouncer.url("narrow"), schema: "public", pooler: "transaction" });
+    const { rows } = await told.query(sql`select current_setting('search_path') as path`);
+    assert.deepEqual(rows, [{ path: '"$user", public' }]);
+    await told.close();
+  });
+
+  it("may hand out sessions to whoever thinks that they are transactions", async () => {
+    await using db = await testDatabase({ url: bouncer.url("sessions"), pooler: "transaction" });
+    assert.deepEqual((await db.query(sql`select current_schema() as schema`)).rows, [{ schema: db.schema }]);
+  });
+});
+
 describe("a pooler that lets nobody in", { timeout: 60_000 }, () => {
   for (const [what, change] of [
     ["a wrong password", (url: string) => url.replace(/:[^:@/]*@/, ":wrong@")],

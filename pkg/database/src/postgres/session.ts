@@ -67,16 +67,29 @@ async function setUnpooled(client: Client, processId: number | undefined, schema
   );
 }
 
+/** Left on a session that is ours alone. Whoever finds it has been given one that was, or still is, somebody else's. */
+const mark = "plinth.session";
+
+/** Nothing is set on a session that turns out to be shared, or not to have been cleaned. */
 async function setForSession(client: Client, options: SessionOptions): Promise<void> {
   const { schema, statementTimeoutMs, idleInTransactionTimeoutMs } = options;
   const wanted = [
+    [mark, "ours"],
     ["search_path", schema === undefined ? "" : quoteIdentifier(schema)],
     ["statement_timeout", statementTimeoutMs > 0 ? String(statementTimeoutMs) : ""],
     ["idle_in_transaction_session_timeout", idleInTransactionTimeoutMs > 0 ? String(idleInTransactionTimeoutMs) : ""],
   ].filter(([, value]) => value !== "");
-  if (wanted.length === 0) return;
   const calls = wanted.map((_, place) => `set_config($${2 * place + 1}, $${2 * place + 2}, false)`);
-  await client.query(`select ${calls.join(", ")}`, wanted.flat());
+  const { rows } = await client.query<{ path: string | null }>(
+    `select case when coalesce(current_setting('${mark}', true), '') = '' then ${calls.join(" || ")} end as path`,
+    wanted.flat(),
+  );
+  if (rows[0]?.path !== null) return;
+  throw new DatabaseError(
+    "ERR_DATABASE_UNSUPPORTED",
+    "failed_precondition",
+    'the pooler gave a session that another client has used and that was not reset: it hands out transactions, so set pooler to "transaction"; or, if it does hand out sessions, set its server_reset_query to DISCARD ALL',
+  );
 }
 
 /** In one message: what the role's own path is, where nobody has set another one, and what it is in one of our transactions. */
