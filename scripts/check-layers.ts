@@ -34,6 +34,7 @@ const table: LayerTable = {
     jose: ["pkg/transport/src/jwt", "examples"],
     kysely: ["pkg/database", "examples"],
     pg: ["pkg/database/src/postgres"],
+    "pg-cursor": ["pkg/database/src/postgres"],
     pino: ["pkg/kernel/src/logger"],
     "pino-pretty": ["pkg/kernel/src/logger"],
     undici: ["pkg/registry/src/consul", "pkg/gateway/src/upstream", "pkg/transport/src/rpc/client"],
@@ -41,6 +42,7 @@ const table: LayerTable = {
     zod: ["pkg", "cmd", "examples"],
   },
   testHelpers: ["scripts/servers"],
+  loaders: ["pkg/database/src/migrations/read-migrations.ts"],
   leastModules: 3,
 };
 

@@ -103,10 +103,10 @@ describe("a pooler that hands out transactions", { timeout: 60_000 }, () => {
   it("has a statement's cancellation reach that statement alone", async () => {
     await using one = await narrow({ maxConnections: 1 });
     await using two = await narrow({ maxConnections: 1 });
-    let running = true;
+    const others = { goOn: true };
     const other = (async (): Promise<number> => {
       let count = 0;
-      for (; running; count++) assert.equal((await two.query(sql`select ${count}::int as n`)).rows.length, 1);
+      for (; others.goOn; count++) assert.equal((await two.query(sql`select ${count}::int as n`)).rows.length, 1);
       return count;
     })();
     for (let time = 0; time < 100; time++) {
@@ -118,7 +118,7 @@ describe("a pooler that hands out transactions", { timeout: 60_000 }, () => {
       const outcome = await work; // before, while or after it runs
       if (outcome instanceof Error) assertThrown(outcome, { code: "ERR_DATABASE_CANCELLED" });
     }
-    running = false;
+    others.goOn = false;
     assert.ok((await other) > 0);
   });
 

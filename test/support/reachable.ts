@@ -1,7 +1,6 @@
 // Where an account other than ours can run what was unpacked for us.
 import { cp, mkdtemp, rename, rm, stat } from "node:fs/promises";
-import { basename, join, relative } from "node:path";
-import { delimiter } from "node:path";
+import { basename, delimiter, join, relative } from "node:path";
 import type { Server } from "../../scripts/servers/index.ts";
 import { type Account, canReach } from "../../pkg/database/src/embedded/account.ts";
 import { sharedFolder } from "../../pkg/database/src/embedded/shared-folder.ts";
@@ -17,11 +16,11 @@ export async function reachableBy(account: Account | undefined, server: Server):
   const copy = join(await sharedFolder(account), `${basename(folder)}-${Math.round(mtimeMs)}`);
   if (!(await canReach(account, copy).catch(() => false))) await copyOnce(folder, copy);
   const moved = (path: string): string => join(copy, relative(folder, path));
-  const env = Object.entries(server.env).map(([name, paths]) => [
-    name,
-    paths.split(delimiter).map(moved).join(delimiter),
-  ]);
-  return { bin: moved(server.bin), env: Object.fromEntries(env) };
+  const env: Record<string, string> = {};
+  for (const [name, paths] of Object.entries(server.env)) {
+    env[name] = paths.split(delimiter).map(moved).join(delimiter);
+  }
+  return { bin: moved(server.bin), env };
 }
 
 async function copyOnce(folder: string, copy: string): Promise<void> {

@@ -9,6 +9,7 @@ export { database, databaseModule, databaseServer, migrations, provideMigrations
 export { databaseDefaults, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 export type { PoolStats } from "./postgres/pool.ts";
 export type { NoTables, Queries, QueryOptions, QueryRows, StreamOptions } from "./queries.ts";
+export type { PoolerMode } from "./postgres/pooler.ts";
 export { schemaNameFor } from "./schema-name.ts";
 export { databaseSettings } from "./settings.ts";
 export type { TransactionOptions } from "./transaction.ts";

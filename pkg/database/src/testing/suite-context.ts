@@ -20,7 +20,7 @@ export interface SuiteContext {
   /** One database for all who need no options of their own; its tables are empty at the beginning of each test. */
   readonly db: SuiteDatabase;
   /** Another one, without those tables. */
-  open(options?: SuiteDatabaseOptions): Promise<SuiteDatabase>;
+  readonly open: (options?: SuiteDatabaseOptions) => Promise<SuiteDatabase>;
 }
 
 export type Define = (title: string, test: (context: SuiteContext) => Promise<void>) => void;
