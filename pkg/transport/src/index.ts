@@ -48,7 +48,7 @@ export { type Problem, problemContentType, type ProblemOptions, toProblem } from
 export { connectRoutes } from "./rpc/connect.ts";
 export {
   type ChannelCall,
-  type Metadata,
+  type RpcMetadata,
   type RpcChannel,
   type StreamChannelCall,
   type UnaryChannelCall,

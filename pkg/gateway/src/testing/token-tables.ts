@@ -109,7 +109,7 @@ export function tokenTables({ es, rsa, ed, stranger }: TableKeys): TokenTables {
     ],
     "an RSA signature with a flipped bit": [
       "signature",
-      () => retail(tokenOf(rsa), (signature) => ((signature[5]! ^= 1), signature)),
+      () => retail(tokenOf(rsa), (signature) => (signature.writeUInt8(signature.readUInt8(5) ^ 1, 5), signature)),
     ],
     padding: ["malformed", () => `${tokenOf(es)}=`],
     "a bit in the tail that base64url does not use": [
@@ -117,7 +117,7 @@ export function tokenTables({ es, rsa, ed, stranger }: TableKeys): TokenTables {
       () => {
         const token = tokenOf(es);
         const last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        return token.slice(0, -1) + (last[last.indexOf(token.at(-1)!) + 1] ?? "_");
+        return token.slice(0, -1) + (last[last.indexOf(token.slice(-1)) + 1] ?? "_");
       },
     ],
     "a comma and another one": ["malformed", () => `${tokenOf(es)},${tokenOf(es)}`],

@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { TLSSocket } from "node:tls";
 import { Metadata } from "@grpc/grpc-js";
-import { type AppError, parseTraceparent, randomHex, type SpanContext } from "@plinth/kernel";
-import { type Budget, Exchange, type ExchangeOptions, safeRequestIdOf } from "../exchange.ts";
+import type { AppError, SpanContext } from "@plinth/kernel";
+import { type Budget, Exchange, type ExchangeOptions } from "../exchange.ts";
+import type { FailureIds } from "../failure-ids.ts";
 import { callerOf } from "../propagation.ts";
-import type { CallIds } from "./errors.ts";
 import type { GrpcSettings } from "./settings.ts";
 import type { Wire } from "./wire.ts";
 
@@ -129,14 +129,6 @@ export function budgetOf(wire: Wire, { deadlineMs }: GrpcSettings): Budget {
 /** setTimeout takes no more. */
 const longestTimerMs = 2 ** 31 - 1;
 
-export function idsIn({ span, requestId }: CallExchange): CallIds {
+export function idsIn({ span, requestId }: CallExchange): FailureIds {
   return { traceId: span.traceId, requestId };
-}
-
-/** For a call without an exchange: those that a trusted peer gives it, where they are well formed, else ours. */
-export function idsOf(headers: IncomingHttpHeaders, isTrusted: boolean): CallIds {
-  return {
-    traceId: (isTrusted ? parseTraceparent(textIn(headers, "traceparent")) : undefined)?.traceId ?? randomHex(16),
-    requestId: (isTrusted ? safeRequestIdOf(textIn(headers, "x-request-id")) : undefined) ?? randomHex(16),
-  };
 }

@@ -12,6 +12,7 @@ import {
 import type { Authenticator } from "../auth.ts";
 import { createPeerTrust, type PeerTrust } from "../client-address.ts";
 import { Deadlines } from "../deadlines.ts";
+import { type FailureIds, failureIdsOf } from "../failure-ids.ts";
 import { TransportError } from "../errors.ts";
 import { callerGone, type Exchange, safeRequestIdOf } from "../exchange.ts";
 import { type LoopDelay, overloaded } from "../loop-delay.ts";
@@ -26,7 +27,6 @@ import {
   type CallOwner,
   expiryIn,
   idsIn,
-  idsOf,
   leftMsOf,
   textIn,
 } from "./call-exchange.ts";
@@ -228,8 +228,8 @@ export class CallCore implements WireOwner, CallOwner, StagesHost {
     return this.#trust.isTrustedPeer(wire.connection.peer);
   }
 
-  #idsOf(wire: Wire): ReturnType<typeof idsOf> {
-    return idsOf(wire.headers, this.isTrusted(wire));
+  #idsOf(wire: Wire): FailureIds {
+    return failureIdsOf(wire.headers, this.isTrusted(wire));
   }
 
   #open(wire: Wire): CallExchange {

@@ -3,6 +3,7 @@ import { Metadata, status, type StatusObject } from "@grpc/grpc-js";
 import { AppError, isServerFault } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
 import { toUnexpected } from "../exchange.ts";
+import type { FailureIds } from "../failure-ids.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { toProblem } from "../problem.ts";
 import { errorDetails } from "../rpc/details.ts";
@@ -12,14 +13,8 @@ import { toGrpcCode } from "../status.ts";
 const maxDetailsBytes = 4_096;
 const maxMessageLength = 1_024;
 
-/** Ids by which operators find the call. */
-export interface CallIds {
-  readonly traceId: string;
-  readonly requestId: string;
-}
-
 /** The status that a call ends with, with code, metadata and retryability in `grpc-status-details-bin`. */
-export function toGrpcStatus(error: AppError, { traceId, requestId }: CallIds): StatusObject {
+export function toGrpcStatus(error: AppError, { traceId, requestId }: FailureIds): StatusObject {
   const code = toGrpcCode(error.status);
   const text = toProblem(error).detail ?? "";
   // the message is percent-encoded, which throws for half a surrogate pair

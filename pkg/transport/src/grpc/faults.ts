@@ -1,6 +1,7 @@
 import { AppError, type ErrorBus, type Logger, randomHex, runInContext } from "@plinth/kernel";
 import type { Exchange } from "../exchange.ts";
-import { type CallIds, toGrpcStatus } from "./errors.ts";
+import type { FailureIds } from "../failure-ids.ts";
+import { toGrpcStatus } from "./errors.ts";
 import type { Wire } from "./wire.ts";
 
 export interface CallFaultsOptions {
@@ -31,7 +32,7 @@ export class CallFaults {
   }
 
   /** The outermost layer: what surrounds the handler has failed, or the status could not be sent. */
-  recover(thrown: unknown, wire: Wire, { traceId, requestId }: CallIds): void {
+  recover(thrown: unknown, wire: Wire, { traceId, requestId }: FailureIds): void {
     const context = { requestId, span: { traceId, spanId: randomHex(8), sampled: false } };
     const attributes = { method: wire.served.name };
     const report = (fault: unknown): void =>

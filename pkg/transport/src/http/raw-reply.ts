@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { parseTraceparent, randomHex, type SpanContext } from "@plinth/kernel";
+import { randomHex, type SpanContext } from "@plinth/kernel";
 import { createPeerTrust, peerOf, type PeerTrust } from "../client-address.ts";
-import { safeRequestIdOf } from "../exchange.ts";
+import { type FailureIds, failureIdsOf } from "../failure-ids.ts";
 import { problemText, toProblem } from "../problem.ts";
 import type { HttpFailure } from "./errors.ts";
 import { plainSecurityHeaders } from "./security-headers.ts";
@@ -22,26 +22,21 @@ export function edgeOf(settings: {
   return { trust: createPeerTrust(settings.trustedPeers), headers: plainSecurityHeaders(settings.securityHeaders) };
 }
 
-/** Ids by which operators find a request that failed. */
-export interface FailureIds {
-  readonly requestId: string;
+/** Probes have no trace. */
+interface ReplyIds extends Pick<FailureIds, "requestId"> {
   readonly traceId?: string | undefined;
 }
 
-export interface ProblemReply extends FailureIds {
+export interface ProblemReply extends ReplyIds {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** The connection can be used for the next request. Default false: it is closed. */
   readonly keepAlive?: boolean;
 }
 
-/** Ids for a request that never got an exchange: those that a trusted peer gives it, where they are well formed, else ours. */
-export function idsOf({ headers, socket }: IncomingMessage, trust: PeerTrust): Required<RequestIds> {
-  const { traceparent } = headers;
-  const isTrusted = trust.isTrustedPeer(peerOf(socket));
-  const parent = isTrusted && typeof traceparent === "string" ? parseTraceparent(traceparent) : undefined;
-  const traceId = parent?.traceId ?? randomHex(16);
-  const requestId = (isTrusted ? safeRequestIdOf(headers["x-request-id"]) : undefined) ?? randomHex(16);
-  return { requestId, traceId, span: { traceId, spanId: randomHex(8), sampled: false } };
+/** The ids of a request that never got an exchange. */
+export function idsOf({ headers, socket }: IncomingMessage, trust: PeerTrust): RequestIds {
+  const ids = failureIdsOf(headers, trust.isTrustedPeer(peerOf(socket)));
+  return { ...ids, span: { traceId: ids.traceId, spanId: randomHex(8), sampled: false } };
 }
 
 /** As a context for what is done without an exchange. */
@@ -74,7 +69,7 @@ export function writeProblem(
 export function writeProblemTo(
   socket: Socket,
   { error, httpStatus, headers: itsOwn = {} }: HttpFailure,
-  { requestId, traceId, headers: more = {} }: FailureIds & Pick<ProblemReply, "headers">,
+  { requestId, traceId, headers: more = {} }: ReplyIds & Pick<ProblemReply, "headers">,
 ): void {
   const problem = toProblem(error, { traceId, httpStatus });
   const { title, headers, text } = problemText(problem);

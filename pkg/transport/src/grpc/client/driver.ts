@@ -18,7 +18,7 @@ import { messageOf, requireWhole, withDefaults } from "@plinth/kernel";
 import { TransportError } from "../../errors.ts";
 import type {
   ChannelCall,
-  Metadata,
+  RpcMetadata,
   RpcChannel,
   StreamChannelCall,
   UnaryChannelCall,
@@ -206,14 +206,14 @@ function optionsOf({ timeoutMs }: ChannelCall<DescMethod>): CallOptions {
   return timeoutMs === Infinity ? {} : { deadline: Date.now() + timeoutMs };
 }
 
-function toGrpc(headers: Metadata): GrpcMetadata {
+function toGrpc(headers: RpcMetadata): GrpcMetadata {
   const metadata = new GrpcMetadata();
   for (const [name, value] of Object.entries(headers))
     metadata.set(name, name.endsWith("-bin") ? Buffer.from(value, "base64") : value);
   return metadata;
 }
 
-function fromGrpc(metadata: GrpcMetadata): Metadata {
+function fromGrpc(metadata: GrpcMetadata): RpcMetadata {
   return Object.fromEntries(
     Object.keys(metadata.getMap()).map((name): [string, string] => [
       name,

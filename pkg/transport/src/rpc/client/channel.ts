@@ -22,15 +22,15 @@ export interface RpcChannel {
 export interface ChannelCall<M extends DescMethod> {
   readonly method: M;
   /** Names in lower case; values under a name that ends in `-bin` are base64. */
-  readonly headers: Metadata;
+  readonly headers: RpcMetadata;
   /** How long the caller waits, in whole milliseconds from 1: for the server to know. `Infinity`: as long as it takes. */
   readonly timeoutMs: number;
   /** Aborts when nobody waits any more. Its reason is an `AppError`, and what the call fails with then. */
   readonly signal: AbortSignal;
   /** Told what came ahead of the reply. */
-  readonly onHeaders?: ((headers: Metadata) => void) | undefined;
+  readonly onHeaders?: ((headers: RpcMetadata) => void) | undefined;
   /** Told what came after the reply, or with an error. */
-  readonly onTrailers?: ((trailers: Metadata) => void) | undefined;
+  readonly onTrailers?: ((trailers: RpcMetadata) => void) | undefined;
 }
 
 export interface UnaryChannelCall<M extends DescMethod> extends ChannelCall<M> {
@@ -42,4 +42,4 @@ export interface StreamChannelCall<M extends DescMethod> extends ChannelCall<M> 
 }
 
 /** By name, in lower case; several values of one name are joined by `, `. */
-export type Metadata = Readonly<Record<string, string>>;
+export type RpcMetadata = Readonly<Record<string, string>>;

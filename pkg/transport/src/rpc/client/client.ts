@@ -2,7 +2,7 @@ import type { DescMethod, DescService, MessageInitShape, MessageShape } from "@b
 import { type Clock, currentContext, requireNumber, type RequestContext, systemClock } from "@plinth/kernel";
 import { methodName } from "../service.ts";
 import { CallLimits } from "./call-limits.ts";
-import type { ChannelCall, Metadata, RpcChannel } from "./channel.ts";
+import type { ChannelCall, RpcMetadata, RpcChannel } from "./channel.ts";
 import { badReply } from "./errors.ts";
 import { headersFor } from "./headers.ts";
 
@@ -16,11 +16,11 @@ export interface RpcCallOptions {
   /** Longest time for the call, in milliseconds above 0; never more than the current context has left. Default: the client's. */
   readonly timeoutMs?: number | undefined;
   /** Metadata for the service. Names in lower case; values under a name that ends in `-bin` are base64. */
-  readonly headers?: Metadata | undefined;
+  readonly headers?: RpcMetadata | undefined;
   /** Told what came ahead of the reply. */
-  readonly onHeaders?: ((headers: Metadata) => void) | undefined;
+  readonly onHeaders?: ((headers: RpcMetadata) => void) | undefined;
   /** Told what came after the reply, or with an error. */
-  readonly onTrailers?: ((trailers: Metadata) => void) | undefined;
+  readonly onTrailers?: ((trailers: RpcMetadata) => void) | undefined;
 }
 
 /** A method as it is called: one value where the contract has one, an async iterable where it streams. */

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { fromConnectCode, fromHttpStatus } from "../../status.ts";
 import type { ErrorDetail } from "../details.ts";
-import type { Metadata } from "./channel.ts";
+import type { RpcMetadata } from "./channel.ts";
 import { badReply, badStatus, type CallTarget, replyTooLarge } from "./errors.ts";
 import { toRemoteError } from "./remote-error.ts";
 import type { HttpReply } from "./send.ts";
@@ -42,7 +42,7 @@ export async function readReply<M extends DescMethod>(
 }
 
 /** What came ahead of the reply, and what came after it under `trailer-`. */
-export function metadataOf(headers: Metadata): { readonly headers: Metadata; readonly trailers: Metadata } {
+export function metadataOf(headers: RpcMetadata): { readonly headers: RpcMetadata; readonly trailers: RpcMetadata } {
   const ahead: Record<string, string> = {};
   const after: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
@@ -52,7 +52,7 @@ export function metadataOf(headers: Metadata): { readonly headers: Metadata; rea
   return { headers: ahead, trailers: after };
 }
 
-function mediaTypeOf(headers: Metadata): string {
+function mediaTypeOf(headers: RpcMetadata): string {
   return (headers["content-type"] ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
 }
 

@@ -1,5 +1,5 @@
 import type { RequestContext } from "@plinth/kernel";
-import type { Metadata } from "./channel.ts";
+import type { RpcMetadata } from "./channel.ts";
 import { badCall, type CallTarget } from "./errors.ts";
 
 /** What the wires themselves use, and what of HTTP a caller has no business with. */
@@ -13,7 +13,11 @@ const binaryPattern = /^[A-Za-z0-9+/_-]*={0,2}$/;
  * The headers of a call: its caller's, and the id of the request that it is made for. The channel adds the trace.
  * @throws {@link TransportError} `ERR_RPC_REQUEST` for a name that is the wires', or a value that no header holds.
  */
-export function headersFor(context: RequestContext | undefined, given: Metadata = {}, target: CallTarget): Metadata {
+export function headersFor(
+  context: RequestContext | undefined,
+  given: RpcMetadata = {},
+  target: CallTarget,
+): RpcMetadata {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(given)) {
     if (!namePattern.test(name) || reserved.test(name))
