@@ -85,7 +85,7 @@ export function parseDatabaseUrl(url: string): DatabaseUrl {
   const [rawUser = "", ...rawPassword] = at < 0 ? [] : authority.slice(0, at).split(":");
   const given = parametersOf(query);
 
-  const user = (given.user ?? decode(rawUser)) || String(new Client({}).user ?? "");
+  const user = (given.user ?? decode(rawUser)) || (new Client({}).user ?? "");
   const password = given.password ?? (rawPassword.length === 0 ? undefined : decode(rawPassword.join(":")));
   const { sslmode, sslrootcert } = given;
   const tlsMode = sslmode === undefined ? undefined : chosen("sslmode", sslmode, tlsModes);

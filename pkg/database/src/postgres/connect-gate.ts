@@ -73,11 +73,9 @@ export class ConnectGate {
     const { code = "ERR_DATABASE_UNAVAILABLE", status = "unavailable", message = "", sqlState } = this.#error ?? {};
     const agoMs = Math.round(this.#clock.monotonicMs() - this.#failedAtMs);
     const next = this.waitMs > 0 ? `the next try is in ${Math.ceil(this.waitMs)} ms` : "a try is under way";
-    return new DatabaseError(
-      code,
-      status,
-      `${message}; this was ${agoMs} ms ago, and ${next}`,
-      { cause: this.#error, sqlState },
-    );
+    return new DatabaseError(code, status, `${message}; this was ${agoMs} ms ago, and ${next}`, {
+      cause: this.#error,
+      sqlState,
+    });
   }
 }

@@ -55,7 +55,7 @@ export class Credentials {
       const message = "the password callback failed, so the database was not asked";
       throw new DatabaseError("ERR_DATABASE_UNAVAILABLE", "unavailable", message, { cause });
     }
-    const text = given instanceof Secret ? given.reveal() : given;
+    const text: unknown = given instanceof Secret ? given.reveal() : given;
     if (typeof text === "string" && text !== "") return text;
     const message = "the password callback gave no password; expected a text that is not empty";
     throw new DatabaseError("ERR_DATABASE_ACCESS", "internal", message);

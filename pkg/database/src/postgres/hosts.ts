@@ -166,7 +166,6 @@ function isRefusedPassword(error: unknown): boolean {
 /** The promise, or the signal's reason as soon as it aborts. */
 async function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
-  // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the reason is an error of ours
   const stop = (): void => reject(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();

@@ -92,7 +92,9 @@ export class Tls {
 
 /** Whether a connection to it stays on this machine. By what is written, not by what a name resolves to. */
 export function isThisMachine(host: string): boolean {
-  return host.startsWith("/") || host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+  return (
+    host.startsWith("/") || host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."))
+  );
 }
 
 function readFiles({ caFile, certFile, keyFile }: DatabaseTlsOptions): Files {
@@ -169,7 +171,8 @@ export function toTlsError(thrown: unknown, server: string): DatabaseError | und
     );
   }
   if (/does not support SSL|establishing an SSL connection/.test(thrown.message)) {
-    const advice = "turn ssl on there, or set tls.mode to off (sslmode=disable in the URL) where the network is trusted";
+    const advice =
+      "turn ssl on there, or set tls.mode to off (sslmode=disable in the URL) where the network is trusted";
     return fault(`the server at ${server} does not take TLS; ${advice}`, thrown);
   }
   if (/ALERT/.test(code)) {
