@@ -10,6 +10,7 @@ const table: LayerTable = {
   layers: [["pkg/low"], ["pkg/left", "pkg/right"], ["cmd/*", "examples/*"]],
   vendors: { pg: ["pkg/left/src/postgres"], zod: ["pkg", "cmd"], "@scope/*": ["pkg/left"], "@scope/api": ["pkg/low"] },
   testHelpers: ["scripts/servers"],
+  loaders: ["pkg/left/src/loader.ts"],
   leastModules: 1,
 };
 
@@ -247,6 +248,7 @@ describe("checkLayers", () => {
       },
     ],
     ["a test kit upon a lower test kit", { "pkg/left/src/testing/index.ts": `import "@p/low/testing";` }],
+    ["a computed path in a loader", { "pkg/left/src/loader.ts": "await import(name);" }],
     ["a computed path in a test", { "pkg/low/src/a.test.ts": "await import(name);" }],
     [
       "the words in comments and strings",

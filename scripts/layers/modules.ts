@@ -29,7 +29,8 @@ interface Place {
 /** What is wrong with the import, or undefined. */
 function checkImport(place: Place, { specifier }: ImportSite): string | undefined {
   if (specifier === undefined) {
-    return place.module.isTest ? undefined : "imports a computed path, which nobody can check; write the path out";
+    const mayLoad = place.module.isTest || place.table.loaders.includes(place.module.file);
+    return mayLoad ? undefined : "imports a computed path, which nobody can check; write the path out";
   }
   if (specifier.startsWith(".")) return checkPath(place, specifier);
   if (isBuiltin(specifier)) {

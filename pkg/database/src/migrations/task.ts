@@ -1,6 +1,7 @@
-import { type AppTask, OptionError, type TaskResult } from "@plinth/kernel";
+import { type AppTask, messageOf, OptionError, type TaskResult } from "@plinth/kernel";
 import { z } from "zod";
 import type { Database } from "../database.ts";
+import { DatabaseError } from "../errors.ts";
 import type { MigrationState } from "./plan.ts";
 import type { MigrationStep } from "./runner.ts";
 
@@ -26,6 +27,8 @@ export function migrationsTask(subject: string, open: () => Database): AppTask {
       const db = open();
       try {
         return await carryOut(subject, db, args, signal);
+      } catch (thrown) {
+        throw withReason(thrown);
       } finally {
         await db.close({ signal: AbortSignal.abort() });
       }
@@ -60,6 +63,13 @@ async function carryOut(subject: string, db: Database, args: Arguments, signal: 
     data: { ...facts, dryRun, migrations: done },
     faults: [],
   };
+}
+
+/** Of a server that cannot be reached, the cause says why. */
+function withReason(error: unknown): unknown {
+  if (!(error instanceof DatabaseError) || error.code !== "ERR_DATABASE_UNAVAILABLE") return error;
+  if (error.cause === undefined || error.message.includes(messageOf(error.cause))) return error;
+  return new DatabaseError(error.code, error.status, `${error.message}: ${messageOf(error.cause)}`, { cause: error });
 }
 
 /** What `up` would refuse. */
