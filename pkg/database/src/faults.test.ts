@@ -209,7 +209,10 @@ describe("a server that cannot be had", { timeout: 30_000 }, () => {
     assert.ok(listener.attempts() <= 3 + 5, `${listener.attempts()} attempts for ${failed} queries`);
     assert.ok(failed > 10 * listener.attempts(), `${failed} queries`);
     const { body } = await metrics.expose();
-    assert.match(body, new RegExp(`database_errors_total\\{code="ERR_DATABASE_UNAVAILABLE"\\} ${failed}\n`));
+    assert.match(
+      body,
+      new RegExp(`database_errors_total\\{database="main",code="ERR_DATABASE_UNAVAILABLE"\\} ${failed}\n`),
+    );
     await db.close();
   });
 

@@ -1,8 +1,8 @@
-import { cancelledBy } from "./sqlstate.ts";
+import { cancelledBy, withLongStack } from "./sqlstate.ts";
 
 /** @throws {@link DatabaseError} `ERR_DATABASE_CANCELLED` */
 export function throwIfAborted(signals: readonly AbortSignal[]): void {
-  for (const signal of signals) if (signal.aborted) throw cancelledBy(signal.reason);
+  for (const signal of signals) if (signal.aborted) throw withLongStack(() => cancelledBy(signal.reason));
 }
 
 /** Calls `listener` with the reason of the first signal to abort. Returns how to stop listening. */

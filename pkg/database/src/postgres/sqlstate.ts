@@ -88,10 +88,15 @@ const stackFrames = 50;
  * its stack goes on, along the awaits, to the line that made the statement.
  */
 export function toDatabaseError(thrown: unknown, circumstances: Circumstances): DatabaseError {
+  return withLongStack(() => ofStatement(thrown, circumstances));
+}
+
+/** Makes an error whose stack is longer than usual. */
+export function withLongStack(make: () => DatabaseError): DatabaseError {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = Math.max(stackFrames, stackTraceLimit);
   try {
-    return ofStatement(thrown, circumstances);
+    return make();
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
