@@ -1,6 +1,8 @@
 // The database dies, hangs and is full, under a service that is asked all the time: it stays alive, tells the truth, and heals by itself.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
@@ -224,10 +226,18 @@ describe("a service whose database", { timeout: 180_000 }, () => {
         ({ status }) => status,
         () => 0,
       );
+    let tries = 0;
+    const away = createServer((socket) => {
+      tries++;
+      socket.destroy();
+    });
+    away.listen(port, "127.0.0.1");
     const environment = { PLINTH_DATABASE_URL: server.url, PLINTH_OPS_PORT: String(opsPort) };
     const starting = startService("database-service", { environment, opsPort });
-    await until(async () => (await statusOf("/healthz")) === 200, "it is alive", healLimitMs);
-    assert.equal(await statusOf("/ready"), 503);
+    await until(() => tries > 1, "it tries again", healLimitMs);
+    assert.deepEqual([await statusOf("/healthz"), await statusOf("/ready")], [200, 503]);
+    away.close();
+    await once(away, "close");
     server = await startEmbeddedPostgres({ dataDir: folder, port, fsync: false });
     await using service = await starting;
     assert.equal(await statusOf("/ready"), 200);
