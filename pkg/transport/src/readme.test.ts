@@ -5,8 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, it } from "node:test";
-import { layerDefaults } from "./http/layer-settings.ts";
-import { testSettings as httpDefaults } from "./testing/http.ts";
+import { layerDefaults, testSettings as httpDefaults } from "./testing/http.ts";
 
 const folder = join(import.meta.dirname, "..");
 

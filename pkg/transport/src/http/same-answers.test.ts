@@ -15,10 +15,9 @@ import { connectRoutes } from "../rpc/connect.ts";
 import { rpcService } from "../rpc/service.ts";
 import { makeCertificate } from "../testing/certificates.ts";
 import { echoHandlers } from "../testing/grpc.ts";
-import { startHttp, type TestHttp } from "../testing/http.ts";
+import { layerDefaults, startHttp, type TestHttp } from "../testing/http.ts";
 import { tlsSettings } from "../tls/settings.ts";
 import { eventStream } from "./event-stream.ts";
-import { layerDefaults } from "./layer-settings.ts";
 import type { HttpApp } from "./server.ts";
 
 const authority = makeCertificate({ name: "authority" });

@@ -123,8 +123,11 @@ export async function metric({ metrics }: Observed, name: string): Promise<numbe
   );
 }
 
+/** What the layers have settings of, as it is where nobody says anything. */
+export const layerDefaults = z.strictObject(layerSettings).parse({});
+
 export const testSettings: HttpSettings = {
-  ...z.strictObject(layerSettings).parse({}),
+  ...layerDefaults,
   host: "127.0.0.1",
   port: 0,
   deadlineMs: 10_000,
