@@ -24,8 +24,9 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     reason:
       "`malformed`, `header`, `algorithm`, `type`, `key_unknown`, `signature`, `issuer`, `audience`, `subject`, `scope`, `expiry_missing`, `expired`, `not_yet_valid`, `keys_unavailable`",
   },
+  database: { database: "name of the database: `main`, or what `defineDatabase` was given" },
   database_connect: { outcome: "`ok`, `error`, `cancelled`, `timeout`, `unavailable`" },
-  database_connections_closed: { reason: "`idle`, `unclean`, `lost`, `shutdown`" },
+  database_connections_closed: { reason: "`idle`, `lifetime`, `unclean`, `lost`, `failover`, `shutdown`" },
   database_errors: { code: "[error code](errors.md#database)" },
   database_pool: { state: "`in_use`, `idle`, `opening`" },
   database_query: {
