@@ -7,8 +7,8 @@ import {
   logger,
   provider,
   token,
+  z,
 } from "@plinth/kernel";
-import { z } from "zod";
 
 class Greeter {
   readonly #log: Logger;

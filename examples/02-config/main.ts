@@ -11,8 +11,8 @@ import {
   secretString,
   token,
   type ValueOf,
+  z,
 } from "@plinth/kernel";
-import { z } from "zod";
 
 const mailSettings = defineSettings(
   "mail",

@@ -1,6 +1,5 @@
-import { AppError, current, defineModule, type Logger, logger, provider, token } from "@plinth/kernel";
+import { AppError, current, defineModule, type Logger, logger, provider, token, z } from "@plinth/kernel";
 import { httpRoutes } from "@plinth/transport";
-import { z } from "zod";
 import { currentUser, type User } from "./users.ts";
 
 interface Note {

@@ -1,7 +1,6 @@
 import { availableParallelism } from "node:os";
-import { coreModule, createApp, defineModule, metrics, provider } from "@plinth/kernel";
+import { coreModule, createApp, defineModule, metrics, provider, z } from "@plinth/kernel";
 import { httpModule, httpRoutes } from "@plinth/transport";
-import { z } from "zod";
 
 const params = z.object({ below: z.coerce.number().int().min(2).max(10_000_000) });
 

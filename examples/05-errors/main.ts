@@ -14,10 +14,10 @@ import {
   sleep,
   token,
   type ValueOf,
+  z,
 } from "@plinth/kernel";
 import { webhookReporterModule } from "@plinth/reporters";
 import { httpModule, httpRoutes } from "@plinth/transport";
-import { z } from "zod";
 
 const ratesSettings = defineSettings(
   "rates",

@@ -1,7 +1,6 @@
-import { AppError, coreModule, createApp, defineModule, provider } from "@plinth/kernel";
+import { AppError, coreModule, createApp, defineModule, provider, z } from "@plinth/kernel";
 import { telemetryModule } from "@plinth/telemetry";
 import { grpcModule, grpcServer, httpModule, httpRoutes, httpServer, rpcService, rpcServices } from "@plinth/transport";
-import { z } from "zod";
 import { GreeterService } from "../gen/plinth/examples/greeter/v1/greeter_pb.ts";
 import type { AppFactory } from "../platform.ts";
 import { reporterModules } from "../reporters.ts";

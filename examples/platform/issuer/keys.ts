@@ -1,8 +1,7 @@
 import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { messageOf } from "@plinth/kernel";
+import { messageOf, z } from "@plinth/kernel";
 import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
-import { z } from "zod";
 
 /** Who issues the development tokens, for whom, and with what. */
 export const issuer = { name: "plinth-dev", audience: "plinth", algorithm: "ES256", lifetimeSeconds: 3_600 } as const;

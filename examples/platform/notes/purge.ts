@@ -11,8 +11,8 @@ import {
   type Scheduled,
   token,
   type ValueOf,
+  z,
 } from "@plinth/kernel";
-import { z } from "zod";
 import { type Changes, changes } from "./changes.ts";
 import type { NotesTables } from "./tables.ts";
 

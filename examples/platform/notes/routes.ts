@@ -1,6 +1,5 @@
-import { AppError } from "@plinth/kernel";
+import { AppError, z } from "@plinth/kernel";
 import type { HttpRoutes } from "@plinth/transport";
-import { z } from "zod";
 import type { NoteStore } from "./store.ts";
 
 const note = z
