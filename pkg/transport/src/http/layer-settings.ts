@@ -1,5 +1,6 @@
 import { peerSettings } from "../client-address.ts";
 import { authSetting } from "./auth.ts";
+import { clientConnectionSettings } from "./client-connections.ts";
 import { compressionSettings } from "./compression.ts";
 import { corsSettings } from "./cors.ts";
 import { headSettings } from "./head.ts";
@@ -13,6 +14,7 @@ export const layerSettings = {
   ...peerSettings,
   ...headSettings,
   ...limitSettings,
+  ...clientConnectionSettings,
   ...jsonSettings,
   ...slowBodySettings,
   ...securityHeadersSettings,

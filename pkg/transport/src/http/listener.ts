@@ -5,6 +5,7 @@ import type { TransportError } from "../errors.ts";
 import { listen } from "../listen.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { watchListeners } from "../watch-listeners.ts";
+import { capClientConnections } from "./client-connections.ts";
 import { Connections } from "./connections.ts";
 import { openFront, openTlsFront } from "./front.ts";
 import type { Http2, Http2Layers } from "./http2.ts";
@@ -91,6 +92,7 @@ export class HttpListener {
       front = secure;
     }
     front.maxConnections = maxConnections;
+    capClientConnections(front, { settings, metrics });
     const dropped = metrics.counter({
       name: "http_server_connections_dropped_total",
       help: "Connections closed at once because as many were open as `maxConnections` allows.",
