@@ -7,7 +7,10 @@ export type { MigrateOptions, MigrationStep, RollbackOptions } from "./migration
 export { type DatabaseServer, type DatabaseTokens, defineDatabase } from "./define-database.ts";
 export { database, databaseModule, databaseServer, migrations, provideMigrations } from "./module.ts";
 export { databaseDefaults, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
+export type { PasswordRequest, PasswordSource } from "./postgres/credentials.ts";
+export type { Lookup } from "./postgres/names.ts";
 export type { PoolStats } from "./postgres/pool.ts";
+export type { DatabaseTlsOptions } from "./postgres/tls.ts";
 export type { NoTables, Queries, QueryOptions, QueryRows, StreamOptions } from "./queries.ts";
 export type { PoolerMode } from "./postgres/pooler.ts";
 export { schemaNameFor } from "./schema-name.ts";

@@ -67,6 +67,23 @@ describe("ConnectGate", () => {
     );
   });
 
+  it("tells whether the server said nothing at all, until it has been heard", async () => {
+    const { clock, gate, fail } = open();
+    assert.deepEqual([gate.isSilent, gate.state], [false, "closed"]);
+    gate.failed(refused, clock.monotonicMs(), true);
+    assert.deepEqual([gate.isSilent, gate.state], [true, "open"]);
+    await clock.advance(100);
+    assert.deepEqual([gate.isSilent, gate.state], [true, "half_open"]);
+    assert.match(gate.refusal().message, /; this was 100 ms ago, and a try is under way$/);
+    gate.heard();
+    assert.deepEqual([gate.isSilent, gate.state], [false, "half_open"]);
+    gate.failed(refused, clock.monotonicMs(), true);
+    gate.succeeded();
+    assert.deepEqual([gate.isSilent, gate.state], [false, "closed"]);
+    fail();
+    assert.equal(gate.isSilent, false);
+  });
+
   it("is open again after a success, and begins anew", async () => {
     const { clock, gate, fail } = open();
     fail();

@@ -50,6 +50,11 @@ export class ConnectGate {
     return this.waitMs > 0 || underWay > 0 ? 0 : Math.min(wanted, 1);
   }
 
+  /** The server has answered somebody: who waits may wait on, though no connection can be opened yet. */
+  heard(): void {
+    this.#isSilent = false;
+  }
+
   succeeded(): void {
     this.#failures = 0;
     this.#opensAtMs = -Infinity;

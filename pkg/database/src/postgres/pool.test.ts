@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { Socket } from "node:net";
+import { after, before, describe, it, mock } from "node:test";
 import { createLogger, createMetrics, runInContext } from "@plinth/kernel";
 import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
 import type { Database } from "../database.ts";
@@ -136,6 +137,19 @@ describe("the pool", { timeout: 30_000 }, () => {
       assert.equal(lines.length, 1);
       assert.doesNotMatch(JSON.stringify(lines), /taken here/);
     });
+  });
+
+  it("has the system find unused connections whose other end has gone without a word", async () => {
+    const setKeepAlive = mock.method(Socket.prototype, "setKeepAlive");
+    try {
+      await using db = await open();
+      await db.query(sql`select 1`);
+      const asked = setKeepAlive.mock.calls.map((call) => [...call.arguments]);
+      assert.ok(asked.length > 0);
+      for (const args of asked) assert.deepEqual(args, [true, 10_000]);
+    } finally {
+      setKeepAlive.mock.restore();
+    }
   });
 
   it("keeps the least number of connections open, also unused ones and those that it loses", async () => {

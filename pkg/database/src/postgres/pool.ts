@@ -114,6 +114,7 @@ export class Pool {
     const wasCut = !this.#holders.remove(connection); // by the end of the pool, which has told of it
     if (connection.clean && !this.#closed) {
       this.#answeredAtMs = this.#options.clock.monotonicMs();
+      this.#gate.heard();
       if (connection.retireAtMs > this.#answeredAtMs) this.#hand(connection);
       else this.#goodbye(connection, connection.retireAtMs === -Infinity ? "failover" : "lifetime");
     } else if (connection.clean) this.#goodbye(connection, "shutdown");
@@ -262,7 +263,8 @@ export class Pool {
   /** Whether a refused write may mean that the server is another one now, and not just the transaction read-only. */
   #isWriterSuspect(connection: Connection): boolean {
     const nowMs = this.#options.clock.monotonicMs();
-    return (connection.takesWrites || this.#hasTakenWrites) && nowMs - this.#failedOverAtMs >= leastBetweenFailoversMs;
+    const isLeaving = connection.retireAtMs === -Infinity; // one of before the failover says nothing new
+    return this.#hasTakenWrites && !isLeaving && nowMs - this.#failedOverAtMs >= leastBetweenFailoversMs;
   }
 
   /** Asks the server; where it takes no writes any more, all connections are opened anew, those in use when they are given back. */
