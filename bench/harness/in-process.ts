@@ -14,7 +14,8 @@ export interface ProgramRow {
 interface InProcessQuestion extends Pick<Question, "name" | "sentence" | "subject" | "targets" | "describe" | "shape"> {
   readonly figures: readonly Figure[];
   readonly effort: { readonly rounds: number; readonly seconds: number };
-  readonly rows: readonly ProgramRow[];
+  /** A function starts first what the programs talk to. */
+  readonly rows: readonly ProgramRow[] | ((lab: Lab) => Promise<readonly ProgramRow[]>);
 }
 
 /** A question whose rows are programs, each run in a fresh process, alone on its CPU. */
@@ -22,7 +23,7 @@ export function inProcess({ rows, ...question }: InProcessQuestion): Question {
   return {
     ...question,
     prepare: async (lab) =>
-      rows.map((row) => ({
+      (typeof rows === "function" ? await rows(lab) : rows).map((row) => ({
         name: row.name,
         role: row.role,
         measure: ({ seconds = question.effort.seconds }) => runOnce(lab, row, seconds, question.figures),

@@ -2,6 +2,7 @@ import type { Question } from "../harness/question.ts";
 import { bareForwarding } from "./bare-forwarding.ts";
 import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
+import { database } from "./database.ts";
 import { emptyApp } from "./empty-app.ts";
 import { errorBus } from "./error-bus.ts";
 import { grpcServer } from "./grpc-server.ts";
@@ -20,4 +21,5 @@ export const questions: readonly Question[] = [
   emptyApp,
   errorBus,
   metrics,
+  database,
 ];
