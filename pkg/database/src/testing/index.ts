@@ -4,6 +4,8 @@ import { type Database, openDatabase } from "../database.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../embedded/index.ts";
 import type { DatabaseOptions } from "../options.ts";
 import type { NoTables } from "../queries.ts";
+import { asAdmin, withAdmin } from "./admin.ts";
+import { replayMigrations } from "./replay.ts";
 
 export {
   databaseSuite,
@@ -21,14 +23,16 @@ export {
  * const server = await startTestPostgres();
  * after(() => server.stop());
  */
-export function startTestPostgres(dataDir = ".cache/postgres-test"): Promise<EmbeddedPostgres> {
-  return startEmbeddedPostgres({ dataDir, fsync: false });
+export async function startTestPostgres(dataDir = ".cache/postgres-test"): Promise<EmbeddedPostgres> {
+  return withAdmin(await startEmbeddedPostgres({ dataDir, fsync: false }));
 }
 
 export type TestDatabaseOptions = Omit<DatabaseOptions, "schema">;
 
 /**
- * A connected database with a schema of its own, which is dropped at the end of the `await using` block.
+ * A connected database with a schema of its own, which is dropped at the end of the `await using` block. Give the same migrations each time:
+ * from the third schema on they are not run but sent again, in one message, unless one has no transaction, sends values apart from its text
+ * or names its schema.
  *
  * @example await using db = await testDatabase<NotesTables>({ url: server.url, migrations: notesMigrations });
  */
@@ -39,21 +43,18 @@ export async function testDatabase<Tables = NoTables>(
   const db = openDatabase<Tables>({ ...options, schema });
   const dispose = async (): Promise<void> => {
     await db.close({ signal: AbortSignal.abort() }); // what a test has left running must not hold the schema
-    const last = openDatabase({
-      ...options,
-      schema,
-      minConnections: 0,
-      maxConnections: 1,
-      statementTimeoutMs: 0,
-      migrations: [],
-    });
-    await last.query(sql`drop schema ${sql.id(schema)} cascade`);
-    await last.close();
+    await asAdmin({ ...options, schema }, (admin) => admin.query(sql`drop schema ${sql.id(schema)} cascade`));
   };
   try {
-    await db.connect();
+    if (await replayMigrations({ ...options, schema })) await db.query(sql`select 1`);
+    else await db.connect();
   } catch (error) {
     await db.close();
+    await asAdmin({ ...options, schema }, (admin) =>
+      admin.query(sql`drop schema if exists ${sql.id(schema)} cascade`),
+    ).catch(
+      () => undefined, // why it failed counts
+    );
     throw error;
   }
   return Object.assign(db, { [Symbol.asyncDispose]: dispose });
