@@ -6,7 +6,8 @@
 //            and SDK 3 of OpenTelemetry at a parent-based 1 % with an OTLP exporter, and fastify-metrics.
 // Plinth:    the same route on our HTTP server with recovery, request id, trace, log context, metrics, deadline, an access log
 //            to a file, and spans of 1 % of the requests exported to the same collector on the other CPU.
-// Shape:     64 keep-alive connections in a closed loop, GET, a 79-byte JSON reply; server alone on one CPU.
+// Shape:     64 keep-alive connections in a closed loop, GET, a 79-byte JSON reply; server alone on one CPU, after 8 s of the same
+//            load, while Node still compiles.
 // Targets:   at most 1.6 times bare fastify, and at most half of the assembled one.
 import { underLoad } from "../harness/under-load.ts";
 import { startAssembledHttp, startPlinthHttp } from "../subjects/http-server-start.ts";

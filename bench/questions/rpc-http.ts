@@ -4,7 +4,8 @@
 // Peer:    connect-node's adapter on node:http, nothing else registered.
 // Plinth:  the same contract and handler on our HTTP server with recovery, request id, trace, log context, metrics, an
 //          access log to a file, and spans of 1 % of the requests exported to an OTLP collector on the other CPU.
-// Shape:   64 keep-alive connections in a closed loop, POST, a small message there and back; server alone on one CPU.
+// Shape:   64 keep-alive connections in a closed loop, POST, a small message there and back; server alone on one CPU, after 8 s
+//          of the same load, while Node still compiles.
 // Targets: at most a quarter of connect-node's CPU, in JSON and in binary.
 import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
 import {
