@@ -11,7 +11,6 @@ import {
   runnerOn,
   type RunnerOptions,
 } from "./migrations/runner.ts";
-import { WithSchemaPlugin } from "kysely";
 import { createObserver, type Observer, type ObserverOptions } from "./observer.ts";
 import { checkedLimits, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 import { nameOf, type ServerAddress } from "./postgres/address.ts";
@@ -61,7 +60,7 @@ export class DatabaseCore {
     this.pool = this.#openPool(this.limits, {}, observer);
     observer.watch(() => this.pool.stats(), this.limits);
     // Qualified, so that what kysely alone has written means the same on a session that nobody has set anything on.
-    this.dialect = new PoolDialect(this.pool, observer, pooler === "transaction" ? [new WithSchemaPlugin(schema)] : []);
+    this.dialect = new PoolDialect(this.pool, observer, pooler === "transaction" ? schema : undefined);
     this.#pings = this.#openPool(single, {});
   }
 

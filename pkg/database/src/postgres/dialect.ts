@@ -5,7 +5,6 @@ import {
   type DialectAdapter,
   type Driver,
   Kysely,
-  type KyselyPlugin,
   PostgresAdapter,
   PostgresQueryCompiler,
   type QueryCompiler,
@@ -24,9 +23,10 @@ import { sessionGuard } from "./pooler.ts";
 export class PoolDialect implements Dialect {
   readonly leases: LeaseSource;
   readonly source: StatementSource;
-  readonly #plugins: readonly KyselyPlugin[];
+  readonly #schema: string | undefined;
 
-  constructor(pool: Pool, observer: Observer, plugins: readonly KyselyPlugin[] = []) {
+  /** @param schema - Written before each table that kysely names, for sessions on which nobody has set it. Default: none is. */
+  constructor(pool: Pool, observer: Observer, schema?: string) {
     this.leases = {
       pool,
       observer,
@@ -34,7 +34,7 @@ export class PoolDialect implements Dialect {
       kyselyOn: (connection) => this.#kyselyOn(levelOf(connection)),
     };
     this.source = new PoolSource(this.leases);
-    this.#plugins = plugins;
+    this.#schema = schema;
   }
 
   /** Each statement on any connection of the pool. */
@@ -69,7 +69,7 @@ export class PoolDialect implements Dialect {
       config: { dialect: this },
       dialect: this,
       driver: this.createDriver(),
-      executor: new SourceExecutor(source, this.#plugins),
+      executor: new SourceExecutor(source, this.#schema),
     };
   }
 }

@@ -7,7 +7,10 @@ import {
   PostgresAdapter,
   PostgresQueryCompiler,
   type QueryExecutor,
+  type QueryId,
   type QueryResult,
+  type RootOperationNode,
+  WithSchemaPlugin,
 } from "kysely";
 import type { CursorReader, ReadOptions } from "./cursor-reader.ts";
 import { Lease, type LeaseSource, signalsOf } from "./lease.ts";
@@ -85,10 +88,21 @@ const adapter = new PostgresAdapter();
 /** kysely's executor without the way through its driver, which costs several promises a statement and hides who made it from the stack. */
 export class SourceExecutor extends DefaultQueryExecutor {
   readonly #source: StatementSource;
+  readonly #schema: string | undefined;
+  /** Apart from the plugins of others: it changes no result, so that its statements take the short way. */
+  readonly #qualifier: WithSchemaPlugin | undefined;
 
-  constructor(source: StatementSource, plugins: readonly KyselyPlugin[] = []) {
+  constructor(source: StatementSource, schema?: string, plugins: readonly KyselyPlugin[] = []) {
     super(compiler, adapter, source, [...plugins]);
     this.#source = source;
+    this.#schema = schema;
+    this.#qualifier = schema === undefined ? undefined : new WithSchemaPlugin(schema);
+  }
+
+  override transformQuery<T extends RootOperationNode>(node: T, queryId: QueryId): T {
+    const seen = super.transformQuery(node, queryId);
+    const qualified = this.#qualifier?.transformQuery({ node: seen, queryId });
+    return isOfKind(qualified, seen) ? qualified : seen;
   }
 
   override executeQuery<R>(
@@ -120,18 +134,23 @@ export class SourceExecutor extends DefaultQueryExecutor {
   }
 
   override withPlugin(plugin: KyselyPlugin): SourceExecutor {
-    return new SourceExecutor(this.#source, [...this.plugins, plugin]);
+    return new SourceExecutor(this.#source, this.#schema, [...this.plugins, plugin]);
   }
 
   override withPlugins(plugins: readonly KyselyPlugin[]): SourceExecutor {
-    return new SourceExecutor(this.#source, [...this.plugins, ...plugins]);
+    return new SourceExecutor(this.#source, this.#schema, [...this.plugins, ...plugins]);
   }
 
   override withPluginAtFront(plugin: KyselyPlugin): SourceExecutor {
-    return new SourceExecutor(this.#source, [plugin, ...this.plugins]);
+    return new SourceExecutor(this.#source, this.#schema, [plugin, ...this.plugins]);
   }
 
   override withoutPlugins(): SourceExecutor {
-    return new SourceExecutor(this.#source);
+    return new SourceExecutor(this.#source, this.#schema);
   }
+}
+
+/** A plugin of kysely gives a node of the kind that it was given, which its types do not tell. */
+function isOfKind<T extends RootOperationNode>(node: RootOperationNode | undefined, given: T): node is T {
+  return node?.kind === given.kind;
 }
