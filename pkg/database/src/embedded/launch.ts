@@ -29,9 +29,12 @@ const maxLogBytes = 4_194_304;
 /** What a start takes between making its pid file and writing its number, on a machine with other things to do. */
 const lockGraceMs = 1_000;
 
-/** What ends a start that a moment later would succeed: another start at the same time, or a server that is still going down. */
-const passing =
-  /lock file .* (?:already exists|is empty)|pre-existing shared memory block|could not (?:bind|create any)|Address already in use/;
+/**
+ * What ends a start that a moment later would succeed: another start at the same time, or a server that is still going down, which
+ * removes its pid file between the moment when this one finds it and the moment when this one would.
+ */
+export const passing =
+  /lock file .* (?:already exists|is empty)|could not (?:open|read|remove old) lock file|bogus data in lock file|pre-existing shared memory block|could not (?:bind|create any)|Address already in use/;
 
 export function urlOf({ password }: Cluster, port: number): string {
   return `postgres://postgres:${encodeURIComponent(password)}@127.0.0.1:${port}/postgres`;
