@@ -8,11 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { coreModule, createApp } from "@plinth/kernel";
-import { testApp } from "@plinth/kernel/testing";
+import { testApp, until } from "@plinth/kernel/testing";
 import { createMemoryRegistry, createMemoryStore, registryModuleOf } from "@plinth/registry";
 import { opsListener, opsModule } from "@plinth/transport";
 import { gateway, gatewayModule, gatewayModuleOf } from "./module.ts";
-import { echo, httpInstance, openRoute, until } from "./testing/kit.ts";
+import { echo, httpInstance, openRoute } from "./testing/kit.ts";
 
 describe("gatewayModule", () => {
   const folder = mkdtempSync(join(tmpdir(), "plinth-gateway-"));

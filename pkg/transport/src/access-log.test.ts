@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import { accessSampler } from "./access-log.ts";
 import { startHttp } from "./testing/http.ts";
-import { until } from "./testing/until.ts";
 
 const settings = { accessLog: true, accessLogSampleRatio: 0.25, accessLogSlowMs: 100 };
 

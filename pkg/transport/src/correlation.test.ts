@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { withSpan } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { startHttp } from "./testing/http.ts";
 import { RecordingTracing } from "./testing/recording-tracing.ts";
-import { until } from "./testing/until.ts";
 
 const traceId = "a1".repeat(16);
 

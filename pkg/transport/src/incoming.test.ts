@@ -11,7 +11,7 @@ import {
   requestScopes,
   token,
 } from "@plinth/kernel";
-import { testApp } from "@plinth/kernel/testing";
+import { testApp, until } from "@plinth/kernel/testing";
 import { EchoService } from "./gen/plinth/transport/testing/v1/echo_pb.ts";
 import { grpcModule, grpcServer } from "./grpc/module.ts";
 import { httpModule, httpRoutes, httpServer } from "./http/module.ts";
@@ -19,7 +19,6 @@ import { incoming } from "./incoming.ts";
 import { rpcService, rpcServices } from "./rpc/service.ts";
 import { echoHandlers } from "./testing/grpc.ts";
 import { EchoClient, failureOf } from "./testing/grpc-client.ts";
-import { until } from "./testing/until.ts";
 
 const user = token("user").perRequest<{ readonly name: string }>();
 

@@ -2,13 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { status } from "@grpc/grpc-js";
 import type { Clock } from "@plinth/kernel";
-import { FakeClock, StallingClock } from "@plinth/kernel/testing";
+import { FakeClock, StallingClock, until } from "@plinth/kernel/testing";
 import { type LoopDelay, watchLoopDelay } from "./loop-delay.ts";
 import { EchoService } from "./gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc } from "./testing/grpc.ts";
 import { failureOf } from "./testing/grpc-client.ts";
 import { startHttp } from "./testing/http.ts";
-import { until } from "./testing/until.ts";
 
 /** A loop that is as late as a test says. */
 const lateBy = (ms: number): LoopDelay & { ms: number } => ({

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Metrics } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { startGrpc } from "./testing/grpc.ts";
 import { failureOf } from "./testing/grpc-client.ts";
 import { startHttp } from "./testing/http.ts";
 import { RecordingTracing } from "./testing/recording-tracing.ts";
-import { until } from "./testing/until.ts";
 
 const openMetrics = async (metrics: Metrics): Promise<string> =>
   (await metrics.expose({ accept: "application/openmetrics-text" })).body;

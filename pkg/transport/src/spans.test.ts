@@ -11,7 +11,7 @@ import {
   runInContext,
   type RequestContext,
 } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { Health } from "./gen/grpc/health/v1/health_pb.ts";
 import { EchoService } from "./gen/plinth/transport/testing/v1/echo_pb.ts";
 import { createGrpcClientInterceptors } from "./grpc/client-metrics.ts";
@@ -20,7 +20,6 @@ import { EchoClient, failureOf } from "./testing/grpc-client.ts";
 import { startGrpc } from "./testing/grpc.ts";
 import { startHttp } from "./testing/http.ts";
 import { type RecordedSpan, RecordingTracing } from "./testing/recording-tracing.ts";
-import { until } from "./testing/until.ts";
 
 const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import type { GatewayDocument } from "../config/schema.ts";
 import { signingKey, startIssuer, type TestIssuer, tokenOf } from "../testing/issuer.ts";
 import {
@@ -11,7 +12,6 @@ import {
   type Scripted,
   startGateway,
   type TestGateway,
-  until,
 } from "../testing/kit.ts";
 import { tokenTables } from "../testing/token-tables.ts";
 

@@ -1,8 +1,8 @@
 import { describe, it } from "node:test";
 import { createMetrics, systemClock } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { parseGatewayDocument } from "../config/document.ts";
 import { startIssuer } from "../testing/issuer.ts";
-import { until } from "../testing/kit.ts";
 import { createIssuers } from "./issuers.ts";
 
 describe("createIssuers", () => {

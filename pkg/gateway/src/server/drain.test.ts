@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { Agent, request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import { describe, it } from "node:test";
-import { echo, httpInstance, openRoute, rawClient, startGateway, until } from "../testing/kit.ts";
+import { until } from "@plinth/kernel/testing";
+import { echo, httpInstance, openRoute, rawClient, startGateway } from "../testing/kit.ts";
 
 interface Reply {
   readonly status: number;
@@ -162,7 +163,9 @@ describe("an instance that leaves", () => {
     for (let i = 0; i < 20; i++) assert.equal(await (await fetch(running.url)).text(), "from the new one");
     release.resolve();
     assert.equal(await (await slow).text(), "from the old one");
-    await until(() => (leaving.sockets.size === 0 ? true : undefined), "the end of the old one's connections");
+    await until(() => (leaving.sockets.size === 0 ? true : undefined), {
+      what: "the end of the old one's connections",
+    });
   });
 
   it("has its idle connections closed also when no request comes", async () => {

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { connect, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import {
   echo,
   httpInstance,
@@ -13,7 +14,6 @@ import {
   socketInstance,
   startGateway,
   type TestGateway,
-  until,
 } from "../testing/kit.ts";
 
 const timeouts = { connectTimeoutMs: 300, headersTimeoutMs: 300, bodyGapMs: 300 };

@@ -11,17 +11,8 @@ import {
   type StartSpanOptions,
   type Tracing,
 } from "@plinth/kernel";
-import { MemoryLog } from "@plinth/kernel/testing";
-import {
-  echo,
-  httpInstance,
-  openRoute,
-  type Received,
-  sayOnce,
-  socketInstance,
-  startGateway,
-  until,
-} from "../testing/kit.ts";
+import { MemoryLog, until } from "@plinth/kernel/testing";
+import { echo, httpInstance, openRoute, type Received, sayOnce, socketInstance, startGateway } from "../testing/kit.ts";
 
 interface Recorded extends Span {
   name: string;

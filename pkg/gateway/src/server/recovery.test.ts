@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createLogger, createMetrics, createTracing, type Span, type Tracing } from "@plinth/kernel";
-import { MemoryLog } from "@plinth/kernel/testing";
+import { MemoryLog, until } from "@plinth/kernel/testing";
 import type { GatewayOptions } from "../gateway.ts";
 import {
   echo,
@@ -12,7 +12,6 @@ import {
   socketInstance,
   startGateway,
   type TestGateway,
-  until,
 } from "../testing/kit.ts";
 
 /** Which method of a layer throws, as long as `now` says so. */

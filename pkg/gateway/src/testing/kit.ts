@@ -10,7 +10,7 @@ import {
   type Logger,
   systemClock,
 } from "@plinth/kernel";
-import { MemoryLog } from "@plinth/kernel/testing";
+import { MemoryLog, until } from "@plinth/kernel/testing";
 import { createMemoryRegistry, type Registration, type Registry } from "@plinth/registry";
 import { createGateway, type Gateway, type GatewayOptions } from "../gateway.ts";
 import type { GatewayDocument } from "../config/schema.ts";
@@ -178,17 +178,6 @@ export async function startGateway(
   };
 }
 
-/** The first value that is not undefined, looked for at each turn of the event loop. */
-export async function until<T>(look: () => T | undefined, what = "it", limitMs = 5_000): Promise<T> {
-  const end = performance.now() + limitMs;
-  for (;;) {
-    const found = look();
-    if (found !== undefined) return found;
-    if (performance.now() > end) throw new Error(`${what} did not come within ${limitMs} ms`);
-    await new Promise(setImmediate);
-  }
-}
-
 /** A bare connection to a gateway: what is written is what is sent. */
 export interface RawClient {
   readonly socket: Socket;
@@ -228,12 +217,13 @@ export async function rawClient(port: number): Promise<RawClient> {
     },
     send: (given) => void socket.write(typeof given === "string" ? Buffer.from(given, "latin1") : given),
     toEnd: () =>
-      until(() => (closed ? text : undefined), `the end of a connection with ${JSON.stringify(text.slice(0, 200))}`),
+      until(() => (closed ? text : undefined), {
+        what: `the end of a connection with ${JSON.stringify(text.slice(0, 200))}`,
+      }),
     matching: (pattern) =>
-      until(
-        () => (pattern.test(text) ? text : undefined),
-        `${String(pattern)} in ${JSON.stringify(text.slice(0, 500))}`,
-      ),
+      until(() => (pattern.test(text) ? text : undefined), {
+        what: `${String(pattern)} in ${JSON.stringify(text.slice(0, 500))}`,
+      }),
   };
 }
 

@@ -4,3 +4,4 @@ export { checkLeaks, type LeakCheck, type LeakCheckOptions } from "./leaks.ts";
 export { MemoryLog } from "./memory-log.ts";
 export { StallingClock } from "./stalling-clock.ts";
 export { testApp } from "./test-app.ts";
+export { until, type UntilOptions } from "./until.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { until } from "@plinth/kernel/testing";
 import { CountRequestSchema, EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc, type TestGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
 import {
@@ -13,7 +14,6 @@ import {
   RawHttp2,
   uint32,
 } from "../testing/http2-frames.ts";
-import { until } from "../testing/until.ts";
 import { framed } from "./messages.ts";
 
 const headOf = (method: string, ...more: Fields): Fields => [
@@ -185,7 +185,7 @@ describe("the budget of resets of a gRPC connection", () => {
     const goaway = caller.frames.find(({ type }) => type === frameTypes.goaway);
     assert.equal(goaway?.payload.readUInt32BE(4), http2Errors.calm);
     assert.equal(await metric(grpc, 'grpc_server_refused_connections_total{reason="reset"}'), 1);
-    await until(() => work.begun === work.cancelled, "nothing goes on for it");
+    await until(() => work.begun === work.cancelled, { what: "nothing goes on for it" });
     assert.equal(await metric(grpc, "grpc_server_active_calls "), 0);
   });
 

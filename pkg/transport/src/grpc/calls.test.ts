@@ -4,11 +4,10 @@ import { describe, it } from "node:test";
 import { setTimeout as later } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { AppError, currentContext } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { RequestError, TransportError } from "../errors.ts";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
-import { until } from "../testing/until.ts";
 import { failureOf } from "../testing/grpc-client.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 

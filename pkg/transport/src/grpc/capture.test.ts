@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { describe, it } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { AppError, currentContext } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { failureOf } from "../testing/grpc-client.ts";
 import { startGrpc, type TestGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
-import { until } from "../testing/until.ts";
 
 const secret = "postgres://root:hunter2@db";
 const metadata = { "x-request-id": "request-1" };

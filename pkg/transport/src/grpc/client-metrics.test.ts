@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { describe, it } from "node:test";
 import { AppError, createMetrics, type Metrics, runInContext } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
 import { EchoClient, failureOf } from "../testing/grpc-client.ts";
-import { until } from "../testing/until.ts";
 import { createGrpcClientInterceptors } from "./client-metrics.ts";
 
 interface Observed extends AsyncDisposable {

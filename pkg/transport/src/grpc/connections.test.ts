@@ -8,11 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { Client, credentials, status } from "@grpc/grpc-js";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 import { failureOf } from "../testing/grpc-client.ts";
-import { until } from "../testing/until.ts";
 
 async function open(grpc: TestGrpc): Promise<ClientHttp2Session> {
   const session = connect(`http://127.0.0.1:${grpc.server.port}`);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type ClientReadableStream, status } from "@grpc/grpc-js";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import {
   Health,
   type HealthCheckResponse,
@@ -10,7 +10,6 @@ import {
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { failureOf } from "../testing/grpc-client.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
-import { until } from "../testing/until.ts";
 
 const { check, list, watch } = Health.method;
 

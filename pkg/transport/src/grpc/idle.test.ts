@@ -3,11 +3,10 @@ import { once } from "node:events";
 import { connect } from "node:http2";
 import { describe, it } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc } from "../testing/grpc.ts";
 import { failureOf } from "../testing/grpc-client.ts";
-import { until } from "../testing/until.ts";
 
 const settings = { idleTimeoutMs: 1_000, deadlineMs: 3_600_000 };
 

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { systemClock } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { emptyScopes, failing, failingTracing, type Layer, layersAfter, named } from "../testing/failing.ts";
 import { startGrpc, type TestGrpc, type TestGrpcOptions } from "../testing/grpc.ts";
 import { failureOf } from "../testing/grpc-client.ts";
-import { until } from "../testing/until.ts";
 
 const before: readonly Layer<TestGrpcOptions>[] = [
   { name: "tracing", isBroken: named("startSpan"), options: failingTracing },

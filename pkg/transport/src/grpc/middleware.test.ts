@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type Metadata, status } from "@grpc/grpc-js";
 import { AppError, currentContext } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import type { Identity } from "../auth.ts";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { layers, type Middleware } from "../middleware.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 import { failureOf } from "../testing/grpc-client.ts";
-import { until } from "../testing/until.ts";
 
 const refused = new AppError("ERR_REFUSED", "permission_denied", "not today");
 const refuser = (place: Partial<Middleware>): Middleware => ({

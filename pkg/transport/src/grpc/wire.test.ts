@@ -5,10 +5,10 @@ import { describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
+import { until } from "@plinth/kernel/testing";
 import { ChatRequestSchema, EchoService, SayRequestSchema } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { startGrpc, type TestGrpc } from "../testing/grpc.ts";
 import { type Fields, http2Errors, RawHttp2 } from "../testing/http2-frames.ts";
-import { until } from "../testing/until.ts";
 import { framed } from "./messages.ts";
 
 const say = (text: string): Buffer => framed(toBinary(SayRequestSchema, create(SayRequestSchema, { text })));

@@ -5,8 +5,8 @@ import { type Duplex, PassThrough, Readable, Transform } from "node:stream";
 import { after, before, describe, it } from "node:test";
 import { createGunzip } from "node:zlib";
 import { currentContext, type ErrorOrigin } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { startHttp, type TestHttp } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
 
 const secret = "connection string postgres://root:hunter2@db";

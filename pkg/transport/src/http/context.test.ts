@@ -4,9 +4,9 @@ import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import { setTimeout as later } from "node:timers/promises";
 import { AppError, currentContext, randomHex } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { startHttp, type TestHttp } from "../testing/http.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
-import { until } from "../testing/until.ts";
 
 describe("a request id", () => {
   for (const id of ["abcdefgh", "0190b3f2-6c1e-7d44-9a3b-5f8e2c7d1a90", "A_b.c:d-9", "x".repeat(128)]) {

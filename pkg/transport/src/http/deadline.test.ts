@@ -2,9 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { PassThrough } from "node:stream";
 import { AppError, currentContext } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 
 /** A server whose clock stands still, and which tells when a handler has been reached. */
 async function startStill(

@@ -5,9 +5,8 @@ import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { createTracing, systemClock } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { observe, parseReply, RawConnection, startHttp, type TestHttp, testSettings } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import { createHttpServer, type HttpApp } from "./server.ts";
 
 const never = new AbortController().signal;

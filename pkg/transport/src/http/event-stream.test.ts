@@ -2,10 +2,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { describe, it } from "node:test";
 import { messageOf } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import { eventStream, type EventStreamOptions, type ServerEvent } from "./event-stream.ts";
 
 const get = "GET /events HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
 import { assertProblem, statusesOf } from "../testing/problems.ts";
-import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
 
 const head = "POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import { parseReply, startHttp } from "../testing/http.ts";
 import { assertProblem, malformedCount, statusesOf } from "../testing/problems.ts";
-import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
 
 const host = "Host: a";

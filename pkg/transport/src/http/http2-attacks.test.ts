@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import { metric, startHttp, type TestHttp } from "../testing/http.ts";
 import {
   fieldBlock,
@@ -13,7 +14,6 @@ import {
   settingsOf,
   uint32,
 } from "../testing/http2-frames.ts";
-import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
 
 const routes = (app: HttpApp): void => {
@@ -388,7 +388,7 @@ describe("the budget of resets", () => {
         assert.equal(code, http2Errors.calm);
         assert.equal(await metric(http, 'http_server_http2_floods_total{kind="reset"}'), 1);
       }
-      await until(() => cancelled === begun, "nothing goes on for it");
+      await until(() => cancelled === begun, { what: "nothing goes on for it" });
       assert.ok(begun < 200, `${begun} begun`);
       assert.equal(await metric(http, "http_server_active_requests "), 0);
     });

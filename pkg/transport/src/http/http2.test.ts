@@ -15,12 +15,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connect as tlsConnect, type ConnectionOptions } from "node:tls";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { makeCertificate } from "../testing/certificates.ts";
 import { metric, startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
 import { frameTypes, plainHead, RawHttp2 } from "../testing/http2-frames.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
-import { until } from "../testing/until.ts";
 import { tlsSettings, type TlsSettings } from "../tls/settings.ts";
 import type { HttpApp } from "./server.ts";
 

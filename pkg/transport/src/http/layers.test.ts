@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { currentContext, systemClock } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { emptyScopes, failing, failingTracing, type Layer, layersAfter, named } from "../testing/failing.ts";
 import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
 import { RecordingTracing } from "../testing/recording-tracing.ts";
-import { until } from "../testing/until.ts";
 
 /** They run before the handler: its caller gets a 500. */
 const before: readonly Layer<TestHttpOptions>[] = [

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { describe, it } from "node:test";
+import { until } from "@plinth/kernel/testing";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
 import { assertProblem, malformedCount } from "../testing/problems.ts";
-import { until } from "../testing/until.ts";
 
 const head = "POST /echo HTTP/1.1\r\nHost: a\r\n";
 const chunked = `${head}Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n`;

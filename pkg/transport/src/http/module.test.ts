@@ -5,11 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { coreModule, createApp, currentContext, defineModule, health, provider, token } from "@plinth/kernel";
-import { MemoryLog, testApp } from "@plinth/kernel/testing";
+import { MemoryLog, testApp, until } from "@plinth/kernel/testing";
 import { endpoints } from "@plinth/registry";
 import { makeCertificate } from "../testing/certificates.ts";
 import { RawConnection, testSettings } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import { httpModule, httpModuleIn, httpRoutes, httpServer } from "./module.ts";
 import { httpSettings, httpSettingsIn } from "./settings.ts";
 

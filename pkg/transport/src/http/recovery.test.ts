@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { PassThrough, Readable } from "node:stream";
 import { after, before, describe, it } from "node:test";
 import { AppError } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { startHttp, type TestHttp } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import type { HttpApp } from "./server.ts";
 
 const secret = "connection string postgres://root:hunter2@db";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type ClientHttp2Stream, connect, constants } from "node:http2";
 import { describe, it } from "node:test";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import type { FastifyRequest } from "fastify";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { connectRoutes } from "../rpc/connect.ts";
@@ -10,7 +10,6 @@ import { rpcService } from "../rpc/service.ts";
 import { echoHandlers } from "../testing/grpc.ts";
 import { metric, parseReply, type RawConnection, startHttp, type TestHttp } from "../testing/http.ts";
 import { assertProblem } from "../testing/problems.ts";
-import { until } from "../testing/until.ts";
 import { eventStream } from "./event-stream.ts";
 import type { HttpApp, HttpRoutes } from "./server.ts";
 import { webSocket } from "./web-sockets.ts";
@@ -94,7 +93,7 @@ async function underWay(http: Slow, count: number): Promise<void> {
 async function bring(http: Slow, { socket }: Pick<RawConnection, "socket">, bytes: number): Promise<void> {
   const expected = http.read() + bytes;
   socket.write(Buffer.alloc(bytes, "x"));
-  await until(() => http.read() >= expected, "the handler reads");
+  await until(() => http.read() >= expected, { what: "the handler reads" });
 }
 
 describe("a body that comes too slowly", () => {

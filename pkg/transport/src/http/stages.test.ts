@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { AppError, currentContext } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import type { Middleware, MiddlewareRequest, RequestOutcome } from "../middleware.ts";
 import type { HttpRoutes } from "./server.ts";
 import { parseReply, startHttp, type TestHttp } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 
 const routes: HttpRoutes = (app) => {
   app.get("/", async () => ({ ok: true }));

@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
+import { until } from "@plinth/kernel/testing";
 import { startOpsServer } from "../ops/server.ts";
 import { observe, parseReply, RawConnection, startHttp, type TestHttp } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /** More than the buffers of two sockets hold. */

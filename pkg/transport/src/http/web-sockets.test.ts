@@ -3,10 +3,9 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { describe, it } from "node:test";
 import { AppError, currentContext } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { parseReply, type RawConnection, startHttp, type TestHttp, testSettings } from "../testing/http.ts";
 import { assertProblem, statusesOf } from "../testing/problems.ts";
-import { until } from "../testing/until.ts";
 import { webSocket, type WebSocketOptions } from "./web-sockets.ts";
 import type { WebSocketSession } from "./web-socket-session.ts";
 

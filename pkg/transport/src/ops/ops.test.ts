@@ -13,9 +13,8 @@ import {
   systemClock,
   token,
 } from "@plinth/kernel";
-import { testApp } from "@plinth/kernel/testing";
+import { testApp, until } from "@plinth/kernel/testing";
 import { observe, parseReply, RawConnection, startHttp } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import { createOpsHandler } from "./handler.ts";
 import { opsListener, opsModule } from "./module.ts";
 

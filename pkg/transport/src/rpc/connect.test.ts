@@ -7,13 +7,12 @@ import { describe, it } from "node:test";
 import { promisify } from "node:util";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AppError, currentContext } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { RequestError } from "../errors.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { EchoService, SayRequestSchema, SayResponseSchema } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { echoHandlers, startGrpc } from "../testing/grpc.ts";
 import { startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
-import { until } from "../testing/until.ts";
 import { connectRoutes } from "./connect.ts";
 import { type RpcHandlers, rpcService } from "./service.ts";
 

@@ -5,9 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { SecureContextOptions } from "node:tls";
 import { createLogger, createMetrics, type Metrics, type RootLogger } from "@plinth/kernel";
-import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
+import { FakeClock, MemoryLog, until } from "@plinth/kernel/testing";
 import { makeCertificate, type TestCertificate, type TestCertificateOptions } from "../testing/certificates.ts";
-import { until } from "../testing/until.ts";
 import { type Certificates, watchCertificates } from "./certificates.ts";
 import { tlsSettings, type TlsSettings } from "./settings.ts";
 
@@ -86,7 +85,7 @@ class Watched implements Disposable {
     for (let time = 0; time < times; time++) {
       const { looks } = this.clock;
       await this.clock.advance(1_000);
-      await until(() => this.clock.looks > looks, "the files were looked at");
+      await until(() => this.clock.looks > looks, { what: "the files were looked at" });
       await new Promise(setImmediate);
     }
   }

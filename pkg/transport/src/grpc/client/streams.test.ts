@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { AppError, runInContext } from "@plinth/kernel";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { startRpc } from "../../testing/rpc-clients.ts";
-import { until } from "../../testing/until.ts";
 import type { RpcCall } from "../../rpc/service.ts";
 
 describe("streams of a typed client", () => {

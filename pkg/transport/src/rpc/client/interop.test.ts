@@ -18,6 +18,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { AppError } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import {
@@ -30,7 +31,6 @@ import { LookService } from "../../gen/plinth/transport/testing/v1/look_pb.ts";
 import { createGrpcChannel } from "../../grpc/client/channel.ts";
 import { startHttp, type TestHttp } from "../../testing/http.ts";
 import { echoHandlers } from "../../testing/grpc.ts";
-import { until } from "../../testing/until.ts";
 import { connectRoutes } from "../connect.ts";
 import { type RpcHandlers, rpcService } from "../service.ts";
 import { createRpcClient } from "./client.ts";
