@@ -193,7 +193,7 @@ export class HttpExchange extends Exchange {
     this.reply?.header(name, value);
   }
 
-  /** The same for several, of which none was set before. */
+  /** The same for several; most often there are no others yet. */
   setReplyHeaders(headers: Readonly<Record<string, string>>): void {
     if (this.replyHeaders === undefined && this.reply === undefined && !this.hasReplyBegun)
       this.replyHeaders = { ...headers };

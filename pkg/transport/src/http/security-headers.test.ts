@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Middleware } from "../middleware.ts";
 import { parseReply, startHttp, type TestHttpOptions } from "../testing/http.ts";
 
 const routes: TestHttpOptions["routes"] = (app) => {
@@ -61,6 +62,21 @@ describe("the security-headers layer", () => {
     await using http = await startHttp({ routes, loopDelay: { nowMs: () => 5_000, close: () => {} } });
     const reply = await http.fetch("/");
     assert.deepEqual([reply.status, securityOf(reply)], [503, expected]);
+  });
+
+  it("keeps what a middleware outside of it has set, but for its own", async () => {
+    const early: Middleware = {
+      name: "early",
+      before: "security-headers",
+      handle: async (request, next) => {
+        request.setReplyHeader("x-early", "yes");
+        request.setReplyHeader("referrer-policy", "origin");
+        await next();
+      },
+    };
+    await using http = await startHttp({ routes, middlewares: [early] });
+    const reply = await http.fetch("/");
+    assert.deepEqual([reply.headers.get("x-early"), securityOf(reply)], ["yes", expected]);
   });
 
   it("leaves a route its own value", async () => {
