@@ -31,7 +31,7 @@ export const database = inProcess({
     { row: "plinth", comparedTo: "kysely", figure: "transactionMicros", atMost: 1.2 },
   ],
   rows: async (lab) => {
-    const where = { DATA_DIR: await lab.directory() };
+    const where = { DATA_DIR: await lab.directory(), NODE_ENV: "production" };
     await lab.companion(nodeProgram(join("database", "server.ts"), where));
     const row = (
       name: string,

@@ -42,9 +42,8 @@ async function cpuOf(operation: (id: number) => Promise<void>, ms: number): Prom
   const until = from + ms;
   let next = 0;
   let calls = 0;
-  let isOver = false;
   const work = async (): Promise<void> => {
-    while (!isOver) {
+    while (performance.now() < until) {
       next = (next * 7 + 13) % keys;
       await operation(next + 1);
       calls += 1;
@@ -60,7 +59,6 @@ async function cpuOf(operation: (id: number) => Promise<void>, ms: number): Prom
     before = process.cpuUsage();
     callsBefore = calls;
   }
-  isOver = true;
   await Promise.all(running);
   return median(batches);
 }

@@ -13,5 +13,7 @@ await db.query(sql`create table moves (id int generated always as identity prima
 await db.query(sql`alter role current_user set search_path = bench`);
 await db.close();
 tellReady(Number(new URL(server.url).port));
+const alive = setInterval(() => {}, 60_000); // the server is a process apart, which keeps this one waiting for nothing
 await terminated();
+clearInterval(alive);
 await server.stop();

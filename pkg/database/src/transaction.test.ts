@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { createLogger, createMetrics, runInContext, systemClock } from "@plinth/kernel";
-import { MemoryLog } from "@plinth/kernel/testing";
+import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
 import type { EmbeddedPostgres } from "./embedded/index.ts";
 import { type Database, DatabaseError, type Queries, sql } from "./index.ts";
 import { startTestPostgres, testDatabase } from "./testing/index.ts";
@@ -89,6 +89,19 @@ describe("a transaction", { timeout: 60_000 }, () => {
         "begin isolation level repeatable read read only",
       ],
     );
+  });
+
+  it("counts against a statement's limit what it takes itself, not what it waits for those before it", async () => {
+    const clock = new FakeClock();
+    await using paced = await testDatabase({ url: server.url, clock, statementTimeoutMs: 4_000 });
+    await paced.transaction(async (tx) => {
+      const first = tx.query(sql`select pg_sleep(0.05)`);
+      const second = tx.query(sql`select pg_sleep(0.05)`);
+      await clock.advance(4_000); // with the second's grace, and less than the first's
+      await first;
+      await clock.advance(2_000);
+      await second;
+    });
   });
 
   it("is undone by the server at the request's deadline, when this side cannot say so", async () => {

@@ -8,13 +8,15 @@ import { nameOf } from "./address.ts";
 import { cancelKeyOf, sendCancelRequest } from "./cancel.ts";
 import type { Endpoint, Hosts } from "./hosts.ts";
 import { type PoolerMode, scopeText } from "./pooler.ts";
-import { graceMs, type Statement, type StatementResult, StatementRunner } from "./runner.ts";
+import type { StatementResult } from "./results.ts";
+import { graceMs, type Statement, StatementRunner } from "./runner.ts";
 import { prepareSession, readOnlyNow, startupParameters } from "./session.ts";
 import { socketTo } from "./socket.ts";
 import { toConnectError } from "./sqlstate.ts";
 import { toTlsError } from "./tls.ts";
 
-export type { Statement, StatementResult } from "./runner.ts";
+export type { StatementResult } from "./results.ts";
+export type { Statement } from "./runner.ts";
 
 export interface ConnectionOptions {
   readonly server: Hosts;

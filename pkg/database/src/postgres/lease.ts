@@ -63,12 +63,12 @@ export class Lease {
   }
 
   /** Runs what kysely has compiled. */
-  async run<R>({ sql, parameters, query }: CompiledQuery, signals: readonly AbortSignal[]): Promise<QueryResult<R>> {
+  run<R>({ sql, parameters, query }: CompiledQuery, signals: readonly AbortSignal[]): Promise<QueryResult<R>> {
     const { scope, pathIsOurs } = this.#connection;
-    if (scope !== undefined) this.#source.guard(sql);
-    const alone = scope !== undefined && !pathIsOurs && !this.#inTransaction && !isPlainSelect(query);
-    const { command, rowCount, rows } = await this.execute<R>(sql, parameters, signals, alone);
-    return writes.has(command) ? { rows, numAffectedRows: BigInt(rowCount) } : { rows };
+    if (scope === undefined) return this.execute<R>(sql, parameters, signals);
+    this.#source.guard(sql);
+    const alone = !pathIsOurs && !this.#inTransaction && !isPlainSelect(query);
+    return this.execute<R>(sql, parameters, signals, alone);
   }
 
   /**
@@ -231,7 +231,6 @@ export class Lease {
   }
 }
 
-const writes: ReadonlySet<string> = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
 const none: readonly AbortSignal[] = Object.freeze([]);
 
 function ignore(): void {}

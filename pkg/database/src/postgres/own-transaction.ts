@@ -1,4 +1,5 @@
-import type { Statement, StatementResult } from "./runner.ts";
+import type { StatementResult } from "./results.ts";
+import type { Statement } from "./runner.ts";
 
 /** What changes nothing, so that losing the connection leaves no doubt. A function that a `SELECT` calls may; see the README. */
 export const readsOnly: ReadonlySet<string> = new Set(["SELECT", "SHOW", "EXPLAIN", "BEGIN", "ROLLBACK", "SET"]);

@@ -1,10 +1,10 @@
 import type { Clock, Scheduled } from "@plinth/kernel";
-import { type Client, DatabaseError as PostgresError, type QueryResult, type QueryResultRow } from "pg";
+import { type Client, DatabaseError as PostgresError, type QueryResultRow } from "pg";
 import Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
 import { onAnyAbort, throwIfAborted } from "./abort.ts";
 import { inOwnTransaction } from "./own-transaction.ts";
-import { lastOf, mutable } from "./results.ts";
+import { mutable, type Results, type StatementResult, toResult } from "./results.ts";
 import { toDatabaseError } from "./sqlstate.ts";
 
 export interface Statement {
@@ -20,12 +20,6 @@ export interface Statement {
   readonly startedAtMs?: number;
   /** It stands alone and needs the schema, which a pooler keeps for a transaction only. Default false. */
   readonly inOwnTransaction?: boolean;
-}
-
-export interface StatementResult<Row> {
-  readonly command: string;
-  readonly rowCount: number;
-  readonly rows: Row[];
 }
 
 export interface RunnerOptions {
@@ -83,26 +77,34 @@ export class StatementRunner {
    * Runs one statement, after those given before it.
    * @throws {@link DatabaseError} Any code of a statement.
    */
-  async execute<Row = Record<string, unknown>>(statement: Statement): Promise<StatementResult<Row>> {
+  execute<Row = Record<string, unknown>>(statement: Statement): Promise<StatementResult<Row>> {
+    if (this.#busy || statement.inOwnTransaction === true) return this.#executeInTurn<Row>(statement);
+    this.#busy = true;
+    return this.#send<Row>(statement, true);
+  }
+
+  async #executeInTurn<Row>(statement: Statement): Promise<StatementResult<Row>> {
     if (this.#busy) await this.#turn();
     this.#busy = true;
     const { scope } = this.#options;
-    const { inOwnTransaction: alone = false } = statement;
+    const begun = { ...statement, startedAtMs: this.#options.clock.monotonicMs() }; // the time in the queue is not its own
+    if (scope === undefined || statement.inOwnTransaction !== true) return this.#send<Row>(begun, true);
     try {
-      if (!alone || scope === undefined) return await this.#send<Row>(statement);
-      return await inOwnTransaction<Row>(statement, scope, (part) => this.#send(part));
+      return await inOwnTransaction<Row>(begun, scope, (part) => this.#send(part, false));
     } finally {
       this.#endTurn();
     }
   }
 
-  async #send<Row>(statement: Statement): Promise<StatementResult<Row>> {
-    const { command, rowCount, rows } = lastOf(
-      await this.#exchange<Results<Row>>(statement, (done) => {
-        this.#client.query<Row & QueryResultRow>(statement.text, mutable(statement.values), done);
-      }),
-    );
-    return { command, rowCount: rowCount ?? 0, rows };
+  #send<Row>(statement: Statement, endsTurn: boolean): Promise<StatementResult<Row>> {
+    const send: Send<StatementResult<Row>> = (resolve, reject) => {
+      const { text, values } = statement;
+      this.#client.query<Row & QueryResultRow>(text, mutable(values), (error: Error | null, results: Results<Row>) => {
+        if (error) reject(error);
+        else resolve(toResult<Row>(results));
+      });
+    };
+    return this.#exchange(statement, send, endsTurn);
   }
 
   /**
@@ -128,9 +130,13 @@ export class StatementRunner {
    * @throws {@link DatabaseError} Any code of a statement. Close it then as well.
    */
   async fetch<Row>(cursor: Cursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
-    return this.#exchange<Row[]>(statement, (done) => {
-      cursor.read(maxRows, done);
-    });
+    const send: Send<Row[]> = (resolve, reject) => {
+      cursor.read(maxRows, (error, rows) => {
+        if (error) reject(error);
+        else resolve(rows);
+      });
+    };
+    return this.#exchange(statement, send, false);
   }
 
   /** Closes a cursor and lets the next statement run. Never fails: where the server does not answer, the connection is cut. */
@@ -139,7 +145,7 @@ export class StatementRunner {
     const isOpen = !this.#lost && !this.#hasFailed;
     const late = isOpen ? this.#cutAfter(graceMs) : undefined;
     try {
-      if (isOpen) await this.#answer<void>((done) => cursor.close(done));
+      if (isOpen) await this.#answer<void>((resolve) => cursor.close(() => resolve()));
     } catch (error) {
       this.#options.cut(error instanceof Error ? error : new Error("a cursor could not be closed", { cause: error }));
     } finally {
@@ -149,9 +155,14 @@ export class StatementRunner {
   }
 
   /** Sends something for `statement` and waits for the answer, within its limits. */
-  async #exchange<T>(statement: Statement, send: (done: Answer<T>) => void): Promise<T> {
+  async #exchange<T>(statement: Statement, send: Send<T>, endsTurn: boolean): Promise<T> {
     const { clock, statementTimeoutMs } = this.#options;
-    this.#requireUsable(statement);
+    try {
+      this.#requireUsable(statement);
+    } catch (error) {
+      if (endsTurn) this.#endTurn();
+      throw error;
+    }
     this.#hasFailed = false;
     const { operation, undone, signals, startedAtMs = clock.monotonicMs() } = statement;
     const cancelling = signals.length > 0 || this.#endsHere ? this.#cancelOn(signals) : undefined;
@@ -177,25 +188,26 @@ export class StatementRunner {
         await cancelling.done;
         cancelling.cut?.cancel();
       }
+      if (endsTurn) this.#endTurn();
     }
   }
 
   /** What the server answers, or why it cannot any more: pg does not tell of that while a cursor is being closed. */
-  #answer<T>(send: (done: Answer<T>) => void): Promise<T> {
+  #answer<T>(send: Send<T>): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     this.#fail = reject;
-    send((error, result) => {
-      this.#fail = ignore;
-      if (!error) {
+    send(
+      (result) => {
+        this.#fail = ignore;
         resolve(result);
-        return;
-      }
-      // In the turn in which the error came: the server may be ready before anybody could ask for it later.
-      if (error instanceof PostgresError && !this.#lost) {
-        this.#awaitReady();
-      }
-      reject(error);
-    });
+      },
+      (error) => {
+        this.#fail = ignore;
+        // In the turn in which the error came: the server may be ready before anybody could ask for it later.
+        if (error instanceof PostgresError && !this.#lost) this.#awaitReady();
+        reject(error);
+      },
+    );
     return promise;
   }
 
@@ -281,8 +293,7 @@ export class StatementRunner {
   }
 }
 
-type Results<Row> = QueryResult<Row & QueryResultRow> | readonly QueryResult<Row & QueryResultRow>[];
-type Answer<T> = (error: Error | null | undefined, result: T) => void;
+type Send<T> = (resolve: (result: T) => void, reject: (error: Error) => void) => void;
 
 /** What signals do to a statement. */
 interface Cancelling {
