@@ -11,6 +11,7 @@ import {
   runnerOn,
   type RunnerOptions,
 } from "./migrations/runner.ts";
+import { StatementTap } from "./migrations/statement-tap.ts";
 import { createObserver, type Observer, type ObserverOptions } from "./observer.ts";
 import { checkedLimits, type DatabaseLimits, type DatabaseOptions } from "./options.ts";
 import { nameOf, type ServerAddress } from "./postgres/address.ts";
@@ -123,9 +124,18 @@ export class DatabaseCore {
   async #migrating<T>(signal: AbortSignal | undefined, work: (runner: RunnerOptions) => Promise<T>): Promise<T> {
     const { log, tracing, schema, migrations = [] } = this.options;
     const observer = this.#observer({ log, tracing });
+    const tap = new StatementTap();
+    const tapped: Observer = {
+      ...observer,
+      begin: (text) => {
+        tap.tell(text);
+        return observer.begin(text);
+      },
+    };
     const unlimited = { statementTimeoutMs: 0, idleInTransactionTimeoutMs: 0, schema: undefined };
     const pool = this.#openPool({ ...single, maxConnections: 2 }, unlimited, observer);
-    const runner = runnerOn(new PoolDialect(pool, observer), {
+    const runner = runnerOn(new PoolDialect(pool, tapped), {
+      tap,
       schema,
       migrations,
       lockTimeoutMs: this.limits.migrationLockTimeoutMs,

@@ -5,7 +5,7 @@ import type { Migration } from "./migration.ts";
 import type { MigrationStep, RunnerOptions } from "./runner.ts";
 import { splitStatements } from "./split-statements.ts";
 
-export interface RehearsalOptions extends Pick<RunnerOptions, "schema" | "record"> {
+export interface RehearsalOptions extends Pick<RunnerOptions, "schema" | "tap"> {
   readonly direction: "up" | "down";
   readonly migrations: readonly Migration[];
 }
@@ -15,7 +15,7 @@ export interface RehearsalOptions extends Pick<RunnerOptions, "schema" | "record
  * no transaction on they are only shown. What no transaction takes back stays: the numbers that a sequence has given.
  */
 export async function rehearse(
-  { schema, record, direction, migrations }: RehearsalOptions,
+  { schema, tap, direction, migrations }: RehearsalOptions,
   tx: Kysely<unknown>,
 ): Promise<readonly MigrationStep[]> {
   await sql`savepoint rehearsal`.execute(tx);
@@ -32,7 +32,7 @@ export async function rehearse(
       const statements: string[] = [];
       const startedAtMs = performance.now();
       try {
-        await record(
+        await tap.record(
           (text) => statements.push(...textsOf(text)),
           async () => migration[direction]?.(queriesOf(tx)),
         );

@@ -421,6 +421,13 @@ describe("migrations", { timeout: 60_000 }, () => {
     const [step] = await db.rollback({ dryRun: true });
     assert.deepEqual(step?.statements, ["delete from notes"]);
     assert.equal((await appliedIn(db)).length, 2);
+    const nested: Migration = {
+      name: "0003_nested",
+      up: (tx) => tx.transaction((inner) => inner.query(sql`create table nested (id int)`)),
+    };
+    await using third = other(db, [createNotes, fillNotes, nested]);
+    const [{ statements = [] } = {}] = await third.migrate({ dryRun: true });
+    assert.ok(statements.includes("create table nested (id int)"), statements.join());
     await using broken = other(db, [createNotes, fillNotes, { name: "0003_no", up: (tx) => tx.query(sql`select no`) }]);
     await assert.rejects(broken.migrate({ dryRun: true }), { message: /^migration 0003_no of .*"no" does not exist/ });
   });

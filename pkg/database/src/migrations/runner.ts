@@ -8,6 +8,7 @@ import { hasLock, isLocked, underLock } from "./lock.ts";
 import { checkMigrations, type Migration } from "./migration.ts";
 import { isUpToDate, type MigrationState, planDown, planUp, statesOf, type WayDown } from "./plan.ts";
 import { rehearse } from "./rehearsal.ts";
+import type { StatementTap } from "./statement-tap.ts";
 
 /** One migration that was applied or taken back, or would be. */
 export interface MigrationStep {
@@ -46,25 +47,15 @@ export interface RunnerOptions {
   readonly onWait: (holder: string) => void;
   /** Told of those that a later version of the service has applied. */
   readonly onNewer: (names: readonly string[]) => void;
-  /** Calls back with each statement that `fn` runs. */
-  readonly record: <T>(onStatement: (text: string) => void, fn: () => Promise<T>) => Promise<T>;
+  /** Hears of each statement that is sent. */
+  readonly tap: StatementTap;
 }
 
 type Db = Kysely<unknown>;
 
 /** What runs migrations on these sessions. */
-export function runnerOn(dialect: Dialect, options: Omit<RunnerOptions, "kysely" | "record">): RunnerOptions {
-  let onStatement: ((text: string) => void) | undefined;
-  const kysely = new Kysely<unknown>({ dialect, log: ({ query }) => onStatement?.(query.sql) });
-  const record: RunnerOptions["record"] = async (listener, fn) => {
-    onStatement = listener;
-    try {
-      return await fn();
-    } finally {
-      onStatement = undefined;
-    }
-  };
-  return { ...options, kysely, record };
+export function runnerOn(dialect: Dialect, options: Omit<RunnerOptions, "kysely">): RunnerOptions {
+  return { ...options, kysely: new Kysely<unknown>({ dialect }) };
 }
 
 /**

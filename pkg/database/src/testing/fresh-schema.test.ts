@@ -28,7 +28,7 @@ describe("testDatabase", { timeout: 60_000 }, () => {
   const open = (migrations: readonly Migration[]) => testDatabase({ url: server.url, migrations });
 
   it("gives each test an empty schema of its own, and drops it", async () => {
-    const { migration, runs } = counted("0001_create", create);
+    const { migration, runs } = counted("0001_create", (tx) => tx.transaction(create));
     const seed = parseSqlMigration("0002_seed", "-- migrate:up\ninsert into notes (text) values ('seed; one');");
     const schemas: string[] = [];
     for (let round = 0; round < 4; round++) {
