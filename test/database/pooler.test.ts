@@ -1,11 +1,15 @@
 // What a pooler between a service and its server may not do to it, nor it to others.
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { type Database, openDatabase, sql } from "@plinth/database";
 import type { EmbeddedPostgres } from "@plinth/database/embedded";
 import { testDatabase, type TestDatabaseOptions } from "@plinth/database/testing";
-import { randomHex } from "@plinth/kernel";
+import { createMetrics, randomHex } from "@plinth/kernel";
 import { assertThrown, until } from "../../pkg/database/src/testing/until.ts";
+import { makeCertificate } from "../../pkg/transport/src/testing/certificates.ts";
 import { type PgBouncer, startPgBouncer } from "../support/pgbouncer.ts";
 import { startPostgres15 } from "../support/postgres.ts";
 
@@ -226,6 +230,45 @@ describe("a pooler that hands out sessions", { timeout: 60_000 }, () => {
     const { rows } = await db.query(sql`select current_schema() as schema,
       current_setting('statement_timeout') as statement from notes right join (select) one on true`);
     assert.deepEqual(rows, [{ schema: db.schema, statement: "30s" }]);
+  });
+});
+
+describe("a pooler that takes clients over TLS alone", { timeout: 60_000 }, () => {
+  it("is cancelled through TLS as well, in either mode", async () => {
+    const certificate = makeCertificate();
+    const folder = await mkdtemp(join(tmpdir(), "plinth-pooler-"));
+    const caFile = join(folder, "ca.pem");
+    await writeFile(caFile, certificate.cert);
+    await using secure = await startPgBouncer({
+      server: server.url,
+      databases: { transaction: "pool_mode=transaction pool_size=2", session: "pool_mode=session pool_size=3" },
+      tls: certificate,
+    });
+    for (const pooler of ["transaction", "session"] as const) {
+      const metrics = createMetrics();
+      const options = { url: secure.url(pooler), pooler, tls: { caFile }, metrics };
+      await using db = await testDatabase({ ...options, maxConnections: 1 });
+      for (let time = 0; time < 5; time++) {
+        const controller = new AbortController();
+        const work = db
+          .query(sql`select pg_sleep(60)`, { signal: controller.signal })
+          .then(fail, (error: unknown) => error);
+        await until(async () => (await running(db.schema, "pg_sleep(60)")) === 1);
+        controller.abort();
+        assertThrown(await work, { code: "ERR_DATABASE_CANCELLED", sqlState: undefined });
+        assert.deepEqual((await db.query(sql`select ${time}::int as time`)).rows, [{ time }]);
+      }
+      assert.equal(await running(db.schema, "pg_sleep(60)"), 0);
+      const { body } = await metrics.expose();
+      for (const reason of ["unclean", "lost"]) {
+        assert.match(
+          body,
+          new RegExp(`connections_closed_total\\{[^}]*reason="${reason}"[^}]*\\} 0\n`),
+          "none was cut",
+        );
+      }
+    }
+    await rm(folder, { recursive: true });
   });
 });
 

@@ -24,6 +24,8 @@ export interface PgBouncerOptions {
   readonly databases: Readonly<Record<string, string>>;
   /** More lines of its section `[pgbouncer]`: `{ query_wait_timeout: 1 }`. Default none. */
   readonly settings?: Readonly<Record<string, string | number>>;
+  /** In PEM, to take clients over TLS alone. Default: in the open. */
+  readonly tls?: { readonly cert: string; readonly key: string };
 }
 
 export interface PgBouncer extends AsyncDisposable {
@@ -46,7 +48,8 @@ export interface PgBouncer extends AsyncDisposable {
  *
  * @throws {@link ServerError} `ERR_SERVER_MISSING` when none can be had, `ERR_SERVER_START` when it does not come up.
  */
-export async function startPgBouncer({ server, databases, settings = {} }: PgBouncerOptions): Promise<PgBouncer> {
+export async function startPgBouncer(options: PgBouncerOptions): Promise<PgBouncer> {
+  const { server, databases, settings = {}, tls } = options;
   const account = await serverAccount();
   const program = await reachableBy(account, await findServer("pgbouncer"));
   const folder = await mkdtemp(join(tmpdir(), "plinth-pgbouncer-"));
@@ -69,10 +72,19 @@ export async function startPgBouncer({ server, databases, settings = {} }: PgBou
       admin_users: user,
       max_client_conn: 500,
       server_login_retry: 1,
+      ...(tls && {
+        client_tls_sslmode: "require",
+        client_tls_cert_file: join(folder, "cert"),
+        client_tls_key_file: join(folder, "key"),
+      }),
       ...settings,
     }).map(([name, value]) => `${name} = ${value}`),
   ];
-  const files = { "pgbouncer.ini": config.join("\n"), users: `"${user}" "${decodeURIComponent(behind.password)}"` };
+  const files = {
+    "pgbouncer.ini": config.join("\n"),
+    users: `"${user}" "${decodeURIComponent(behind.password)}"`,
+    ...tls,
+  };
   for (const [name, text] of Object.entries(files)) {
     await writeFile(join(folder, name), `${text}\n`, { mode: 0o600 });
     if (account) await chown(join(folder, name), account.uid, account.gid);
