@@ -6,17 +6,20 @@ export interface FailedStep {
   readonly schema: string;
   readonly migration: Migration;
   readonly direction: "up" | "down";
+  /** Whether it has begun outside of a transaction. */
+  readonly isMarked: boolean;
   /** What went well before, and stays. */
   readonly done: readonly { readonly name: string }[];
 }
 
 /** Names the migration that failed, and says what has become of it. */
-export function failed({ schema, migration, direction, done }: FailedStep, error: unknown): DatabaseError {
-  const { name, transaction } = migration;
-  const kept =
-    transaction === false
-      ? "it has no transaction, so that what it did until then has stayed, and it is marked as dirty"
-      : "and nothing of it was kept";
+export function failed(
+  { schema, migration: { name }, direction, isMarked, done }: FailedStep,
+  error: unknown,
+): DatabaseError {
+  const kept = isMarked
+    ? "it has no transaction, so that what it did until then has stayed, and it is marked as dirty"
+    : "and nothing of it was kept";
   const before =
     done.length === 0 ? "" : `; before it ${done.map((step) => step.name).join(", ")} went well, and stays`;
   const way = direction === "up" ? "" : " on the way down";

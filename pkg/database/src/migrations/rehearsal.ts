@@ -37,7 +37,7 @@ export async function rehearse(
           async () => migration[direction]?.(queriesOf(tx)),
         );
       } catch (error) {
-        throw failed({ schema, migration, direction, done: [] }, error);
+        throw failed({ schema, migration, direction, isMarked: false, done: [] }, error);
       }
       steps.push({ name, direction, tookMs: Math.round(performance.now() - startedAtMs), statements });
     }

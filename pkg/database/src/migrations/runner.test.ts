@@ -345,6 +345,16 @@ describe("migrations", { timeout: 60_000 }, () => {
     assert.deepEqual(namesOf(await next.migrate()), ["0002_broken"]);
   });
 
+  it("without a transaction are refused behind a pooler that keeps no schema, and leave no mark", async () => {
+    await using admin = await open([createNotes]);
+    await using db = other(admin, [createNotes, indexNotes], { pooler: "transaction" });
+    await assert.rejects(db.migrate(), {
+      code: "ERR_DATABASE_MIGRATION",
+      message: /^migration 0003_index_notes .* and nothing of it was kept: .*with a url past the pooler/,
+    });
+    assert.equal((await db.migrationStatus())[1]?.status, "pending");
+  });
+
   it("that end their own transaction are refused, and not taken for applied", async () => {
     await using admin = await open([]);
     const up = async (tx: Queries): Promise<void> => {

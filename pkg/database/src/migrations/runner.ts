@@ -148,8 +148,9 @@ async function runOne(
   const { schema, clock } = options;
   const startedAtMs = clock.monotonicMs();
   const tookMs = (): number => Math.round(clock.monotonicMs() - startedAtMs);
+  const mark = { isSet: false };
   try {
-    if (migration.transaction === false) await runOutside(options, migration, direction, tookMs);
+    if (migration.transaction === false) await runOutside(options, migration, direction, tookMs, mark);
     else {
       await migration[direction]?.(queriesOf(tx));
       await requireLock(tx, schema);
@@ -157,7 +158,7 @@ async function runOne(
       else await noteUndone(tx, schema, migration.name);
     }
   } catch (error) {
-    throw failed({ schema, migration, direction, done }, error);
+    throw failed({ schema, migration, direction, done, isMarked: mark.isSet }, error);
   }
   return tookMs();
 }
@@ -168,10 +169,12 @@ async function runOutside(
   migration: Migration,
   direction: "up" | "down",
   tookMs: () => number,
+  mark: { isSet: boolean },
 ): Promise<void> {
   const { name } = migration;
   await kysely.connection().execute(async (session) => {
     await prepareSession(session, schema, hasSession);
+    mark.isSet = true;
     await noteApplied(session, schema, migration, { dirty: true });
     await migration[direction]?.(queriesOf(session));
     if (direction === "up") await noteApplied(session, schema, migration, { tookMs: tookMs(), dirty: false });
