@@ -151,7 +151,7 @@ function poolerRefusal(error: PostgresError): DatabaseError {
       {
         code: "ERR_DATABASE_UNSUPPORTED",
         status: "failed_precondition",
-        says: 'a pooler stands in between, which takes no settings at the log-in; set pooler to "session" or "transaction", as it is set up',
+        says: 'a pooler stands in between, which takes no settings at the log-in; set pooler to "session" or "transaction", as it is set up, and give no options in the url',
       },
       error,
     );
