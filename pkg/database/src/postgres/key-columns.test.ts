@@ -7,7 +7,11 @@ describe("keyColumns", () => {
     ["one column", "Key (text)=(hunter2) already exists.", ["text"]],
     ["several, in order", "Key (tenant, email)=(7, hunter2) already exists.", ["tenant", "email"]],
     ["another language", "Schlüssel »(tenant, email)=(7, hunter2)« existiert bereits.", ["tenant", "email"]],
-    ["an expression", "Key (tenant, lower(email || ','::text))=(7, hunter2) already exists.", ["tenant", "lower(email || ','::text)"]],
+    [
+      "an expression",
+      "Key (tenant, lower(email || ','::text))=(7, hunter2) already exists.",
+      ["tenant", "lower(email || ','::text)"],
+    ],
     ["quoted names", 'Key ("Order, No", "a""b")=(hunter2, 1) already exists.', ["Order, No", 'a"b']],
     ["values that look like a key", "Key (text)=((hunter2)=(hunter2)) already exists.", ["text"]],
     ["a range that conflicts", "Key (during)=([1,5)) conflicts with existing key (during)=([2,3)).", ["during"]],
