@@ -116,6 +116,16 @@ describe("a transaction", { timeout: 60_000 }, () => {
     assert.deepEqual(await numbers(), []);
   });
 
+  it("spares a write the doubt that one outside of any is left in, when the server ends its session instead of answering", async () => {
+    const started = thrownBy(db.query(sql`insert into notes select 7 from pg_sleep(60)`));
+    const busy = sql<{ pid: number }>`select pid from pg_stat_activity
+      where application_name = ${`plinth:${db.schema}`} and wait_event = 'PgSleep'`;
+    let pid: number | undefined;
+    await until(async () => (pid = (await db.query(busy)).rows[0]?.pid) !== undefined);
+    await db.query(sql`select pg_terminate_backend(${pid})`);
+    assertThrown(await started, { code: "ERR_DATABASE_OUTCOME_UNKNOWN", sqlState: "57P01", retryable: false });
+  });
+
   describe("with retries", () => {
     it("is run again as a whole, on real conflicts, until it is through", async () => {
       await clear();
@@ -137,6 +147,30 @@ describe("a transaction", { timeout: 60_000 }, () => {
       assert.ok(runs > 3);
       const { body } = await metrics.expose();
       assert.match(body, new RegExp(`database_transaction_retries_total\\{database="main"\\} ${runs - 3}\n`));
+    });
+
+    it("is run again when the server answers its commit with a conflict: that it was undone is no doubt", async () => {
+      await clear();
+      await db.query(sql`create sequence commits`);
+      await db.query(sql`create function meet() returns trigger language plpgsql as $$
+        begin if nextval('commits') = 1 then raise sqlstate '40001'; end if; return null; end $$`);
+      await db.query(sql`create constraint trigger meet after insert on notes
+        initially deferred for each row execute function meet()`);
+      let runs = 0;
+      const add = (n: number, retries: number) =>
+        db.transaction(
+          (tx) => {
+            runs++;
+            return insert(tx, n);
+          },
+          { retries },
+        );
+      await add(1, 1);
+      assert.equal(runs, 2);
+      await db.query(sql`alter sequence commits restart`);
+      await assert.rejects(add(2, 0), { code: "ERR_DATABASE_CONFLICT", sqlState: "40001" });
+      assert.deepEqual(await numbers(), [1]);
+      await db.query(sql`drop trigger meet on notes`);
     });
 
     for (const [what, make] of [
