@@ -23,8 +23,8 @@ const wholeFolders = ["test/e2e", "test/packaging"];
 const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
   (folder) => !wholeFolders.includes(folder),
 );
-/** Long ones that hang on no version of Node: they run on one. */
-const onceOnly = /[./](?:property|soak)\.test\.ts$/;
+/** Long ones that hang on no version of Node (types are what the compiler says): they run on one. */
+const onceOnly = /[./](?:property|soak|types)\.test\.ts$/;
 
 function foldersIn(folder: string): string[] {
   return readdirSync(join(root, folder)).map((name) => `${folder}/${name}`);

@@ -14,13 +14,15 @@ export interface CommandOptions {
   readonly signal?: NodeJS.Signals;
   /** Beside the environment of this process. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Called with the id of its process; what it returns is called at the end. */
+  readonly watch?: (pid: number) => () => void;
 }
 
 /** Runs it with our output. @returns what went wrong, or undefined. */
 export async function runCommand(
   command: string,
   args: readonly string[],
-  { limitMs = 120_000, signal = "SIGTERM", environment = {} }: CommandOptions = {},
+  { limitMs = 120_000, signal = "SIGTERM", environment = {}, watch }: CommandOptions = {},
 ): Promise<string | undefined> {
   const child = spawn(command, args, {
     cwd: root,
@@ -33,12 +35,14 @@ export async function runCommand(
     child.kill(signal);
     setTimeout(() => child.kill("SIGKILL"), graceMs).unref();
   }, limitMs);
+  const unwatch = child.pid === undefined ? undefined : watch?.(child.pid);
   try {
     await once(child, "exit");
   } catch (error) {
     return `cannot run ${command}: ${error instanceof Error ? error.message : String(error)}`;
   } finally {
     clearTimeout(timer);
+    unwatch?.();
   }
   if (late) return `took more than ${limitMs / 1_000} s and was ended`;
   if (child.signalCode !== null) return `was ended by ${child.signalCode}`;

@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
 import type { Tally } from "./tally.ts";
 import { runCommand } from "./command.ts";
+import { limitFiles } from "./file-limit.ts";
 
 export interface TestRun {
   /** The Node that runs the tests. */
@@ -51,7 +52,7 @@ export async function runTests({
   // What is compiled is kept from one test file to the next; lines would be counted less exactly with it.
   const environment = coverage ? {} : { NODE_COMPILE_CACHE: join(root, ".cache/compiled") };
   // SIGINT makes the runner say which files it was running.
-  const fault = await runCommand(node, args, { limitMs: runLimitMs, signal: "SIGINT", environment });
+  const fault = await runCommand(node, args, { limitMs: runLimitMs, signal: "SIGINT", environment, watch: limitFiles });
   const tally = readTally(tallyPath);
   rmSync(tallyPath, { force: true });
   if (tally !== undefined) console.log(describeSlowest(tally));

@@ -1,11 +1,9 @@
-// Loaded into every test process: one that hangs, or that its tests left something open in, fails and names itself.
+// Loaded into every test process: one that its tests left something open in fails and names itself.
 import { writeSync } from "node:fs";
 import { relative } from "node:path";
 import { after } from "node:test";
-import { Worker, isMainThread } from "node:worker_threads";
+import { isMainThread } from "node:worker_threads";
 
-// How long one file of tests may take. Each test has a shorter limit of its own, from --test-timeout.
-const fileLimitMs = Number(process.env["PLINTH_TEST_FILE_LIMIT_MS"] ?? 240_000);
 // How long a process may live on when its last test has ended; the file's own hooks, which clear away what it made, come after ours.
 const lingerLimitMs = Number(process.env["PLINTH_TEST_LINGER_LIMIT_MS"] ?? 20_000);
 
@@ -23,11 +21,4 @@ if (process.env["NODE_TEST_CONTEXT"] === "child-v8" && isMainThread) {
       process.exit(1);
     }, lingerLimitMs).unref();
   });
-  // A thread of its own still runs while the main one is stuck in a loop.
-  const message = `${file}: still running after ${fileLimitMs} ms, ended\n`;
-  const script = `setTimeout(() => {
-    require("node:fs").writeSync(2, ${JSON.stringify(message)});
-    process.kill(process.pid, "SIGKILL");
-  }, ${fileLimitMs});`;
-  new Worker(script, { eval: true, execArgv: [], env: {} }).unref();
 }
