@@ -36,7 +36,7 @@ export function admit(exchange: Exchange): void {
 }
 
 function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Found<Route>, head: RequestHead): void {
-  exchange.route = route;
+  exchange.taken = route;
   exchange.template = template;
   route.deadlines?.add(exchange, exchange.startedAtMs);
   if (head.upgrade !== undefined && head.upgrade !== "h2c") {

@@ -30,7 +30,8 @@ export class Exchange implements RequestContext, Expiring {
   readonly expectsContinue: boolean;
   /** Canonical, once it is known. */
   path = "";
-  route: Route | undefined;
+  /** The route that was found for it. */
+  taken: Route | undefined;
   /** The pattern that matched. */
   template: string | undefined;
   /** Why the gateway answers itself, or cut the reply off. */
@@ -155,7 +156,7 @@ export class Exchange implements RequestContext, Expiring {
   }
 
   #report(error: unknown): void {
-    const attributes = { route: this.route?.name ?? "unmatched" };
+    const attributes = { route: this.taken?.name ?? "unmatched" };
     runInContext(this, () => this.core.errors.report(error, { origin: "request", attributes }));
   }
 }

@@ -105,14 +105,14 @@ export class Observer {
     }
   }
 
-  #count({ span, route, method, reason }: Exchange, status: number, tookMs: number): void {
+  #count({ span, taken: route, method, reason }: Exchange, status: number, tookMs: number): void {
     const name = route?.name ?? "unmatched";
     this.#requests.inc(name, methodLabel(method), statusClasses[Math.floor(status / 100)] ?? "other", reason ?? "none");
     this.#duration.observe({ route: name }, tookMs / 1e3, span);
   }
 
   #log(log: Logger, exchange: Exchange, status: number, tookMs: number): void {
-    const { reason, authFault, route, forwarding } = exchange;
+    const { reason, authFault, taken: route, forwarding } = exchange;
     const fields = {
       method: methodLabel(exchange.method),
       path: pathOf(exchange),
@@ -142,7 +142,7 @@ function endSpan(exchange: Exchange, status: number): void {
     span.setAttribute("url.scheme", "http");
     span.setAttribute("url.path", pathOf(exchange));
     span.setAttribute("client.address", exchange.clientAddress);
-    span.setAttribute("plinth.route", exchange.route?.name ?? "unmatched");
+    span.setAttribute("plinth.route", exchange.taken?.name ?? "unmatched");
     if (reason !== undefined) {
       span.setAttribute("plinth.reason", reason);
       if (status >= 500) span.setAttribute("error.type", reason);
