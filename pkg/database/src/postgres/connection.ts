@@ -1,22 +1,20 @@
 import type { Socket } from "node:net";
 import { type Clock, runInContext } from "@plinth/kernel";
 import { Client } from "pg";
-import type Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
 import { throwIfAborted } from "./abort.ts";
 import { nameOf } from "./address.ts";
 import { cancelKeyOf, sendCancelRequest } from "./cancel.ts";
+import type { RowCursor, Statement, StatementResult } from "./exchange.ts";
 import type { Endpoint, Hosts } from "./hosts.ts";
 import { type PoolerMode, scopeText } from "./pooler.ts";
-import type { StatementResult } from "./results.ts";
-import { graceMs, type Statement, StatementRunner } from "./runner.ts";
+import { graceMs, StatementRunner } from "./runner.ts";
 import { prepareSession, readOnlyNow, startupParameters } from "./session.ts";
 import { socketTo } from "./socket.ts";
 import { toConnectError } from "./sqlstate.ts";
 import { toTlsError } from "./tls.ts";
 
-export type { StatementResult } from "./results.ts";
-export type { Statement } from "./runner.ts";
+export type { Statement, StatementResult } from "./exchange.ts";
 
 export interface ConnectionOptions {
   readonly server: Hosts;
@@ -180,17 +178,17 @@ export class Connection {
   }
 
   /** As {@link StatementRunner.openCursor}. */
-  openCursor<Row>(statement: Statement): Promise<Cursor<Row>> {
+  openCursor<Row>(statement: Statement): Promise<RowCursor<Row>> {
     return this.#runner.openCursor<Row>(statement);
   }
 
   /** As {@link StatementRunner.fetch}. */
-  fetch<Row>(cursor: Cursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
+  fetch<Row>(cursor: RowCursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
     return this.#runner.fetch<Row>(cursor, maxRows, statement);
   }
 
   /** As {@link StatementRunner.closeCursor}. */
-  closeCursor(cursor: Cursor): Promise<void> {
+  closeCursor(cursor: RowCursor<unknown>): Promise<void> {
     return this.#runner.closeCursor(cursor);
   }
 

@@ -1,12 +1,11 @@
 import type { Scheduled } from "@plinth/kernel";
 import type { CompiledQuery } from "kysely";
-import type Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
 import type { Observation, Observer } from "../observer.ts";
 import type { Connection } from "./connection.ts";
 import { readsOnly } from "./own-transaction.ts";
 import { onAnyAbort } from "./abort.ts";
-import type { Statement } from "./runner.ts";
+import type { RowCursor, Statement } from "./exchange.ts";
 import { cancelledBy } from "./sqlstate.ts";
 
 export interface ReadOptions {
@@ -36,7 +35,7 @@ export class CursorReader<Row> {
   readonly #options: ReaderOptions;
   #observation: Observation | undefined;
   #statement: Statement | undefined;
-  #cursor: Cursor<Row> | undefined;
+  #cursor: RowCursor<Row> | undefined;
   #fetching: Promise<Row[]> | undefined;
   #unwatch: () => void = ignore;
   #closing: Promise<void> | undefined;

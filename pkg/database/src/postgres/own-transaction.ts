@@ -1,5 +1,4 @@
-import type { StatementResult } from "./results.ts";
-import type { Statement } from "./runner.ts";
+import type { Statement, StatementResult } from "./exchange.ts";
 
 /** What changes nothing, so that losing the connection leaves no doubt. A function that a `SELECT` calls may; see the README. */
 export const readsOnly: ReadonlySet<string> = new Set(["SELECT", "SHOW", "EXPLAIN", "BEGIN", "ROLLBACK", "SET"]);

@@ -1,19 +1,18 @@
-import type { QueryResult, QueryResultRow } from "pg";
+import type { StatementResult } from "./exchange.ts";
 
 /** pg asks for an array that it could change, and changes none. */
 export function mutable(values: readonly unknown[]): unknown[] {
   return Array.isArray(values) ? values : [...values];
 }
 
-export interface StatementResult<Row> {
+/** What is taken of a result of pg's. */
+interface ServerResult<Row> {
   readonly command: string;
-  readonly rowCount: number;
+  readonly rowCount: number | null;
   readonly rows: Row[];
-  /** Of what writes; as kysely has it. */
-  readonly numAffectedRows?: bigint;
 }
 
-export type Results<Row> = QueryResult<Row & QueryResultRow> | readonly QueryResult<Row & QueryResultRow>[];
+export type Results<Row> = ServerResult<Row> | readonly ServerResult<Row>[];
 
 const writes: ReadonlySet<string> = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
 
@@ -27,7 +26,7 @@ export function toResult<Row>(results: Results<Row>): StatementResult<Row> {
 }
 
 /** A text of several statements, which only one without values can be, has several results. */
-function lastOf<R extends QueryResultRow>(results: QueryResult<R> | readonly QueryResult<R>[]): QueryResult<R> {
+function lastOf<Row>(results: Results<Row>): ServerResult<Row> {
   if (!("at" in results)) return results;
-  return results.at(-1) ?? { command: "", rowCount: 0, rows: [], oid: 0, fields: [] };
+  return results.at(-1) ?? { command: "", rowCount: 0, rows: [] };
 }

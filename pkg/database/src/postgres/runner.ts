@@ -3,24 +3,10 @@ import { type Client, DatabaseError as PostgresError, type QueryResultRow } from
 import Cursor from "pg-cursor";
 import { DatabaseError } from "../errors.ts";
 import { onAnyAbort, throwIfAborted } from "./abort.ts";
+import type { RowCursor, Statement, StatementResult } from "./exchange.ts";
 import { inOwnTransaction } from "./own-transaction.ts";
-import { mutable, type Results, type StatementResult, toResult } from "./results.ts";
+import { mutable, type Results, toResult } from "./results.ts";
 import { toDatabaseError } from "./sqlstate.ts";
-
-export interface Statement {
-  readonly text: string;
-  readonly values: readonly unknown[];
-  /** As {@link StatementFacts.operation}. */
-  readonly operation: string;
-  /** Whether a lost connection undoes it: it stands in a transaction, and does not commit it. */
-  readonly undone: boolean;
-  /** Any of them cancels the statement at the server. */
-  readonly signals: readonly AbortSignal[];
-  /** When it was given, in milliseconds of the monotonic clock. Default: now. */
-  readonly startedAtMs?: number;
-  /** It stands alone and needs the schema, which a pooler keeps for a transaction only. Default false. */
-  readonly inOwnTransaction?: boolean;
-}
 
 export interface RunnerOptions {
   readonly clock: Clock;
@@ -111,7 +97,7 @@ export class StatementRunner {
    * Opens a cursor for `statement`, after the statements given before; those that come later wait until {@link closeCursor}.
    * @throws {@link DatabaseError} when the connection is lost, or a signal has aborted.
    */
-  async openCursor<Row>(statement: Statement): Promise<Cursor<Row>> {
+  async openCursor<Row>(statement: Statement): Promise<RowCursor<Row>> {
     if (this.#busy) await this.#turn();
     this.#busy = true;
     try {
@@ -129,7 +115,7 @@ export class StatementRunner {
    * The next rows of a cursor, at most `maxRows`; none at its end.
    * @throws {@link DatabaseError} Any code of a statement. Close it then as well.
    */
-  async fetch<Row>(cursor: Cursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
+  async fetch<Row>(cursor: RowCursor<Row>, maxRows: number, statement: Statement): Promise<Row[]> {
     const send: Send<Row[]> = (resolve, reject) => {
       cursor.read(maxRows, (error, rows) => {
         if (error) reject(error);
@@ -140,7 +126,7 @@ export class StatementRunner {
   }
 
   /** Closes a cursor and lets the next statement run. Never fails: where the server does not answer, the connection is cut. */
-  async closeCursor(cursor: Cursor): Promise<void> {
+  async closeCursor(cursor: RowCursor<unknown>): Promise<void> {
     // One that has failed is closed by that.
     const isOpen = !this.#lost && !this.#hasFailed;
     const late = isOpen ? this.#cutAfter(graceMs) : undefined;
