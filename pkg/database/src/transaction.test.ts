@@ -320,6 +320,59 @@ describe("a transaction", { timeout: 60_000 }, () => {
       assert.deepEqual(await numbers(), [2, 3]);
     });
 
+    for (const [end, work] of [
+      ["succeeds", async () => {}],
+      ["fails", () => Promise.reject(new Error("too late"))],
+    ] as const) {
+      it(`does nothing to whoever has the connection by then, when it ${end} after the outer one has failed`, async () => {
+        await using one = await testDatabase({ url: server.url, maxConnections: 1 });
+        const go = Promise.withResolvers<void>();
+        const begun = Promise.withResolvers<void>();
+        let nested: Promise<unknown> = Promise.resolve();
+        const outer = one.transaction(async (tx) => {
+          nested = thrownBy(
+            tx.transaction(async () => {
+              begun.resolve();
+              await go.promise;
+              await work();
+            }),
+          );
+          await begun.promise;
+          throw new Error("no");
+        });
+        await assert.rejects(outer, { message: "no" });
+        await one.transaction(async (tx) => {
+          await tx.query(sql`select 1`);
+          go.resolve();
+          assertThrown(await nested, end === "fails" ? { message: "too late" } : { code: "ERR_DATABASE_CLOSED" });
+          assert.equal((await tx.query(sql`select 1`)).rows.length, 1);
+        });
+      });
+    }
+
+    it("is never committed in part: an outer one that does not wait for it is undone, and says so", async () => {
+      await clear();
+      const go = Promise.withResolvers<void>();
+      const begun = Promise.withResolvers<void>();
+      let nested: Promise<unknown> = Promise.resolve();
+      const outer = db.transaction(async (tx) => {
+        await insert(tx, 1);
+        nested = thrownBy(
+          tx.transaction(async (inner) => {
+            await insert(inner, 2);
+            begun.resolve();
+            await go.promise;
+            await insert(inner, 3);
+          }),
+        );
+        await begun.promise;
+      });
+      await assert.rejects(outer, { code: "ERR_DATABASE_BUSY", message: /await the nested one inside$/ });
+      go.resolve();
+      assertThrown(await nested, { code: "ERR_DATABASE_CLOSED" });
+      assert.deepEqual(await numbers(), []);
+    });
+
     it("refuses what comes after its end", async () => {
       await db.transaction(async (tx) => {
         const leaked = await tx.transaction(async (inner) => inner);

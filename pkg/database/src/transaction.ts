@@ -3,7 +3,6 @@ import { DatabaseError } from "./errors.ts";
 import { onAnyAbort } from "./postgres/abort.ts";
 import { Lease, type LeaseSource, signalsOf } from "./postgres/lease.ts";
 import { Level } from "./postgres/level.ts";
-
 import { cancelledBy } from "./postgres/sqlstate.ts";
 
 export interface TransactionOptions {
@@ -81,7 +80,7 @@ async function runOn<T>(
   await lease.begin({ isolation, accessMode: readOnly ? "read only" : undefined }, signals);
   try {
     const result = await untilAborted(() => fn(level), signals);
-    level.end();
+    level.complete();
     await lease.commit(signals);
     return result;
   } catch (error) {
@@ -97,12 +96,13 @@ async function nest<T>(level: Level, signals: readonly AbortSignal[], fn: (level
   await lease.savepoint("savepoint", name, signals);
   try {
     const result = await untilAborted(() => fn(level), signals);
-    level.end();
+    level.complete();
     await lease.releaseSavepoint(name);
     return result;
   } catch (error) {
     level.end();
-    await lease.rollbackToSavepoint(name);
+    // Its savepoint went with the transaction, and the connection may be somebody else's by now.
+    if (!level.isAbandoned) await lease.rollbackToSavepoint(name);
     throw error;
   }
 }

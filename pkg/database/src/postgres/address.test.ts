@@ -57,6 +57,9 @@ describe("parseDatabaseUrl", () => {
     ["postgres://u:hunter2@db/x?schema=notes", /^url has the parameter "schema", which is not known here/],
     ["postgres://u:hunter2@db/x?connect_timeout=3", /which is the setting connectTimeoutMs here/],
     ["postgres://u:hunter2@db/x?__proto__=3", /^url has the parameter "__proto__", which is not known here/],
+    ["postgres://u:pa?hunter2@db/x", /^url must be of the form/],
+    ["postgres://u:5432/hunter2@db/x", /^url must be of the form/],
+    ["postgres://u:pa#hunter2@db/x", /^url must be of the form/],
   ] as const) {
     it(`refuses ${url} without repeating the password`, () => {
       assert.throws(

@@ -83,6 +83,8 @@ export function parseDatabaseUrl(url: string): DatabaseUrl {
   const [, authority = "", path = "", query = ""] = match;
   const at = authority.lastIndexOf("@");
   const [rawUser = "", ...rawPassword] = at < 0 ? [] : authority.slice(0, at).split(":");
+  // a password with a raw / or ? ends the authority early: what follows is no database, and must not be told as one
+  if (path.includes("@")) throw malformed();
   const given = parametersOf(query);
 
   const user = (given.user ?? decode(rawUser)) || (new Client({}).user ?? "");
@@ -112,6 +114,7 @@ function parametersOf(query: string): Partial<Record<ParameterName, string>> {
   const given: Partial<Record<ParameterName, string>> = {};
   for (const [name, value] of new URLSearchParams(query)) {
     const known = parameterNames.find((parameter) => parameter === name);
+    if (known === undefined && !/^\w{1,40}$/.test(name)) throw malformed();
     if (known === undefined) throw refused(`has the parameter ${quoted(name)}, which ${adviceOn(name)}`);
     if (value !== "") given[known] = value;
   }

@@ -23,11 +23,33 @@ export class Level implements DatabaseConnection {
     return this.#outer ? this.#outer.depth + 1 : 0;
   }
 
+  /** Whether what is around it has ended first, and its connection's transaction with it. */
+  get isAbandoned(): boolean {
+    return this.#outer?.#isEnded === true;
+  }
+
   /** @throws {@link DatabaseError} as {@link requireUsable}. */
   enter(): Level {
     this.requireUsable();
     this.#inner = new Level(this.lease, this);
     return this.#inner;
+  }
+
+  /**
+   * Its callback has done all that it wanted to.
+   * @throws {@link DatabaseError} `ERR_DATABASE_CLOSED` when {@link isAbandoned}; `ERR_DATABASE_BUSY` while an inner one is open, which has
+   *   done a part of its work by now: nobody wants that part alone.
+   */
+  complete(): void {
+    if (this.isAbandoned) throw endedError();
+    if (this.#inner) {
+      throw new DatabaseError(
+        "ERR_DATABASE_BUSY",
+        "internal",
+        "a transaction's callback has ended while a nested transaction was open on it, so both are undone; await the nested one inside",
+      );
+    }
+    this.end();
   }
 
   /** Nothing that was kept of it is of use from now on. */
