@@ -25,7 +25,7 @@ export class Level implements DatabaseConnection {
 
   /** Whether what is around it has ended first, and its connection's transaction with it. */
   get isAbandoned(): boolean {
-    return this.#outer?.#isEnded === true;
+    return this.#outer !== undefined && this.#outer.#isEnded;
   }
 
   /** @throws {@link DatabaseError} as {@link requireUsable}. */
