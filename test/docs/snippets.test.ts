@@ -1,7 +1,8 @@
-// Whether what the pages of docs/ show in TypeScript compiles: all of it in one run of the compiler, none of it is run.
+// Whether what the pages of docs/ show in TypeScript compiles: all of it in one run of the compiler, none of it is run here.
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { globSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { runProgram, userEnvironment } from "../support/program.ts";
 
@@ -10,7 +11,7 @@ const root = join(import.meta.dirname, "../..");
 /** What snippets take for granted that say it neither by `const` nor by `import`. */
 const given: Readonly<Record<string, string>> = {
   GreeterService:
-    'import { GreeterService } from "../../examples/platform/gen/plinth/examples/greeter/v1/greeter_pb.ts";',
+    'import { GreeterService } from "../../../examples/platform/gen/plinth/examples/greeter/v1/greeter_pb.ts";',
   app: 'declare const app: import("@plinth/transport").HttpApp;',
   createGrpcClientInterceptors: 'import { createGrpcClientInterceptors } from "@plinth/transport";',
   eventStream: 'import { eventStream } from "@plinth/transport";',
@@ -40,6 +41,12 @@ interface Snippet {
   readonly text: string;
 }
 
+/** One that begins with its name is a file, and others of its page may import it. */
+function fileOf({ page, text }: Snippet, index: number): string {
+  const [, name = `${index}.ts`] = /^\/\/ (\S+\.ts)\n/.exec(text) ?? [];
+  return join(page.replaceAll(/\W/g, "-"), name);
+}
+
 async function snippetsOf(page: string): Promise<readonly Snippet[]> {
   const text = await readFile(join(root, page), "utf8");
   return Array.from(text.matchAll(/^```ts\n(.*?)^```$/gms), (match) => ({
@@ -64,21 +71,23 @@ async function faultsIn(snippets: readonly Snippet[]): Promise<readonly string[]
     };
     await writeFile(
       join(folder, "tsconfig.json"),
-      JSON.stringify({ extends: "../../tsconfig.base.json", compilerOptions, include: ["*.ts"] }),
+      JSON.stringify({ extends: "../../tsconfig.base.json", compilerOptions, include: ["**/*.ts"] }),
     );
-    for (const [index, { text }] of snippets.entries())
-      await writeFile(join(folder, `${index}.ts`), `${givenFor(text)}\n${text}`);
+    const files = new Map(snippets.map((snippet, index) => [fileOf(snippet, index), snippet]));
+    assert.equal(files.size, snippets.length, "two files of a page have one name");
+    for (const [file, { text }] of files) {
+      await mkdir(dirname(join(folder, file)), { recursive: true });
+      await writeFile(join(folder, file), `${givenFor(text)}\n${text}`);
+    }
     const { stdout } = await runProgram(join(root, "node_modules/.bin/tsc"), ["--pretty", "false"], {
       folder,
       environment: userEnvironment(),
       limitMs: 100_000,
     });
     return stdout.split("\n").flatMap((said) => {
-      const [, index = "", line = "", fault = ""] = /^(\d+)\.ts\((\d+),\d+\): (.*)$/.exec(said) ?? [];
-      const snippet = snippets[Number(index)];
-      return index === "" || snippet === undefined
-        ? []
-        : [`${snippet.page}:${snippet.line + Number(line) - 1}: ${fault}`];
+      const [, file = "", line = "", fault = ""] = /^(.+)\((\d+),\d+\): (.*)$/.exec(said) ?? [];
+      const snippet = files.get(file);
+      return snippet === undefined ? [] : [`${snippet.page}:${snippet.line + Number(line) - 1}: ${fault}`];
     });
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -87,12 +96,10 @@ async function faultsIn(snippets: readonly Snippet[]): Promise<readonly string[]
 
 describe("the snippets of the pages", () => {
   it("compile, every one of them, and one that does not is told by its line", { timeout: 120_000 }, async () => {
-    const docs = (await readdir(join(root, "docs")))
-      .filter((name) => name.endsWith(".md"))
-      .map((name) => `docs/${name}`);
+    const docs = globSync("docs/{,how-to/}*.md", { cwd: root });
     const pages = [...docs, "pkg/transport/README.md"];
     const snippets = (await Promise.all(pages.map(snippetsOf))).flat();
-    for (const page of ["docs/clients.md", "docs/servers.md", "docs/tracing.md"])
+    for (const page of ["docs/clients.md", "docs/servers.md", "docs/tracing.md", "docs/how-to/database.md"])
       assert.ok(
         snippets.some((snippet) => snippet.page === page),
         page,

@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { after, before, it } from "node:test";
+import { after, before, describe, it } from "node:test";
 import type { EmbeddedPostgres } from "./embedded/index.ts";
 import { sql } from "./index.ts";
 import { startTestPostgres, testDatabase } from "./testing/index.ts";
@@ -33,3 +33,62 @@ it("the README's example runs as it stands", async () => {
   );
   assert.deepEqual((await db.query(sql`select id, text from notes`)).rows, [{ id: 2, text: "one" }]);
 });
+
+describe("the README's tables", async () => {
+  const read = (path: string) => readFile(new URL(path, import.meta.url), "utf8");
+  const readme = await read("../README.md");
+  const sectionOf = (heading: string): string => readme.split(`\n## ${heading}\n`)[1]?.split("\n## ")[0] ?? "";
+  /** By what stands in the first column of a table, its rows. */
+  const rowsOf = (text: string): ReadonlyMap<string, string> =>
+    new Map(
+      Array.from(text.matchAll(/^\| (`[^|]*`) \|(.*)\|$/gm), ([, names = "", rest = ""]) => ({ names, rest })).flatMap(
+        ({ names, rest }) => Array.from(names.matchAll(/`(\w+)`/g), ([, name = ""]) => [name, rest] as const),
+      ),
+    );
+
+  it("have every setting, with its default", async () => {
+    const rows = rowsOf(sectionOf("Settings"));
+    const [, config = ""] = (await read("../../../docs/config.md")).split("\n## database\n");
+    const settings = Array.from(
+      (config.split("\n## ")[0] ?? "").matchAll(/^\| `(\w+)[^|]*\|[^|]*\|[^|]*\|[^|]*\| (?:`([^`]*)`)?/gm),
+      ([, name = "", value]) => ({ name, value }),
+    );
+    const names = new Set(settings.map(({ name }) => name));
+    assert.deepEqual([...rows.keys()].toSorted(compare), [...names].toSorted(compare));
+    for (const { name, value } of settings.filter((setting) => setting.value !== undefined)) {
+      const shown = rows
+        .get(name)
+        ?.split("|")[0]
+        ?.replaceAll(/(?<=\d)_/g, "");
+      assert.equal(shown?.trim(), `\`${value?.replaceAll('"', "")}\``, name);
+    }
+  });
+
+  it("have every code, with the statuses that docs/errors.md says", async () => {
+    const statusesOf = (row: string): readonly string[] =>
+      Array.from((row.split("|")[0] ?? "").matchAll(/`(\w+)`/g), ([, status = ""]) => status).toSorted(compare);
+    const told = (text: string) =>
+      [...rowsOf(text)]
+        .filter(([code]) => code.startsWith("ERR_DATABASE_"))
+        .map(([code, row]) => `${code} ${statusesOf(row).join(", ")}`)
+        .toSorted(compare);
+    assert.deepEqual(told(sectionOf("Errors")), told(await read("../../../docs/errors.md")));
+  });
+
+  it("have every metric, with its labels", async () => {
+    const section = sectionOf("What it shows");
+    const own = rowsOf(section);
+    const known = [...rowsOf(await read("../../../docs/metrics.md"))].filter(([name]) => name.startsWith("database_"));
+    const named = new Set(section.match(/\bdatabase_\w+/g));
+    assert.deepEqual([...named].toSorted(compare), known.map(([name]) => name).toSorted(compare));
+    for (const [name, row] of known) {
+      const labels = Array.from((row.split("|")[2] ?? "").matchAll(/`(\w+)`/g), ([, label = ""]) => label);
+      for (const label of labels.filter((each) => each !== "database" && own.has(name)))
+        assert.ok(own.get(name)?.split("|")[0]?.includes(`\`${label}\``), `${name}: ${label}`);
+    }
+  });
+});
+
+function compare(a: string, b: string): number {
+  return a.localeCompare(b);
+}
