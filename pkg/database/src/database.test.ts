@@ -127,7 +127,7 @@ describe("openDatabase", () => {
       ["ERR_DATABASE_CONFLICT", "aborted", "55P03", sql`do $$ begin raise sqlstate '55P03'; end $$`, {}],
       ["ERR_DATABASE_READ_ONLY", "unavailable", "25006", sql`do $$ begin raise sqlstate '25006'; end $$`, {}],
       ["ERR_DATABASE_UNAVAILABLE", "unavailable", "53300", sql`do $$ begin raise sqlstate '53300'; end $$`, {}],
-      ["ERR_DATABASE_UNAVAILABLE", "resource_exhausted", "53100", sql`do $$ begin raise sqlstate '53100'; end $$`, {}],
+      ["ERR_DATABASE_UNAVAILABLE", "unavailable", "53100", sql`do $$ begin raise sqlstate '53100'; end $$`, {}],
       ["ERR_DATABASE_ACCESS", "internal", "42501", sql`do $$ begin raise sqlstate '42501'; end $$`, {}],
     ];
     for (const [code, status, sqlState, statement, names] of cases) {

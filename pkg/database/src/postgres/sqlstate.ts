@@ -73,7 +73,7 @@ const kinds: Readonly<Record<string, Kind>> = Object.freeze({
   },
   "28": access,
   "3D": access,
-  "53": { code: "ERR_DATABASE_UNAVAILABLE", status: "resource_exhausted", says: "the database is out of a resource" },
+  "53": unavailable("the database is out of a resource"), // not `resource_exhausted`: callers would be told that they ask too much
 });
 
 const anyOther: Kind = { code: "ERR_DATABASE_QUERY", status: "internal", says: "the statement failed" };
