@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { chmod, chown, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { connect, createServer, type Socket } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -14,6 +14,7 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from "@plinth/database/e
 import { createLogger, createMetrics, messageOf } from "@plinth/kernel";
 import { MemoryLog } from "@plinth/kernel/testing";
 import { makeCertificate } from "../../pkg/transport/src/testing/certificates.ts";
+import { startFaultProxy } from "../support/fault-proxy.ts";
 import { treeOf } from "../support/processes.ts";
 import { until as untilWithin } from "../support/until.ts";
 
@@ -113,44 +114,6 @@ async function showCertificate({ cert, key }: { readonly cert: string; readonly 
   });
 }
 
-/** Passes everything on, until it swallows everything. Remembers how each connection began. */
-async function startProxy(target: () => number) {
-  const sockets = new Set<Socket>();
-  const beginnings: number[] = [];
-  let isFrozen = false;
-  const proxy = createServer((client) => {
-    const upstream = connect(target(), "127.0.0.1");
-    client.once("data", (data) => beginnings.push(Buffer.from(data).readInt32BE(4)));
-    for (const [from, to] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(from);
-      from.on("error", () => {});
-      from.on("data", (data) => void (isFrozen || to.write(data)));
-      from.on("close", () => void (isFrozen || to.destroy()));
-    }
-  });
-  proxy.listen(0, "127.0.0.1");
-  await once(proxy, "listening");
-  const address = proxy.address();
-  assert.ok(typeof address === "object" && address);
-  return {
-    port: address.port,
-    beginnings,
-    freeze: () => void (isFrozen = true),
-    thaw: () => {
-      isFrozen = false;
-      for (const socket of sockets) socket.destroy(); // what was swallowed is not made up for
-    },
-    [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy();
-      proxy.close();
-      await once(proxy, "close");
-    },
-  };
-}
-
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "plinth-hosts-"));
   await chmod(folder, 0o755); // the server's account may enter it
@@ -193,7 +156,7 @@ describe("a connection to another machine", { timeout: 60_000 }, () => {
 
   it("is encrypted and checked by default, and so is the request to cancel a statement", async () => {
     await showCertificate(good);
-    await using proxy = await startProxy(() => portOf(server));
+    await using proxy = await startFaultProxy(() => portOf(server));
     await using({ url: named("", `db.test:${proxy.port}`), tls: { caFile }, maxConnections: 1 }, async (db) => {
       assert.equal(await fieldOf(db, sql`(select ssl from pg_stat_ssl where pid = pg_backend_pid())`), true);
       const pid = await pidOf(db);
@@ -347,7 +310,7 @@ describe("a password", { timeout: 60_000 }, () => {
     await using({ url: plain(), password }, pidOf);
     assert.deepEqual(asked.slice(0, 2), [false, true]);
     asked.length = 0;
-    await using proxy = await startProxy(() => portOf(server));
+    await using proxy = await startFaultProxy(() => portOf(server));
     const url = plain("", `127.0.0.1:${proxy.port}`);
     const error = await refusal({ url, password: () => (asked.push(true), "three") });
     assert.equal(error.code, "ERR_DATABASE_ACCESS");
@@ -384,7 +347,7 @@ describe("several hosts", { timeout: 60_000 }, () => {
   });
 
   it("are passed over when they say nothing, within the limit of one connection", async () => {
-    await using proxy = await startProxy(() => portOf(server));
+    await using proxy = await startFaultProxy(() => portOf(server));
     proxy.freeze();
     const options = { url: plain("", `127.0.0.1:${proxy.port},127.0.0.1:${portOf(other)}`), connectTimeoutMs: 1_000 };
     await using({ ...options, maxConnections: 3 }, async (db) => {
@@ -494,7 +457,7 @@ describe("a server that says nothing at all", { timeout: 60_000 }, () => {
   async function silences(): Promise<
     readonly [string, { port: number; freeze(): void; thaw(): void } & AsyncDisposable][]
   > {
-    const proxy = await startProxy(() => portOf(server));
+    const proxy = await startFaultProxy(() => portOf(server));
     const postmaster = Number((await readFile(join(dataDir, "postmaster.pid"), "utf8")).split("\n")[0]);
     const signalAll = (signal: NodeJS.Signals): void => {
       for (const { pid } of treeOf(postmaster)) process.kill(pid, signal);
@@ -558,7 +521,7 @@ describe("a server that says nothing at all", { timeout: 60_000 }, () => {
   });
 
   it("is found out by the health check while every connection is held, and those who wait are told", async () => {
-    await using proxy = await startProxy(() => portOf(server));
+    await using proxy = await startFaultProxy(() => portOf(server));
     const options = { url: plain("", `127.0.0.1:${proxy.port}`), maxConnections: 1, acquireTimeoutMs: 30_000 };
     await using(options, async (db) => {
       await db.health();

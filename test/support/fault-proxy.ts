@@ -1,0 +1,72 @@
+// A network between a client and a server that a test can cut: half-open, so that neither end is told of it.
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+
+export interface FaultProxy extends AsyncDisposable {
+  /** On 127.0.0.1. */
+  readonly port: number;
+  /** The second word of what each connection sent first, which tells PostgreSQL's log-ins, TLS and cancel requests apart. */
+  readonly beginnings: readonly number[];
+  /** Connections that were made to it so far. */
+  opened(): number;
+  /**
+   * From now on swallows what is sent, also that an end has closed, of these connections and of new ones.
+   * @param what - `answers`: the server still hears the client, which hears nothing. Default `everything`.
+   */
+  freeze(what?: "everything" | "answers"): void;
+  /** Passes on again. What was swallowed is not made up for: the connections of before are reset. */
+  thaw(): void;
+}
+
+/**
+ * Starts one on a free port of 127.0.0.1. While nothing listens at its target, it closes what it takes.
+ *
+ * @param target - The server's port, on 127.0.0.1; asked for each connection.
+ */
+export async function startFaultProxy(target: () => number): Promise<FaultProxy> {
+  const sockets = new Set<Socket>();
+  const beginnings: number[] = [];
+  let opened = 0;
+  let frozen: "everything" | "answers" | undefined;
+  const proxy = createServer((client) => {
+    opened++;
+    const upstream = connect(target(), "127.0.0.1");
+    client.once("data", (data: Buffer) => void (data.length >= 8 && beginnings.push(data.readInt32BE(4))));
+    const isOpen = (from: Socket): boolean => frozen === undefined || (frozen === "answers" && from === client);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(from);
+      from.setNoDelay(true);
+      from.on("error", () => {}); // told by its close
+      from.on("data", (data) => void (isOpen(from) && to.write(data)));
+      from.on("close", () => {
+        sockets.delete(from);
+        if (isOpen(from)) to.destroy();
+      });
+    }
+  });
+  const reset = (): void => {
+    for (const socket of sockets) socket.resetAndDestroy();
+  };
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const address = proxy.address();
+  if (typeof address !== "object" || address === null) throw new Error("the proxy has no port");
+  return {
+    port: address.port,
+    beginnings,
+    opened: () => opened,
+    freeze: (what = "everything") => void (frozen = what),
+    thaw() {
+      frozen = undefined;
+      reset();
+    },
+    async [Symbol.asyncDispose]() {
+      proxy.close();
+      reset();
+      if (proxy.listening) await once(proxy, "close");
+    },
+  };
+}
