@@ -88,6 +88,7 @@ describe("the README's lines", () => {
     assert.match(all, /notes\.subject · module notes · one for each request/);
     assert.match(all, /^database\.maxConnections +10 +default$/m);
     assert.match(all, /^ +"operationId": "postNotes",$/m);
+    assert.match(all, /^main, schema notes:\n {2}applied +001_create_note {2}/m);
     assert.match(all, /HTTP\/1\.1 201 Created\r\n/);
     assert.match(all, /\r\nlocation: \/notes\/[0-9a-f-]{36}\r\n/i);
     const listed = outputs.find((output) => output.startsWith('{"notes"'));

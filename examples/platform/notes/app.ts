@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { database, databaseModule, provideMigrations } from "@plinth/database";
+import { database, databaseModule, provideMigrations, readMigrations } from "@plinth/database";
 import { coreModule, createApp, current, defineModule, provider, token } from "@plinth/kernel";
 import { telemetryModule } from "@plinth/telemetry";
 import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
@@ -7,7 +7,6 @@ import type { AppFactory } from "../platform.ts";
 import { reporterModules } from "../reporters.ts";
 import { changes, provideChanges } from "./changes.ts";
 import { greeter, provideGreeter } from "./greeter.ts";
-import { notesMigrations } from "./migrations.ts";
 import { providePurge } from "./purge.ts";
 import { noteRoutes } from "./routes.ts";
 import { NoteStore } from "./store.ts";
@@ -17,7 +16,7 @@ import type { NotesTables } from "./tables.ts";
 const notes = token("notes").perRequest<NoteStore>();
 
 const notesModule = defineModule("notes", [
-  provideMigrations(notesMigrations),
+  provideMigrations(await readMigrations(new URL("./migrations/", import.meta.url))),
   provideAuthenticator,
   provideSubject,
   provideChanges,
