@@ -64,6 +64,22 @@ describe("the README's tables", async () => {
     }
   });
 
+  it("have every option that is no setting, of a database and of a transaction", async () => {
+    const optionsOf = async (file: string, name: string): Promise<readonly string[]> => {
+      const [, body = ""] =
+        new RegExp(`^export interface ${name}.*?\\{\\n(.*?)^\\}`, "ms").exec(await read(file)) ?? [];
+      return Array.from(body.matchAll(/^ {2}readonly (\w+)/gm), ([, option = ""]) => option);
+    };
+    const settings = rowsOf(sectionOf("Settings"));
+    const options = await optionsOf("./options.ts", "DatabaseOptions");
+    const expected = new Set([
+      ...options.filter((option) => !settings.has(option)),
+      ...(await optionsOf("./transaction.ts", "TransactionOptions")),
+    ]);
+    assert.ok(expected.size > 10);
+    assert.deepEqual([...rowsOf(sectionOf("By hand")).keys()].toSorted(compare), [...expected].toSorted(compare));
+  });
+
   it("have every code, with the statuses that docs/errors.md says", async () => {
     const statusesOf = (row: string): readonly string[] =>
       Array.from((row.split("|")[0] ?? "").matchAll(/`(\w+)`/g), ([, status = ""]) => status).toSorted(compare);
