@@ -21,6 +21,7 @@ import { PoolDialect } from "./postgres/dialect.ts";
 import type { LongestHeld } from "./postgres/holders.ts";
 import { Hosts } from "./postgres/hosts.ts";
 import { Pool } from "./postgres/pool.ts";
+import { closedError } from "./postgres/pool-errors.ts";
 import { ensureSchema } from "./postgres/schema.ts";
 import { noAnswer, SilenceError } from "./postgres/silence.ts";
 import { cancelledBy } from "./postgres/sqlstate.ts";
@@ -28,9 +29,9 @@ import { cancelledBy } from "./postgres/sqlstate.ts";
 /** A server that has not answered a health check for so long may be away; less says nothing. */
 const leastSilenceMs = 500;
 
-/** What all views of one database share. */
 type Seams = "log" | "metrics" | "tracing";
 
+/** What all views of one database share. */
 export class DatabaseCore {
   readonly options: DatabaseOptions;
   readonly limits: DatabaseLimits;
@@ -41,6 +42,9 @@ export class DatabaseCore {
   readonly #hosts: Hosts;
   readonly #connection: ConnectionOptions & { readonly schema: string };
   readonly #pings: Pool;
+  /** Of migrations that are under way. */
+  readonly #migrators = new Set<Pool>();
+  readonly #closing = new AbortController();
 
   constructor(options: DatabaseOptions) {
     this.options = options;
@@ -72,7 +76,10 @@ export class DatabaseCore {
   }
 
   async #firstConnection(createSchema: boolean, signal: AbortSignal | undefined): Promise<void> {
-    const signals = signal ? [signal] : [];
+    this.#requireOpen();
+    const { signal: closing } = this.#closing;
+    const either = signal ? AbortSignal.any([signal, closing]) : closing;
+    const signals = [either];
     const { migrateOnConnect = true, migrations = [] } = this.options;
     const migrates = migrateOnConnect && migrations.length > 0;
     const { log } = this.options;
@@ -86,8 +93,9 @@ export class DatabaseCore {
     const onWait = (error: DatabaseError): void =>
       log?.warn("the database cannot be reached yet", { hosts: where, database, connectWaitMs, error });
     try {
-      await untilReachable(open, { clock: this.#clock, connectWaitMs, signal, onWait });
+      await untilReachable(open, { clock: this.#clock, connectWaitMs, signal: either, onWait });
     } catch (error) {
+      this.#requireOpen();
       if (!(error instanceof DatabaseError)) throw error;
       const why = error.cause === undefined ? "" : `: ${messageOf(error.cause)}`;
       throw new DatabaseError(
@@ -122,6 +130,7 @@ export class DatabaseCore {
 
   /** Apart from the pool: sessions that may take as long as a change of a large table does, without a schema that may not be there yet. */
   async #migrating<T>(signal: AbortSignal | undefined, work: (runner: RunnerOptions) => Promise<T>): Promise<T> {
+    this.#requireOpen();
     const { log, tracing, schema, migrations = [] } = this.options;
     const observer = this.#observer({ log, tracing });
     const tap = new StatementTap();
@@ -134,6 +143,7 @@ export class DatabaseCore {
     };
     const unlimited = { statementTimeoutMs: 0, idleInTransactionTimeoutMs: 0, schema: undefined };
     const pool = this.#openPool({ ...single, maxConnections: 2 }, unlimited, observer);
+    this.#migrators.add(pool);
     const runner = runnerOn(new PoolDialect(pool, tapped), {
       tap,
       schema,
@@ -150,6 +160,7 @@ export class DatabaseCore {
       return await work(runner);
     } finally {
       await pool.close(AbortSignal.abort());
+      this.#migrators.delete(pool);
     }
   }
 
@@ -182,7 +193,13 @@ export class DatabaseCore {
   }
 
   async close(signal: AbortSignal | undefined): Promise<void> {
-    await Promise.all([this.pool.close(signal), this.#pings.close(signal)]);
+    this.#closing.abort(closedError());
+    await Promise.all([this.pool, this.#pings, ...this.#migrators].map((pool) => pool.close(signal)));
+  }
+
+  /** @throws {@link DatabaseError} `ERR_DATABASE_CLOSED` */
+  #requireOpen(): void {
+    if (this.#closing.signal.aborted) throw closedError();
   }
 
   #observer({ log, metrics, tracing }: Pick<ObserverOptions, Seams>): Observer {

@@ -3,9 +3,9 @@ import { Socket } from "node:net";
 import { after, before, describe, it, mock } from "node:test";
 import { createLogger, createMetrics, runInContext } from "@plinth/kernel";
 import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
-import type { Database } from "../database.ts";
+import { type Database, openDatabase } from "../database.ts";
 import type { EmbeddedPostgres } from "../embedded/index.ts";
-import { sql } from "../index.ts";
+import { type Queries, sql } from "../index.ts";
 import { startTestPostgres, testDatabase } from "../testing/index.ts";
 import { assertThrown, until } from "../testing/until.ts";
 
@@ -361,6 +361,53 @@ describe("the pool", { timeout: 30_000 }, () => {
         return rows.length === 0;
       });
     });
+
+    it("ends a start that waits for its server, which begins nothing afterwards", async () => {
+      const destination = new MemoryLog();
+      const log = await createLogger({ level: "warn", format: "json", destination });
+      const migrations = [{ name: "0001_nothing", up: async () => {} }];
+      const db = openDatabase({
+        url: "postgres://127.0.0.1:1/x",
+        schema: "x",
+        log,
+        connectWaitMs: 600_000,
+        migrations,
+      });
+      const starting = db.connect().then(fail, (error: unknown) => error);
+      await until(() => destination.lines.length > 0);
+      await db.close();
+      const closed = { code: "ERR_DATABASE_CLOSED" };
+      assertThrown(await starting, closed);
+      await assert.rejects(db.connect(), closed);
+      await assert.rejects(db.migrate(), closed);
+    });
+
+    for (const isCut of [false, true]) {
+      it(`${isCut ? "cuts a migration that runs when its signal aborts" : "waits for a migration that runs"}, and begins no other`, async () => {
+        const begun = Promise.withResolvers<void>();
+        const go = Promise.withResolvers<void>();
+        const first = async (tx: Queries): Promise<void> => {
+          await tx.query(sql`create table notes (id int)`);
+          begun.resolve();
+          await go.promise;
+        };
+        const migrations = [
+          { name: "0001_first", up: first },
+          { name: "0002_second", up: async () => assert.fail("it should not have begun") },
+        ];
+        await using db = await open({ migrations, migrateOnConnect: false });
+        const migrating = db.migrate().then(fail, (error: unknown) => error);
+        await begun.promise;
+        const closing = db.close(isCut ? { signal: AbortSignal.abort() } : {});
+        if (isCut) await closing;
+        go.resolve();
+        assertThrown(await migrating, { code: isCut ? "ERR_DATABASE_MIGRATION" : "ERR_DATABASE_CLOSED" });
+        await closing;
+        await using other = await open();
+        const there = sql`select 1 from pg_tables where schemaname = ${db.schema} and tablename = 'notes'`;
+        assert.equal((await other.query(there)).rows.length, isCut ? 0 : 1);
+      });
+    }
 
     it("ends while connections are still being opened, and leaves none", async () => {
       await using db = await open({ maxConnections: 5 });
