@@ -18,6 +18,12 @@ import { until } from "../support/until.ts";
 
 const limitMs = 20_000;
 const connections = 6;
+/**
+ * A loop meets three GOAWAYs at most: when the stop is announced, at the drain, and a moment after it on a connection that began
+ * meanwhile; then nobody listens. A request that is counted has been refused by two of them, as undici sends it again once; or,
+ * by node:http2, came after the last.
+ */
+const mostRefused = connections;
 const unavailable = 14;
 
 /** Far more than a test may take: whatever waits for these limits fails it. */
@@ -117,7 +123,10 @@ describe("SIGTERM under load over HTTP/2", { timeout: 120_000 }, () => {
       await until(() => calls > 100 && ways.every(({ replies }) => replies() > 100), "replies on every wire", limitMs);
       const before = ways.map(({ replies }) => replies());
       service.program.signal("SIGTERM");
-      assert.deepEqual(await Promise.all(ways.map(({ failures }) => failures)), [[], []]);
+      for (const { failures, refused, unaccepted } of await Promise.all(ways.map(({ ended }) => ended))) {
+        assert.deepEqual(failures, []);
+        assert.ok(refused <= mostRefused && unaccepted <= connections, `${refused} refused, ${unaccepted} unaccepted`);
+      }
       await http1.ended;
       const { statuses, unaccepted: _, ...rest } = http1.report();
       assert.deepEqual([Object.keys(statuses), rest], [["200"], { broken: [], refused: connections }]);

@@ -1,9 +1,21 @@
 import type { Server as HttpServer } from "node:http";
 import { Server, Socket } from "node:net";
-import type { Clock } from "@plinth/kernel";
+import type { Clock, Scheduled } from "@plinth/kernel";
+import { afterDrainGrace } from "./drain-grace.ts";
 
-/** A connection that has not sent anything yet gets this long for its first request when the server drains. */
-const unusedGraceMs = 500;
+export interface ConnectionsOptions {
+  /** What accepts them: `http1` itself, or what stands in front of it. */
+  readonly listener: Server;
+  readonly http1: HttpServer;
+  /** Whether `listener` speaks TLS. */
+  readonly isSecure: boolean;
+}
+
+export interface CloseOptions {
+  /** Whether a connection is not to be closed yet. */
+  readonly isBusy: (socket: Socket) => boolean;
+  readonly clock: Clock;
+}
 
 /**
  * The open connections of an HTTP server, and how they end.
@@ -16,48 +28,66 @@ export class Connections {
   readonly #http1: HttpServer;
   /** With the bytes that each had sent before it could send a request, as those of a handshake. */
   readonly #sockets = new Map<Socket, number>();
+  /** Those of them whose TLS handshake is not over. */
+  readonly #shaking = new Set<Socket>();
+  #closing: CloseOptions | undefined;
 
-  /** @param listener - What accepts them: `http1` itself, or what stands in front of it. */
-  constructor(listener: Server, http1: HttpServer) {
+  constructor({ listener, http1, isSecure }: ConnectionsOptions) {
     this.#listener = listener;
     this.#http1 = http1;
-    listener.on("connection", (socket: Socket) => this.#add(socket));
+    listener.on("connection", (socket: Socket) => {
+      if (isSecure) this.#shaking.add(socket);
+      this.#add(socket);
+    });
     listener.on("secureConnection", (socket: Socket) => {
       const below: unknown = Reflect.get(socket, "_parent");
-      if (below instanceof Socket) this.#sockets.delete(below);
+      if (below instanceof Socket) this.#delete(below);
       this.#add(socket);
+      if (this.#closing?.isBusy(socket) === false) this.#endUnused([socket], this.#closing.clock);
     });
   }
 
   #add(socket: Socket): void {
     this.#sockets.set(socket, socket.bytesRead);
-    socket.once("close", () => this.#sockets.delete(socket));
+    socket.once("close", () => this.#delete(socket));
+  }
+
+  #delete(socket: Socket): void {
+    this.#sockets.delete(socket);
+    this.#shaking.delete(socket);
+  }
+
+  #isUnused(socket: Socket): boolean {
+    return socket.bytesRead === this.#sockets.get(socket);
   }
 
   /**
-   * Stops accepting and closes what is idle now. Connections that become idle later are to be handed to {@link release}.
+   * Stops accepting and closes what is idle now. A connection that has not sent anything yet has a moment for its first request;
+   * one whose TLS handshake is under way has the time that a handshake has, and that moment after it. Connections that become
+   * idle later are to be handed to {@link release}.
    * @returns Resolves when the last connection is closed.
    */
-  close({ isBusy, clock }: { readonly isBusy: (socket: Socket) => boolean; readonly clock: Clock }): Promise<void> {
+  close(options: CloseOptions): Promise<void> {
+    this.#closing = options;
     const closed = new Promise<void>((resolve) => {
       Server.prototype.close.call(this.#listener, () => resolve());
     });
     const unused: Socket[] = [];
-    const isUnused = (socket: Socket): boolean => socket.bytesRead === this.#sockets.get(socket);
     for (const socket of this.#sockets.keys()) {
-      if (isBusy(socket)) continue;
-      if (isUnused(socket)) unused.push(socket);
-      else this.release(socket);
+      if (options.isBusy(socket)) continue;
+      if (this.#isUnused(socket)) unused.push(socket);
+      else if (!this.#shaking.has(socket)) this.release(socket);
     }
-    const cutUnused = (): void => {
-      for (const socket of unused) if (isUnused(socket)) socket.destroy();
-    };
-    // Where the event loop runs late, a timer comes before what has arrived meanwhile is read.
-    const onGraceOver = (): void => void setImmediate(cutUnused);
-    const timer = clock.schedule(unusedGraceMs, onGraceOver, { keepAlive: false });
+    const grace = this.#endUnused(unused, options.clock);
     return closed.finally(() => {
-      timer.cancel();
+      grace.cancel();
       this.#http1.close(); // nothing is left to close but node's own check of the connections
+    });
+  }
+
+  #endUnused(sockets: readonly Socket[], clock: Clock): Scheduled {
+    return afterDrainGrace(clock, () => {
+      for (const socket of sockets) if (this.#isUnused(socket)) socket.destroy();
     });
   }
 

@@ -72,9 +72,11 @@ describe("an announced stop over HTTP/2", () => {
   });
 
   it("serves connections that come afterwards until the drain, so that what was refused once is not refused again", async () => {
-    await using http = await start();
+    const clock = new FakeClock();
+    await using http = await start(clock);
     http.server.announceDrain();
     const caller = await dial(http);
+    await clock.advance(500);
     for (const stream of [1, 3, 5]) {
       caller.head(stream);
       await caller.until(ends(stream));
@@ -99,6 +101,43 @@ describe("a drain over HTTP/2", () => {
     assert.deepEqual(await goawayAhead(fresh, 1), [1, true]);
     assert.deepEqual(await goawayAhead(used, 3), [3, true]);
     await drained;
+  });
+
+  it("tells one that began within that moment when it is over, as what comes on it may have been refused on another", async () => {
+    const clock = new FakeClock();
+    await using http = await start(clock);
+    http.server.announceDrain();
+    const caller = await dial(http);
+    const drained = http.server.drain({ signal: never });
+    await clock.advance(1);
+    for (const stream of [1, 3]) {
+      caller.head(stream);
+      await caller.until(ends(stream));
+    }
+    await clock.advance(498);
+    caller.head(5);
+    await caller.until(ends(5));
+    assert.equal(caller.frames.filter(isGoaway).length, 0);
+    await clock.advance(1);
+    caller.head(7);
+    assert.deepEqual(await goawayAhead(caller, 7), [7, true]);
+    await drained;
+  });
+
+  it("closes such a one after a moment more, when nothing else comes", async () => {
+    const clock = new FakeClock();
+    await using http = await start(clock);
+    http.server.announceDrain();
+    const caller = await dial(http);
+    const drained = http.server.drain({ signal: never });
+    await clock.advance(1);
+    caller.head(1);
+    await caller.until(ends(1));
+    await clock.advance(998);
+    assert.equal(caller.frames.filter(isGoaway).length, 0);
+    await clock.advance(1);
+    assert.ok(await caller.until(isGoaway));
+    await Promise.all([drained, caller.closed]);
   });
 
   it("closes one that stays silent after that moment", async () => {

@@ -14,6 +14,8 @@ export interface Http2Connection {
   readonly session: ServerHttp2Session;
   /** What the compatibility API gives in its place is a new proxy for each request. */
   readonly socket: Socket;
+  /** By the monotonic clock. */
+  readonly beganMs: number;
   /** Streams that are open. */
   open: number;
   /** When the last of them was closed, or the connection opened, by the monotonic clock. */

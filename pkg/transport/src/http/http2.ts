@@ -1,6 +1,7 @@
 import { constants, createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { Clock, Metrics } from "@plinth/kernel";
+import { afterDrainGrace, drainGraceMs } from "./drain-grace.ts";
 import type { HttpFailure } from "./errors.ts";
 import { isServedRequest, isServedResponse, type ServedRequest, type ServedResponse } from "./exchange.ts";
 import { guardEvents } from "./guard-events.ts";
@@ -35,9 +36,6 @@ export interface Http2Options {
   readonly clock: Clock;
   readonly metrics: Metrics;
 }
-
-/** A connection on which something may be on its way gets this long for it when the server drains. */
-const graceMs = 500;
 
 /** HTTP/2 on connections that something else accepts. All limits of one connection are here and in {@link Http2Limits}. */
 export class Http2 {
@@ -135,20 +133,35 @@ export class Http2 {
    * Tells every caller by GOAWAY to send its next requests elsewhere, and closes each connection when its last stream has
    * ended. What is on its way by then is not served, and its caller can tell: its number is above the one in the GOAWAY, so
    * that it is safe to send it again. Node has no GOAWAY that still takes them (RFC 9113, 6.8). Connections that are idle since
-   * a moment ago have a moment for one more request, whose reply takes the GOAWAY with it.
+   * a moment ago have a moment for one more request, whose reply takes the GOAWAY with it. Those that begin about now are told
+   * a moment later, as what comes on them may have been refused on another: it may be sent again once (RFC 9113, 8.7).
    */
   drain(): void {
     this.#isDraining = true;
-    const nowMs = this.#options.clock.monotonicMs();
+    const agoMs = this.#options.clock.monotonicMs() - drainGraceMs;
     for (const connection of this.#connections.values())
-      if (connection.open === 0 && nowMs - connection.idleSinceMs < graceMs) this.#endSoon(connection);
-      else endConnection(connection);
+      if (connection.beganMs > agoMs) this.#leaveSoon(connection);
+      else this.#leave(connection, agoMs);
   }
 
-  #endSoon(connection: Http2Connection): void {
+  #leaveSoon(connection: Http2Connection): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#after(connection, () => this.#leave(connection, nowMs));
+  }
+
+  /** @param agoMs - What is idle since then or longer has had its moment. */
+  #leave(connection: Http2Connection, agoMs: number): void {
+    if (connection.open > 0 || connection.idleSinceMs <= agoMs) {
+      endConnection(connection);
+      return;
+    }
     connection.isLeaving = true;
-    const timer = this.#options.clock.schedule(graceMs, () => endConnection(connection), { keepAlive: false });
-    connection.session.once("close", () => timer.cancel());
+    this.#after(connection, () => endConnection(connection));
+  }
+
+  #after({ session }: Http2Connection, task: () => void): void {
+    const grace = afterDrainGrace(this.#options.clock, task);
+    session.once("close", () => grace.cancel());
   }
 
   #begin(session: ServerHttp2Session): void {
@@ -156,11 +169,13 @@ export class Http2 {
     const socket = this.#accepted;
     if (socket === undefined) return;
     this.#accepted = undefined;
+    const beganMs = clock.monotonicMs();
     const connection: Http2Connection = {
       session,
       socket,
+      beganMs,
       open: 0,
-      idleSinceMs: clock.monotonicMs(),
+      idleSinceMs: beganMs,
       isLeaving: false,
     };
     http2Connections.set(session, connection);
@@ -178,7 +193,7 @@ export class Http2 {
         session.setTimeout(settings.keepAliveTimeoutMs);
       });
     });
-    if (this.#isDraining) this.#endSoon(connection);
+    if (this.#isDraining) this.#leaveSoon(connection);
   }
 
   /** Ends what does not arrive, and what is not read. */

@@ -48,7 +48,8 @@ export class HttpListener {
     const { host, port, socketPath, socketMode, reusePort } = settings;
     const front = await this.#open();
     this.#front = front;
-    this.#connections = new Connections(front, this.#options.http1);
+    const { http1 } = this.#options;
+    this.#connections = new Connections({ listener: front, http1, isSecure: settings.tls !== undefined });
     try {
       this.port = await listen(front, {
         ...(socketPath === undefined ? { host, port, reusePort } : { path: socketPath, mode: parseInt(socketMode, 8) }),
