@@ -1,5 +1,5 @@
--- migrate:up transaction:false
-create index concurrently transfers_by_time on transfers (done_at, id);
+-- migrate:up
+create index transfers_by_time on transfers (done_at, id);
 
--- migrate:down transaction:false
-drop index concurrently transfers_by_time;
+-- migrate:down
+drop index transfers_by_time;
