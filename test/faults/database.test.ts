@@ -210,6 +210,28 @@ async function assertNoStorm(t: TestContext, service: Service, books: Books): Pr
   assert.ok(books.slowestMs() < 10 * 1_000, "nobody is held up for long");
 }
 
+/** Commits reach the server, are done, and nobody hears of it: until some of each kind of transaction have met that. */
+async function loseCommits(books: Books): Promise<void> {
+  const open = (): number => Math.min(books.leftOpen("paired"), books.leftOpen("contended"));
+  const wanted = open() + 2;
+  await asAdmin(async (admin) => {
+    const isCommitting = async (): Promise<boolean> =>
+      (await admin.query(sql`select from pg_stat_activity where state = 'active' and query = 'commit'`)).rows.length >
+      0;
+    const startedAtMs = performance.now();
+    while (open() < wanted) {
+      assert.ok(performance.now() - startedAtMs < healLimitMs, JSON.stringify(books.answers()));
+      await books.untilAcknowledged(3);
+      proxy.freeze("answers");
+      try {
+        await until(async () => !(await isCommitting()), "what was being committed is done", healLimitMs);
+      } finally {
+        proxy.thaw();
+      }
+    }
+  });
+}
+
 describe("a service whose database", { timeout: 180_000 }, () => {
   let service: Service;
   let books: Books;
@@ -288,6 +310,11 @@ describe("a service whose database", { timeout: 180_000 }, () => {
       await untilHealed(service, books);
     });
   }
+
+  it("has done what it could not tell of leaves that open, and it is not done twice", async () => {
+    await loseCommits(books);
+    await untilHealed(service, books);
+  });
 
   it("has no connection left for it stays ready and refuses in time, and is not ready once it dies", async () => {
     await hold(service, maxConnections);
@@ -398,7 +425,7 @@ describe("a service whose database", { timeout: 60_000 }, () => {
 });
 
 describe("a service behind a pooler that hands out transactions", { timeout: 120_000 }, () => {
-  it("loses no write when the pooler or the server behind it is killed, and heals when it is back", async (t) => {
+  it("loses no write when the pooler is killed, or the server behind it killed or cut off, and heals when they are back", async (t) => {
     const pool = "pool_mode=transaction pool_size=3";
     await using pooler: PgBouncer = await startPgBouncer({ server: proxied(), databases: { books: pool } });
     const environment = { PLINTH_DATABASE_POOLER: "transaction", PLINTH_DATABASE_SCHEMA: "pooled" };
@@ -416,6 +443,8 @@ describe("a service behind a pooler that hands out transactions", { timeout: 120
     await killServer();
     await untilReady(service, false);
     await startServer();
+    await untilHealed(service, books, "pooled");
+    await loseCommits(books);
     await untilHealed(service, books, "pooled");
     await books.stop();
     await asAdmin((admin) => books.balance(admin), "pooled");

@@ -10,6 +10,11 @@ const createBooks: Migration = {
     await tx.query(sql`create table entries (id text not null, way text not null, padding text not null)`);
     await tx.query(sql`create table totals (way text primary key, entries int not null)`);
     await tx.query(sql`insert into totals values ('paired', 0), ('contended', 0)`);
+    // Commits take a while, so that many a fault meets one.
+    await tx.query(sql`create function linger() returns trigger language plpgsql
+      as 'begin perform pg_catalog.pg_sleep(0.01); return null; end'`);
+    await tx.query(sql`create constraint trigger linger after insert on entries initially deferred
+      for each row execute function linger()`);
   },
 };
 

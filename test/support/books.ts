@@ -6,7 +6,10 @@ import { ask } from "./http.ts";
 import { asRecord } from "./json.ts";
 import { until } from "./until.ts";
 
+/** By one statement; by a transaction of two; by one that meets others and is run again. */
 const ways = ["alone", "paired", "contended"] as const;
+export type Way = (typeof ways)[number];
+
 /** Between two writes of one writer. */
 const pauseMs = 20;
 const moreLimitMs = 60_000;
@@ -22,6 +25,8 @@ export interface Books extends AsyncDisposable {
   untilAnswered(more: number): Promise<void>;
   /** How often each answer came: `200`, `503 ERR_DATABASE_UNAVAILABLE`. */
   answers(): Readonly<Record<string, number>>;
+  /** How many writes of a way were left open: `contended`. */
+  leftOpen(way: Way): number;
   /** The longest that any writer has waited for an answer since this was asked last, in milliseconds. */
   slowestMs(): number;
   /**
@@ -37,13 +42,14 @@ export interface Books extends AsyncDisposable {
 export function keepBooks(url: string, writers = 6): Books {
   const acknowledged = new Set<string>();
   const refused = new Map<string, string>();
+  const leftOpen: Way[] = [];
   const unanswered: string[] = [];
   const counts: Record<string, number> = {};
   let answered = 0;
   let slowestMs = 0;
   const stopping = new AbortController();
 
-  const writeOne = async (id: string, way: string): Promise<void> => {
+  const writeOne = async (id: string, way: Way): Promise<void> => {
     const startedAtMs = performance.now();
     const reply = await ask(url, { body: { id, way } });
     slowestMs = Math.max(slowestMs, performance.now() - startedAtMs);
@@ -51,7 +57,8 @@ export function keepBooks(url: string, writers = 6): Books {
     counts[answer] = (counts[answer] ?? 0) + 1;
     if (reply.status === 200) acknowledged.add(id);
     else if (refusals.test(answer)) refused.set(id, answer);
-    else if (!open.test(answer)) unanswered.push(answer);
+    else if (open.test(answer)) leftOpen.push(way);
+    else unanswered.push(answer);
     answered++;
   };
   const write = async (writer: number): Promise<void> => {
@@ -78,6 +85,7 @@ export function keepBooks(url: string, writers = 6): Books {
     untilAcknowledged: (more) => untilMore(() => acknowledged.size, more, "writes acknowledged"),
     untilAnswered: (more) => untilMore(() => answered, more, "answers"),
     answers: () => ({ ...counts }),
+    leftOpen: (way) => leftOpen.filter((each) => each === way).length,
     slowestMs() {
       const seen = slowestMs;
       slowestMs = 0;
