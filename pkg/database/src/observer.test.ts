@@ -91,6 +91,29 @@ describe("a failed statement", { timeout: 30_000 }, () => {
     // @ts-expect-error -- nor is what looks like one
     assert.throws(() => db.stream({ sql: "select 1", parameters: [] }), refusal);
   });
+
+  it("does not compile with tables, columns and values that there are not, nor in a transaction or after it", async () => {
+    interface Tables {
+      notes: { id: number; text: string };
+    }
+    const typed = db.withTables<Tables>();
+    // @ts-expect-error -- there is no such table
+    typed.kysely.selectFrom("note");
+    // @ts-expect-error -- nor column
+    typed.kysely.selectFrom("notes").select("title");
+    // @ts-expect-error -- nor is the id a text
+    typed.kysely.insertInto("notes").values({ id: "1", text: "x" });
+    // @ts-expect-error -- no tables were told of
+    db.kysely.selectFrom("notes");
+    await typed.transaction(async (tx) => {
+      // @ts-expect-error -- it has the same tables
+      tx.kysely.deleteFrom("note");
+      // @ts-expect-error -- what belongs to the database alone
+      assert.equal(tx.close, undefined);
+    });
+    // @ts-expect-error -- a transaction is its callback's alone
+    assert.throws(() => tx.query(sql`select 1`), ReferenceError);
+  });
 });
 
 describe("the trace of a statement", { timeout: 30_000 }, () => {

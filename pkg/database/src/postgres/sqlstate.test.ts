@@ -60,6 +60,20 @@ describe("what a pooler says when it ends a statement's connection", () => {
   });
 });
 
+describe("a statement that took too long", () => {
+  for (const [elapsedMs, statementTimeoutMs, message] of [
+    [31, 30, /its limit of 30 ms; make it faster or raise statementTimeoutMs/],
+    [31, 0, /a limit of the server's after 31 ms/],
+    [31, 30_000, /a limit of the server's after 31 ms/],
+  ] as const) {
+    it(`after ${elapsedMs} ms is told of the limit that it met, where ours is ${statementTimeoutMs}`, () => {
+      const error = told("canceling statement due to statement timeout", "57014", "ProcessInterrupts");
+      const late = toDatabaseError(error, circumstances({ connectionLost: false, elapsedMs, statementTimeoutMs }));
+      assertThrown(late, { code: "ERR_DATABASE_TIMEOUT", status: "deadline_exceeded", message });
+    });
+  }
+});
+
 describe("what a pooler says to a log-in", () => {
   for (const [message, code, status] of [
     ["unsupported startup parameter: statement_timeout", "ERR_DATABASE_UNSUPPORTED", "failed_precondition"],

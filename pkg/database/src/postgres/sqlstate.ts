@@ -24,7 +24,6 @@ interface Kind {
   readonly code: DatabaseErrorCode;
   readonly status: Status;
   readonly says: string;
-  readonly retryable?: boolean;
 }
 
 const unavailable = (says: string): Kind => ({ code: "ERR_DATABASE_UNAVAILABLE", status: "unavailable", says });
@@ -179,10 +178,17 @@ function fromServer(error: PostgresError, { elapsedMs, statementTimeoutMs }: Cir
     ? {
         code: "ERR_DATABASE_TIMEOUT",
         status: "deadline_exceeded",
-        says: `the statement ran into its limit of ${statementTimeoutMs} ms; make it faster or raise statementTimeoutMs`,
+        says: timeoutText(elapsedMs, statementTimeoutMs),
       }
     : { code: "ERR_DATABASE_CANCELLED", status: "cancelled", says: "the statement was cancelled at the database" };
   return build(kind, error);
+}
+
+/** The server may know of a shorter limit than ours: its own, the role's, or one that was set. */
+function timeoutText(elapsedMs: number, statementTimeoutMs: number): string {
+  return statementTimeoutMs > 0 && elapsedMs >= statementTimeoutMs
+    ? `the statement ran into its limit of ${statementTimeoutMs} ms; make it faster or raise statementTimeoutMs`
+    : `the statement ran into a limit of the server's after ${Math.round(elapsedMs)} ms; make it faster, or raise the limit that was set for its transaction, session or role`;
 }
 
 function build({ code, status, says }: Kind, thrown: unknown): DatabaseError {
