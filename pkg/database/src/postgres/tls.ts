@@ -170,7 +170,13 @@ export function toTlsError(thrown: unknown, server: string): DatabaseError | und
       thrown,
     );
   }
-  if (/does not support SSL|establishing an SSL connection/.test(thrown.message)) {
+  if (thrown.message.includes("establishing an SSL connection")) {
+    // an error in place of a yes or no: before it knows who asks, a server says no more
+    const says =
+      "the database refused the connection before TLS began: it has no room for another, or is no PostgreSQL";
+    return new DatabaseError("ERR_DATABASE_UNAVAILABLE", "unavailable", says, { cause: thrown });
+  }
+  if (thrown.message.includes("does not support SSL")) {
     const advice =
       "turn ssl on there, or set tls.mode to off (sslmode=disable in the URL) where the network is trusted";
     return fault(`the server at ${server} does not take TLS; ${advice}`, thrown);
