@@ -20,6 +20,8 @@ const refusals =
 /** What leaves open whether something was: of an outcome that is unknown, callers are told as of any fault within a service. */
 const open = /^(500 ERR_INTERNAL|504 ERR_DEADLINE_EXCEEDED)$/;
 
+const everyAnswer = "every request has an answer, with a code that says what became of it";
+
 export interface Books extends AsyncDisposable {
   untilAcknowledged(more: number): Promise<void>;
   untilAnswered(more: number): Promise<void>;
@@ -76,8 +78,11 @@ export function keepBooks(url: string, writers = 6): Books {
   const untilMore = (count: () => number, more: number, what: string): Promise<void> => {
     const wanted = count() + more;
     return until(
-      () => count() >= wanted,
-      () => `${more} more ${what}; the answers: ${JSON.stringify(counts)}, ${unanswered.join("; ")}`,
+      () => {
+        assert.deepEqual(unanswered, [], everyAnswer);
+        return count() >= wanted;
+      },
+      () => `${more} more ${what}; the answers: ${JSON.stringify(counts)}`,
       moreLimitMs,
     );
   };
@@ -99,7 +104,7 @@ export function keepBooks(url: string, writers = 6): Books {
       assert.ok(rows[0]);
       const { entries, totals } = rows[0];
       const there = new Set(entries.map(([id]) => id));
-      assert.deepEqual(unanswered, [], "every request has an answer, with a code that says what became of it");
+      assert.deepEqual(unanswered, [], everyAnswer);
       assert.deepEqual(
         mustBe.filter((id) => !there.has(id)),
         [],
