@@ -23,6 +23,8 @@ const operations = new Set(
     " ",
   ),
 );
+/** What changes nothing, so that losing the connection leaves no doubt. A function that a `SELECT` calls may; see the README. */
+export const readsOnly: ReadonlySet<string> = new Set(["SELECT", "SHOW", "EXPLAIN", "BEGIN", "ROLLBACK", "SET"]);
 const synonyms: Readonly<Record<string, string>> = { START: "BEGIN", END: "COMMIT", ABORT: "ROLLBACK" };
 
 const name = String.raw`((?:"[^"]+"|[\w$]+)(?:\.(?:"[^"]+"|[\w$]+))?)`;

@@ -3,7 +3,7 @@ import type { CompiledQuery } from "kysely";
 import { DatabaseError } from "../errors.ts";
 import type { Observation, Observer } from "../observer.ts";
 import type { Connection } from "./connection.ts";
-import { readsOnly } from "./own-transaction.ts";
+import { readsOnly } from "../statement.ts";
 import { onAnyAbort } from "./abort.ts";
 import type { RowCursor, Statement } from "./exchange.ts";
 import { cancelledBy } from "./sqlstate.ts";
@@ -55,7 +55,7 @@ export class CursorReader<Row> {
    * @returns undefined after the last part.
    * @throws {@link DatabaseError} Any code of a statement; all is closed then.
    */
-  async next(): Promise<Row[] | undefined> {
+  async #next(): Promise<Row[] | undefined> {
     this.#unwatch();
     this.#requireWanted();
     if (this.#closing) return undefined;
@@ -81,9 +81,16 @@ export class CursorReader<Row> {
     return rows.length > 0 ? rows : undefined;
   }
 
-  /** Ends it where it is. Safe to call twice, and after its end. */
-  async close(): Promise<void> {
-    await this.#close();
+  /**
+   * One part after the other, to the end, or to where their reader stops; then all is closed.
+   * @throws {@link DatabaseError} Any code of a statement.
+   */
+  async *parts(): AsyncGenerator<{ readonly rows: Row[] }, void, void> {
+    try {
+      for (let rows = await this.#next(); rows; rows = await this.#next()) yield { rows };
+    } finally {
+      await this.#close();
+    }
   }
 
   /** Ends it for whoever reads, who is told why. */

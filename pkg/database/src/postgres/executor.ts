@@ -126,11 +126,7 @@ export class SourceExecutor extends DefaultQueryExecutor {
 
   async *#parts<R>(compiled: CompiledQuery, options: ReadOptions): AsyncGenerator<QueryResult<R>, void, void> {
     const reader = await this.#source.open<R>(compiled, options);
-    try {
-      for (let rows = await reader.next(); rows; rows = await reader.next()) yield { rows };
-    } finally {
-      await reader.close();
-    }
+    yield* reader.parts();
   }
 
   override withPlugin(plugin: KyselyPlugin): SourceExecutor {

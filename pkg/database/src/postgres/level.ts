@@ -109,12 +109,7 @@ export class Level implements DatabaseConnection {
     batchSize: number,
     options?: { readonly signal?: AbortSignal | undefined },
   ): AsyncIterableIterator<QueryResult<R>> {
-    const reader = this.read<R>(compiled, { batchSize, signals: signalsOf(options?.signal) });
-    try {
-      for (let rows = await reader.next(); rows; rows = await reader.next()) yield { rows };
-    } finally {
-      await reader.close();
-    }
+    yield* this.read<R>(compiled, { batchSize, signals: signalsOf(options?.signal) }).parts();
   }
 }
 

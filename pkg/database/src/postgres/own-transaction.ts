@@ -1,7 +1,5 @@
+import { readsOnly } from "../statement.ts";
 import type { Statement, StatementResult } from "./exchange.ts";
-
-/** What changes nothing, so that losing the connection leaves no doubt. A function that a `SELECT` calls may; see the README. */
-export const readsOnly: ReadonlySet<string> = new Set(["SELECT", "SHOW", "EXPLAIN", "BEGIN", "ROLLBACK", "SET"]);
 
 /**
  * Runs one statement between a begin and a commit, which is how it finds the schema and its limits set where a pooler keeps nothing

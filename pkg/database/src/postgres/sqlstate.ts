@@ -2,7 +2,7 @@ import { AppError, messageOf, Secret, type Status } from "@plinth/kernel";
 import { DatabaseError as PostgresError } from "pg";
 import { DatabaseError, type DatabaseErrorCode, type ServerFacts } from "../errors.ts";
 import { keyColumns } from "./key-columns.ts";
-import { readsOnly } from "./own-transaction.ts";
+import { readsOnly } from "../statement.ts";
 import { isPoolerError, poolerFaultOf } from "./pooler.ts";
 
 /** What was going on when a statement failed. */
