@@ -38,6 +38,13 @@ describe("readStatement", () => {
   const summaries: readonly [string, string, string][] = [
     ['select "id" from "notes" where x = $1', "SELECT", "SELECT notes"],
     ["  (select 1)", "SELECT", "SELECT"],
+    ["select 1; select 2;", "SELECT", "SELECT"],
+    ["begin; set local statement_timeout = 1", "BEGIN", "BEGIN"],
+    ["select ';insert'", "SELECT", "SELECT"],
+    ["select 1; insert into notes values (1)", "OTHER", "OTHER"],
+    ["begin; set local x = 1; select 1; delete from notes", "OTHER", "OTHER"],
+    ["explain analyze delete from notes", "OTHER", "OTHER"],
+    [`select ${"1, ".repeat(1_000)} 1; delete from notes`, "OTHER", "OTHER"],
     ['insert into "app"."notes" values ($1)', "INSERT", "INSERT app.notes"],
     ["update notes set a = 1", "UPDATE", "UPDATE notes"],
     ["delete from notes", "DELETE", "DELETE notes"],

@@ -1,6 +1,6 @@
 /** What may be told about a statement: nothing in it is a value. */
 export interface StatementFacts {
-  /** Its first word in capitals, from a small fixed set, else `OTHER`. */
+  /** Its first word in capitals, from a small fixed set, else `OTHER`; also where it begins by reading and then writes. */
   readonly operation: string;
   /** The table, where there is one alone. */
   readonly collection: string | undefined;
@@ -76,22 +76,36 @@ export function statementReader<T>(make: (facts: StatementFacts) => T): (sql: st
 /** Reads one statement. A text that ends inside a literal, for instance because it was cut, hides that literal as well. */
 export function readStatement(sql: string): StatementFacts {
   const text = withoutValues(sql.slice(0, maxTextLength));
-  const word = /^[a-z]+/i.exec(text.replace(/^[\s(]+/, ""))?.[0].toUpperCase() ?? "";
-  const operation = synonyms[word] ?? (operations.has(word) ? word : "OTHER");
+  const first = operationOf(text);
+  // A lost connection leaves a doubt then, which the first word would hide.
+  const writesToo = readsOnly.has(first) && !(changesNothing(text) && changesNothing(sql.slice(maxTextLength)));
+  const operation = writesToo ? "OTHER" : first;
   const procedure = operation === "CALL" ? shortName(called.exec(text)?.[1]) : undefined;
   const tables = operation === "OTHER" ? [] : Array.from(text.matchAll(table), tableIn).filter((name) => name !== "");
-  const [first] = tables;
-  const isAlone = tables.every((other) => other === first) && !listed.test(text) && operation !== "WITH";
-  const target = procedure ?? first;
+  const [one] = tables;
+  const isAlone = tables.every((other) => other === one) && !listed.test(text) && operation !== "WITH";
+  const target = procedure ?? one;
   return {
     operation,
-    collection: isAlone ? first : undefined,
+    collection: isAlone ? one : undefined,
     procedure,
     summary: target === undefined ? operation : `${operation} ${target}`,
     text,
     changesSession:
       text.split(";").some((part) => sessionChanges.test(part)) || laterChanges.test(sql.slice(maxTextLength)),
   };
+}
+
+function operationOf(text: string): string {
+  const word = /^[a-z]+/i.exec(text.replace(/^[\s(]+/, ""))?.[0].toUpperCase() ?? "";
+  return synonyms[word] ?? (operations.has(word) ? word : "OTHER");
+}
+
+/** Of a text that begins with what {@link readsOnly} holds: whether all that follows in it is such as well. */
+function changesNothing(text: string): boolean {
+  const [first = "", ...others] = text.split(";");
+  if (/^\s*explain\b.*\banaly[sz]e\b/is.test(first)) return false;
+  return others.every((part) => part.trim() === "" || (readsOnly.has(operationOf(part)) && changesNothing(part)));
 }
 
 /** Empty for a function that rows are taken from. */
