@@ -205,7 +205,8 @@ async function assertNoStorm(t: TestContext, service: Service, books: Books): Pr
   const made = proxy.opened() - before;
   const refused = (await service.metric("database_pool_refused_total")) - refusedBefore;
   t.diagnostic(`${made} connections in ${tookMs.toFixed(0)} ms; ${refused} of 150 writes were refused at once`);
-  assert.ok(made <= 2 * (6 + tookMs / 1_000), `${made} connections of the pool and the check in ${tookMs} ms`);
+  // Of the pool, of the check, and to cancel what ran.
+  assert.ok(made <= 2 * (6 + tookMs / 1_000) + maxConnections, `${made} connections in ${tookMs} ms`);
   assert.ok(refused >= 75, `${refused} of 150 were refused at once`);
   assert.ok(books.slowestMs() < 10 * 1_000, "nobody is held up for long");
 }
@@ -232,7 +233,7 @@ async function loseCommits(books: Books): Promise<void> {
   });
 }
 
-describe("a service whose database", { timeout: 180_000 }, () => {
+describe("a service whose database", { timeout: 400_000 }, () => {
   let service: Service;
   let books: Books;
   let endLiveness: () => Promise<void>;
@@ -338,7 +339,7 @@ describe("a service whose database", { timeout: 180_000 }, () => {
     await disk.fill();
     await untilRefused(books, "503 ERR_DATABASE_UNAVAILABLE", 20);
     assert.equal((await ask(`${service.url}/query`)).status, 200);
-    assert.deepEqual(await readiness(service), { status: 200, database: "pass" });
+    await untilReady(service, true);
     await asAdmin((admin) => books.balance(admin));
     await disk.empty();
     await untilHealed(service, books);
@@ -424,7 +425,7 @@ describe("a service whose database", { timeout: 60_000 }, () => {
   });
 });
 
-describe("a service behind a pooler that hands out transactions", { timeout: 120_000 }, () => {
+describe("a service behind a pooler that hands out transactions", { timeout: 200_000 }, () => {
   it("loses no write when the pooler is killed, or the server behind it killed or cut off, and heals when they are back", async (t) => {
     const pool = "pool_mode=transaction pool_size=3";
     await using pooler: PgBouncer = await startPgBouncer({ server: proxied(), databases: { books: pool } });
