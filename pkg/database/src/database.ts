@@ -54,7 +54,7 @@ export interface Database<Tables = NoTables> extends Queries<Tables> {
    */
   health(options?: { readonly signal?: AbortSignal }): Promise<void>;
   stats(): PoolStats;
-  /** Refuses new queries, lets running ones end until `signal` aborts, then cuts them. Safe to call twice. */
+  /** Refuses new queries, ends a {@link connect} that waits, lets what runs end, migrations too, until `signal` aborts, then cuts it. Safe twice. */
   close(options?: { readonly signal?: AbortSignal }): Promise<void>;
 }
 
