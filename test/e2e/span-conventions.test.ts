@@ -220,10 +220,11 @@ const table: Readonly<Record<string, () => readonly object[]>> = {
     grpcServer("INTERNAL", "ERR_DATABASE_QUERY"),
     statement({
       span: "client SELECT missing failed",
+      "db.collection.name": "missing",
       "db.query.summary": "SELECT missing",
       "db.query.text": "select word from missing where word = $1",
       "db.response.status_code": "42P01",
-      "error.type": "ERR_DATABASE_QUERY",
+      "error.type": "42P01",
     }),
   ],
   "/asks": () => [

@@ -162,7 +162,6 @@ describe("databaseModule", { timeout: 30_000 }, () => {
       "db.namespace": `postgres|${schema}`,
       "db.operation.name": "SELECT",
       "db.collection.name": "notes",
-      "db.response.returned_rows": 1,
       "db.query.summary": "SELECT notes",
       "db.query.text": 'select * from "notes"',
       "server.address": "127.0.0.1",

@@ -46,7 +46,7 @@ export interface Observer {
    * Call once for each {@link begin}.
    * @param tookMs - Default: the time since.
    */
-  end(observation: Observation, rows: number, tookMs?: number): void;
+  end(observation: Observation, tookMs?: number): void;
   /** The same for one that failed. */
   fail(observation: Observation, error: unknown, tookMs?: number): void;
   /** A failure that no statement was sent for. */
@@ -100,10 +100,7 @@ export function createObserver(options: ObserverOptions): Observer {
       const text = traceComments && span?.sampled === true ? withTrace(sql, span) : sql;
       return { facts: statement.facts, text, startedAtMs: clock.monotonicMs(), span };
     },
-    end(observation, rows, tookMs) {
-      observation.span?.setAttribute("db.response.returned_rows", rows);
-      finish(observation, "ok", tookMs);
-    },
+    end: (observation, tookMs) => finish(observation, "ok", tookMs),
     fail(observation, error, tookMs) {
       const { span } = observation;
       if (span) {

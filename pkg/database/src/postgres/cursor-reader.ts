@@ -41,7 +41,6 @@ export class CursorReader<Row> {
   #closing: Promise<void> | undefined;
   /** Why it was ended from outside, for whoever reads next. */
   #reason: DatabaseError | undefined;
-  #rows = 0;
   #tookMs = 0;
 
   constructor(connection: Connection, observer: Observer, compiled: CompiledQuery, options: ReaderOptions) {
@@ -74,7 +73,6 @@ export class CursorReader<Row> {
       this.#fetching = undefined;
     }
     this.#tookMs += clock.monotonicMs() - startedAtMs;
-    this.#rows += rows.length;
     this.#requireWanted();
     if (rows.length < batchSize) await this.#close();
     else this.#watch();
@@ -133,7 +131,7 @@ export class CursorReader<Row> {
     if (error !== undefined && !isReading) this.#connection.destroy();
     if (this.#cursor) await this.#connection.closeCursor(this.#cursor);
     if (this.#observation) {
-      if (error === undefined) this.#observer.end(this.#observation, this.#rows, this.#tookMs);
+      if (error === undefined) this.#observer.end(this.#observation, this.#tookMs);
       else this.#observer.fail(this.#observation, error, this.#tookMs);
     }
     await this.#options.onClosed(error !== undefined);

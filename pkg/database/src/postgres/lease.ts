@@ -217,7 +217,7 @@ export class Lease {
         startedAtMs,
         inOwnTransaction,
       });
-      observer.end(observation, result.rows.length);
+      observer.end(observation);
       return result;
     } catch (error) {
       observer.fail(observation, error);
