@@ -4,6 +4,7 @@ import { globSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ServerError, findServer } from "./servers/index.ts";
+import { batchFiles } from "./testing/batches.ts";
 import { runCommand } from "./testing/command.ts";
 import { runTests } from "./testing/run-tests.ts";
 
@@ -68,14 +69,15 @@ function testWhole(): Promise<string | undefined> {
   return runTests({ node: process.execPath, patterns: testsIn(wholeFolders), coverage: false, concurrency });
 }
 
-/** The packages promise Node 24; everything else here runs on the Node of the repository. */
+/** The packages promise Node 24; everything else here runs on the Node of the repository, where each file has its own process. */
 async function testOnNode24(): Promise<string | undefined> {
   const folder = join(root, "test/node24");
   const fault = await runCommand(process.execPath, [script("install.mjs"), folder]);
   if (fault !== undefined) return fault;
   const node = join(folder, "node_modules/.bin/node");
   const patterns = globSync("pkg/*/src/**/*.test.ts", { cwd: root }).filter((path) => !onceOnly.test(path));
-  return runTests({ node, patterns, coverage: false });
+  const batches = batchFiles(patterns, { root, folder: ".cache/batches", count: availableParallelism() });
+  return runTests({ node, patterns: batches, coverage: false });
 }
 
 async function main(args: readonly string[]): Promise<void> {
