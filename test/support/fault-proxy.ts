@@ -48,7 +48,11 @@ export async function startFaultProxy(target: () => number): Promise<FaultProxy>
     }
   });
   const reset = (): void => {
-    for (const socket of sockets) socket.resetAndDestroy();
+    for (const socket of sockets) {
+      // Node keeps the handle of one that is reset while it ends, and turns for ever when the process ends.
+      if (socket.writableEnded) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   };
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
