@@ -13,6 +13,7 @@ import { type Database, DatabaseError, type DatabaseOptions, openDatabase, sql }
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "@plinth/database/embedded";
 import { createLogger, createMetrics, messageOf } from "@plinth/kernel";
 import { MemoryLog } from "@plinth/kernel/testing";
+import { assertThrown } from "../../pkg/database/src/testing/until.ts";
 import { makeCertificate } from "../../pkg/transport/src/testing/certificates.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { treeOf } from "../support/processes.ts";
@@ -57,12 +58,6 @@ async function refusal(options: Partial<DatabaseOptions>): Promise<DatabaseError
   const error = await using(options, async () => assert.fail("it should have been refused")).catch((e: unknown) => e);
   assert.ok(error instanceof DatabaseError, inspect(error));
   return error;
-}
-
-function assertThrown(thrown: unknown, expected: object): void {
-  assert.throws(() => {
-    throw thrown;
-  }, expected);
 }
 
 async function fieldOf(db: Database, expression: ReturnType<typeof sql>): Promise<unknown> {

@@ -1,14 +1,9 @@
 import assert from "node:assert/strict";
-
-const limitMs = 15_000;
+import { until as untilWithin } from "@plinth/kernel/testing";
 
 /** Asks again and again until `check` says true, for 15 s at most. */
 export async function until(check: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineAtMs = performance.now() + limitMs;
-  while (!(await check())) {
-    assert.ok(performance.now() < deadlineAtMs, `after ${limitMs} ms it is not so: ${check.toString()}`);
-    await new Promise(setImmediate);
-  }
+  await untilWithin(check, { limitMs: 15_000 });
 }
 
 /** Asserts on what was thrown before, as `assert.throws` does. */
