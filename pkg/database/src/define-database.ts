@@ -7,6 +7,7 @@ import {
   errorBus,
   healthChecks,
   type ListToken,
+  type Logger,
   logger,
   metrics,
   type Module,
@@ -18,6 +19,7 @@ import {
   type Token,
   token,
   tracing,
+  type ValueOf,
 } from "@plinth/kernel";
 import { type Database, openDatabase } from "./database.ts";
 import { checkMigrations, type Migration } from "./migrations/migration.ts";
@@ -110,6 +112,14 @@ type Seams = (
 )["name"];
 type Lists = (typeof appTasks | typeof healthChecks)["name"];
 
+interface Opened {
+  readonly settings: Settings;
+  readonly server: DatabaseServer;
+  readonly info: ValueOf<typeof appInfo>;
+  readonly lists: readonly (readonly Migration[])[];
+  readonly log: Logger;
+}
+
 /** Wiring alone: everything works by {@link openDatabase} without it. */
 export function moduleOf<Base extends string, Section extends string>(
   tokens: DatabaseTokens<Base, Section>,
@@ -122,7 +132,15 @@ function wire(tokens: DatabaseTokens<string, string>): Module {
   const { name, server, database, migrations, settings } = tokens;
   const isMain = name === "main";
   const label = isMain ? "database" : `database.${name}`;
-  const schemaFor = (appName: string): string => schemaNameFor(isMain ? appName : `${appName}-${name}`);
+  /** What the app's database and the one that `plinth migrate` opens have in common. */
+  const commonOf = ({ settings: own, server: { url }, info, lists, log }: Opened) => ({
+    ...own,
+    name,
+    log: log.named(label),
+    url,
+    schema: own.schema ?? schemaNameFor(isMain ? info.name : `${info.name}-${name}`),
+    migrations: lists.flat(),
+  });
 
   const provideServer = provider({
     provides: server,
@@ -156,16 +174,11 @@ function wire(tokens: DatabaseTokens<string, string>): Module {
       settings,
       tracing,
     },
-    create: ({ settings: own, server: { url }, info, lists, ...seams }) =>
+    create: ({ settings: own, server: where, info, lists, ...seams }) =>
       openDatabase({
-        ...own,
         ...seams,
-        name,
-        log: seams.log.named(label),
-        url,
-        schema: own.schema ?? schemaFor(info.name),
+        ...commonOf({ settings: own, server: where, info, lists, log: seams.log }),
         applicationName: info.instanceId,
-        migrations: lists.flat(),
         migrateOnConnect: own.migrateOnStart,
       }),
     start: (db, { signal }) => db.connect({ signal }),
@@ -191,19 +204,14 @@ function wire(tokens: DatabaseTokens<string, string>): Module {
   const provideTask = provider({
     provides: appTasks,
     needs: { clock, info: appInfo, lists: migrations, log: logger, server, settings },
-    create: ({ settings: own, server: { url }, info, lists, log, clock: time }) =>
+    create: ({ clock: time, ...given }) =>
       migrationsTask(name, () =>
         openDatabase({
-          ...own,
-          name,
+          ...commonOf(given),
           clock: time,
-          log: log.named(label),
-          url,
-          schema: own.schema ?? schemaFor(info.name),
-          applicationName: `plinth migrate ${info.name}`,
+          applicationName: `plinth migrate ${given.info.name}`,
           maxConnections: 1,
           minConnections: 0,
-          migrations: lists.flat(),
           migrateOnConnect: false,
         }),
       ),
