@@ -37,10 +37,11 @@ export interface Figure {
   readonly percent?: boolean;
 }
 
-/** A ratio to keep: a figure of `row` is at most `atMost` times that of `comparedTo`, in the same run. */
+/** What to keep: a figure of `row` is at most `atMost` times that of `comparedTo`, in the same run; without that it is at most `atMost`. */
 export interface Target {
   readonly row: string;
-  readonly comparedTo: string;
+  /** Left out where the figure is a ratio or a count already; never where it is a time, which says more of the machine. */
+  readonly comparedTo?: string;
   /** Key of the figure. Default: the first that is compared. */
   readonly figure?: string;
   readonly atMost: number;

@@ -30,6 +30,14 @@ export function toMarkdown(result: BenchResult): string {
           ]),
       ),
     );
+  const own = result.targets.filter(({ comparedTo }) => comparedTo === undefined);
+  if (own.length > 0)
+    tables.push(
+      toTable(
+        ownHeads,
+        own.map((target) => ownCells(figures, target)),
+      ),
+    );
   const facts = [
     result.description,
     `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, ${machine.system}, load average ${machine.loadAverage} at the start.`,
@@ -44,13 +52,14 @@ export function toJson({ figures, rows, shape, effort, ...result }: BenchResult)
   return `${JSON.stringify({ ...result, shape: { ...shape, ...effort }, figures, rows: flat }, null, 2)}\n`;
 }
 
-/** How a target reads: `plinth ≤ 2.5 × nginx`. */
+/** How a target reads: `plinth ≤ 2.5 × nginx`, `lost of plinth ≤ 0`. */
 export function describeTarget({
   row,
   comparedTo,
+  figure,
   atMost,
-}: Pick<TargetResult, "row" | "comparedTo" | "atMost">): string {
-  return `${row} ≤ ${atMost} × ${comparedTo}`;
+}: Pick<TargetResult, "row" | "comparedTo" | "figure" | "atMost">): string {
+  return comparedTo === undefined ? `${figure} of ${row} ≤ ${atMost}` : `${row} ≤ ${atMost} × ${comparedTo}`;
 }
 
 /** A figure with its unit's digits: `12.3`, `98 %`. */
@@ -77,8 +86,24 @@ function cellsOf(row: RowResult, figure: Figure): string[] {
 function targetOf(targets: readonly TargetResult[], { row, comparedTo, figure }: Ratio): string {
   return targets
     .filter((target) => target.row === row && target.comparedTo === comparedTo && target.figure === figure)
-    .map(({ atMost, met }) => `≤ ${atMost} ${met ? "met" : "MISSED"}`)
+    .map(verdictOf)
     .join(", ");
+}
+
+const ownHeads: readonly (readonly [string, Align])[] = [
+  ["kept by itself", "left"],
+  ["figure", "right"],
+  ["target", "left"],
+];
+
+function ownCells(figures: readonly Figure[], target: TargetResult): string[] {
+  const figure = figures.find(({ key }) => key === target.figure);
+  const { title = target.figure, digits = 2 } = figure ?? {};
+  return [`${target.row}, ${title}`, target.value.toFixed(digits), verdictOf(target)];
+}
+
+function verdictOf({ atMost, met }: TargetResult): string {
+  return `≤ ${atMost} ${met ? "met" : "MISSED"}`;
 }
 
 function range({ min, max }: Pick<Spread, "min" | "max">, digits: number): string {

@@ -69,6 +69,15 @@ describe("summarize", () => {
     assert.deepEqual([met(2.3), met(2.2), met(2.19)], [true, true, false]);
   });
 
+  it("judges a figure by itself where the target names no other row", () => {
+    const met = (atMost: number) => resultOf([{ row: "ours", figure: "cost", atMost }]).targets[0]?.met;
+    assert.deepEqual([met(22), met(21.9)], [true, false]);
+    assert.match(
+      toMarkdown(resultOf([{ row: "ours", figure: "cost", atMost: 3 }])),
+      /^\| ours, .+\| +22\.0 \| ≤ 3 MISSED \|$/m,
+    );
+  });
+
   it("refuses a target that names no row", () => {
     assert.throws(() => resultOf([{ row: "ours", comparedTo: "pear", atMost: 1 }]), {
       code: "ERR_BENCH_DEFINITION",
@@ -117,6 +126,8 @@ describe("toMarkdown", () => {
 
 describe("describeTarget", () => {
   it("reads as a sentence", () => {
-    assert.equal(describeTarget({ row: "plinth", comparedTo: "nginx", atMost: 2.5 }), "plinth ≤ 2.5 × nginx");
+    const figure = "cost";
+    assert.equal(describeTarget({ row: "plinth", comparedTo: "nginx", figure, atMost: 2.5 }), "plinth ≤ 2.5 × nginx");
+    assert.equal(describeTarget({ row: "plinth", figure, atMost: 3 }), "cost of plinth ≤ 3");
   });
 });

@@ -100,7 +100,9 @@ export function ratioOf(rows: readonly RowResult[], row: string, comparedTo: str
 /** A target is met at exactly its ratio; a ratio that is not a number meets none. */
 function judge(rows: readonly RowResult[], target: Target, [first]: readonly Figure[]): TargetResult {
   const { figure = first?.key ?? "" } = target;
-  const { value } = ratioOf(rows, target.row, target.comparedTo, figure);
+  const { row, comparedTo } = target;
+  const value =
+    comparedTo === undefined ? spreadIn(rows, row, figure).median : ratioOf(rows, row, comparedTo, figure).value;
   return { ...target, figure, value, met: value <= target.atMost };
 }
 

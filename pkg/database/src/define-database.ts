@@ -183,7 +183,7 @@ function wire(tokens: DatabaseTokens<string, string>): Module {
       }),
     start: (db, { signal }) => db.connect({ signal }),
     stop: (db, { signal }) => db.close({ signal }),
-    limits: { startMs: 60_000 }, // waiting for the server, migrations, and waiting for another instance that runs them
+    limits: { startMs: 120_000 }, // waiting for the server, for another instance that migrates, and migrating; the whole start has its own
   });
 
   /** Turns back after two successes: a server that recovers may come and go for a while. */

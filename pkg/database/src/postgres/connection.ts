@@ -129,6 +129,11 @@ export class Connection {
     this.#onLost = listener;
   }
 
+  /** Why it can be used no more; undefined as long as it can. */
+  get lost(): Error | undefined {
+    return this.#lost;
+  }
+
   /** Whether it ended without being closed or cut from this side. */
   get broke(): boolean {
     return this.#broke;

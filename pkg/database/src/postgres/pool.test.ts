@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { Socket } from "node:net";
+import { once } from "node:events";
+import { connect, createServer, Socket } from "node:net";
 import { after, before, describe, it, mock } from "node:test";
 import { createLogger, createMetrics, runInContext } from "@plinth/kernel";
 import { FakeClock, MemoryLog } from "@plinth/kernel/testing";
@@ -30,6 +31,42 @@ async function hold(db: Database): Promise<{ readonly pid: number; release(): Pr
   };
 }
 
+const readyForQuery = Buffer.from("Z\0\0\0\x05I", "latin1");
+const endedByAdministrator = Buffer.from("E\0\0\0\x24SFATAL\0C57P01\0Mtold to go away\0\0", "latin1");
+
+/** In front of a server: ends the connection that is made next, as an administrator does, in the very packet that ends its setting up. */
+async function startFarewell(port: number) {
+  let isDue = false;
+  let said = 0;
+  const proxy = createServer((client) => {
+    let greetings = isDue ? 3 : Infinity; // after the log-in, the search path, and a look at it
+    isDue = false;
+    const upstream = connect(port, "127.0.0.1");
+    client.on("error", () => upstream.destroy()).on("close", () => upstream.destroy());
+    upstream.on("error", () => client.destroy()).on("close", () => client.destroy());
+    client.pipe(upstream);
+    upstream.on("data", (data: Buffer) => {
+      if (data.subarray(-readyForQuery.length).equals(readyForQuery)) greetings--;
+      if (greetings > 0) client.write(data);
+      else client.end(Buffer.concat([data, endedByAdministrator]));
+      if (greetings <= 0) said++;
+    });
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const address = proxy.address();
+  assert.ok(address !== null && typeof address === "object");
+  return {
+    port: address.port,
+    sayItToTheNext: () => void (isDue = true),
+    said: () => said,
+    [Symbol.asyncDispose]: async () => {
+      proxy.close();
+      await once(proxy, "close");
+    },
+  };
+}
+
 describe("the pool", { timeout: 30_000 }, () => {
   let server: EmbeddedPostgres;
   before(async () => void (server = await startTestPostgres()));
@@ -44,6 +81,18 @@ describe("the pool", { timeout: 30_000 }, () => {
     };
     await Promise.all(Array.from({ length: 40 }, ask));
     assert.equal(db.stats().waiting, 0);
+  });
+
+  it("hands out no connection that was ended together with its greeting", async () => {
+    const url = new URL(server.url);
+    await using proxy = await startFarewell(Number(url.port));
+    url.port = String(proxy.port);
+    await using db = await open({ url: url.href, minConnections: 2, maxConnections: 2 });
+    await until(() => db.stats().idle === 2);
+    proxy.sayItToTheNext();
+    await db.query(sql`select pg_terminate_backend(pg_backend_pid())`).catch(() => undefined);
+    await until(() => proxy.said() === 1 && db.stats().idle === 2);
+    await Promise.all([db.query(sql`select 1`), db.query(sql`select 1`)]);
   });
 
   it("serves the waiting in their order", async () => {

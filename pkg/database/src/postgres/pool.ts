@@ -8,7 +8,7 @@ import { closedError, overloaded, unexpected } from "./pool-errors.ts";
 import type { CloseReason, PoolOptions, PoolStats } from "./pool-options.ts";
 import { graceMs } from "./runner.ts";
 import { noAnswer, SilenceError } from "./silence.ts";
-import { cancelledBy } from "./sqlstate.ts";
+import { cancelledBy, toConnectError } from "./sqlstate.ts";
 import { Waiters } from "./waiters.ts";
 
 export type { CloseReason, PoolEvents, PoolOptions, PoolStats } from "./pool-options.ts";
@@ -211,6 +211,10 @@ export class Pool {
     this.#opening++;
     try {
       const connection = await open(this.#closing.signal);
+      if (connection.lost) {
+        connection.destroy(); // it was told good-bye together with its greeting
+        throw toConnectError(connection.lost);
+      }
       this.#opening--;
       events?.opened(clock.monotonicMs() - startedAtMs);
       this.#welcome(connection);
