@@ -37,7 +37,15 @@ export interface CheckDefinition {
   readonly Status: ConsulStatus;
   readonly TTL?: string;
   readonly HTTP?: string;
+  readonly Method?: string;
+  /** Sent with an HTTP check; each name may have several values. */
+  readonly Header?: Readonly<Record<string, readonly string[]>>;
   readonly TCP?: string;
+  /** `host:port/name` of a service in the sense of `grpc.health.v1`. */
+  readonly GRPC?: string;
+  readonly GRPCUseTLS?: boolean;
+  /** The agent takes any certificate. */
+  readonly TLSSkipVerify?: boolean;
   readonly Interval?: string;
   readonly Timeout?: string;
   readonly DeregisterCriticalServiceAfter?: string;
@@ -80,12 +88,18 @@ export class ConsulClient {
     this.#onEvent = options.onEvent;
   }
 
-  /** Puts a service and its checks into the agent, in place of what has the same id. Checks that exist keep their status. */
-  async registerService(service: ServiceDefinition, { signal }: CallOptions = {}): Promise<void> {
-    await this.#send("register", {
+  /**
+   * Puts a service and its checks into the agent, in place of what has the same id. Checks that exist keep their status.
+   * @param options.isUpdate - Checks that are not given stay, such as one by which an operator has put the service into maintenance.
+   */
+  async registerService(
+    service: ServiceDefinition,
+    { signal, isUpdate = false }: CallOptions & { readonly isUpdate?: boolean } = {},
+  ): Promise<void> {
+    await this.#send(isUpdate ? "update" : "register", {
       method: "PUT",
       path: "/v1/agent/service/register",
-      query: { "replace-existing-checks": "true" },
+      query: isUpdate ? {} : { "replace-existing-checks": "true" },
       body: service,
       timeoutMs: this.#requestTimeoutMs,
       signal,
@@ -105,6 +119,28 @@ export class ConsulClient {
       if (error instanceof RegistryError && error.code === "ERR_REGISTRY_NOT_FOUND") return; // newer agents say so
       throw error;
     }
+  }
+
+  /** Puts a service into maintenance, where a check of its own is critical, or with undefined out of it. */
+  async setMaintenance(id: string, reason: string | undefined, { signal }: CallOptions = {}): Promise<void> {
+    await this.#send("maintenance", {
+      method: "PUT",
+      path: `/v1/agent/service/maintenance/${encodeURIComponent(id)}`,
+      query: reason === undefined ? { enable: "false" } : { enable: "true", reason },
+      timeoutMs: this.#requestTimeoutMs,
+      signal,
+    });
+  }
+
+  /** What the agent has under an id, as it came; one that it does not know is a 404. */
+  async readService(id: string, { signal }: CallOptions = {}): Promise<unknown> {
+    const { text } = await this.#send("inspect", {
+      method: "GET",
+      path: `/v1/agent/service/${encodeURIComponent(id)}`,
+      timeoutMs: this.#requestTimeoutMs,
+      signal,
+    });
+    return parseJson(text, id);
   }
 
   /** Sets a TTL check and starts its time anew. A check that the agent does not know is a 404, before Consul 1.11 a 500. */
@@ -169,16 +205,19 @@ function outcomeOf(error: unknown): RequestOutcome {
 
 /** @throws {@link RegistryError} `ERR_REGISTRY_RESPONSE`, naming `what` was asked for. */
 export function parseArray(text: string, what: string): readonly unknown[] {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (cause) {
-    throw responseError(what, messageOf(cause), { cause });
-  }
+  const parsed = parseJson(text, what);
   if (!Array.isArray(parsed)) {
     throw responseError(what, `a list was expected, not ${JSON.stringify(parsed).slice(0, 100)}`);
   }
   return parsed;
+}
+
+function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw responseError(what, messageOf(cause), { cause });
+  }
 }
 
 export function responseError(what: string, why: string, options: { readonly cause?: unknown } = {}): RegistryError {

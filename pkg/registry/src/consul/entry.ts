@@ -9,6 +9,7 @@ const metaKeys = {
   grpc: `${metaPrefix}grpc-port`,
   version: `${metaPrefix}version`,
   zone: `${metaPrefix}zone`,
+  identity: `${metaPrefix}identity`,
 } as const;
 
 /** What is read of an element of `GET /v1/health/service/:service`; the rest is ignored. */
@@ -58,12 +59,13 @@ export function parseEntries(
 
 /** How an instance is written into Consul, which knows one port: the others go into `Meta`. */
 export function toServiceDefinition(instance: Instance, checks: ServiceDefinition["Checks"]): ServiceDefinition {
-  const { service, id, host, ports, version, zone, weight, tags, metadata } = instance;
+  const { service, id, host, ports, version, zone, weight, tags, metadata, identity } = instance;
   const known = {
     [metaKeys.http]: ports.http,
     [metaKeys.grpc]: ports.grpc,
     [metaKeys.version]: version,
     [metaKeys.zone]: zone,
+    [metaKeys.identity]: identity,
   };
   const own = Object.entries(known).flatMap(([key, value]) =>
     value === undefined ? [] : [[key, String(value)] as const],
@@ -107,6 +109,7 @@ function parseEntry(
       ports,
       version: meta[metaKeys.version],
       zone: meta[metaKeys.zone],
+      identity: meta[metaKeys.identity],
       weight: given.Weights?.Passing ?? 1,
       tags: given.Tags ?? [],
       metadata: Object.fromEntries(metadata),

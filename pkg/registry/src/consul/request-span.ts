@@ -10,7 +10,7 @@ export type RequestTracer = (
 ) => Promise<ConsulAnswer>;
 
 /** What goes on for as long as the app does. */
-const endless: ReadonlySet<RegistryOperation> = new Set<RegistryOperation>(["heartbeat", "watch"]);
+const endless: ReadonlySet<RegistryOperation> = new Set<RegistryOperation>(["heartbeat", "inspect", "watch"]);
 
 /**
  * The agent is nobody who makes spans: it is told no trace. Ids and names of services stand in `url.path` and never in the span's name.
