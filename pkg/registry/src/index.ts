@@ -1,9 +1,15 @@
 export type {
   FollowedService,
+  FollowOptions,
   Instance,
+  InstanceChanges,
+  InstanceCounts,
+  InstanceFilter,
   InstanceSet,
+  InstanceState,
   NewInstance,
   Ports,
+  Readiness,
   RegisterOptions,
   Registration,
   RegistrationState,
@@ -15,8 +21,11 @@ export type {
   RegistryView,
   RequestOutcome,
   ResolveOptions,
+  ServicesOptions,
+  ServiceSummary,
   SkippedEntry,
   WatchOptions,
+  ZonePreference,
 } from "./registry.ts";
 export { RegistryError, type RegistryErrorCode } from "./errors.ts";
 export { authorityOf } from "./instance.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { authorityOf, isUnspecified, sameInstances, toInstance } from "./instance.ts";
+import { authorityOf, isUnspecified, sameInstance, toInstance } from "./instance.ts";
 
 const given = { service: "notes", id: "notes-1", host: "127.0.0.1", ports: { http: 3_000 } };
 
@@ -24,8 +24,8 @@ describe("toInstance", () => {
   }
 });
 
-describe("sameInstances", () => {
-  it("compares by content, in order", () => {
+describe("sameInstance", () => {
+  it("compares by content", () => {
     const one = toInstance({ ...given, metadata: { a: "1", b: "2" } });
     const same = toInstance({
       metadata: { b: "2", a: "1" },
@@ -35,10 +35,8 @@ describe("sameInstances", () => {
       service: "notes",
     });
     const other = toInstance({ ...given, metadata: { a: "1", b: "3" } });
-    assert.equal(sameInstances([one], [same]), true);
-    assert.equal(sameInstances([one], [other]), false);
-    assert.equal(sameInstances([one], []), false);
-    assert.equal(sameInstances([], []), true);
+    assert.equal(sameInstance(one, same), true);
+    assert.equal(sameInstance(one, other), false);
   });
 });
 

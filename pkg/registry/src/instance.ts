@@ -1,13 +1,14 @@
 import { isIP } from "node:net";
 import { RegistryError } from "./errors.ts";
-import type { Instance, NewInstance, Ports } from "./registry.ts";
+import type { Instance, InstanceChanges, NewInstance, Ports } from "./registry.ts";
 
 const serviceName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+const idRule = "letters, digits and any of . _ : @ -, at most 255 characters";
 const instanceId = /^[A-Za-z0-9][A-Za-z0-9._:@-]{0,254}$/;
 const hostName =
   /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/;
 const metadataKey = /^(?!plinth-|consul-)[A-Za-z0-9_-]{1,128}$/;
-const maxMetadata = 60; // Consul takes 64 pairs, and four are ours
+const maxMetadata = 59; // Consul takes 64 pairs, and five are ours
 const maxTextLength = 512; // Consul's limit for a value of Meta
 
 /**
@@ -16,8 +17,9 @@ const maxTextLength = 512; // Consul's limit for a value of Meta
  */
 export function toInstance(given: NewInstance): Instance {
   requireServiceName(given.service);
-  const { id, host, version, zone, weight = 1, tags = [], metadata = {} } = given;
-  check(instanceId.test(id), "id", id, "letters, digits and any of . _ : @ -, at most 255 characters");
+  const { id, host, version, zone, weight = 1, tags = [], metadata = {}, identity } = given;
+  check(instanceId.test(id), "id", id, idRule);
+  check(identity === undefined || instanceId.test(identity), "identity", identity, idRule);
   check(isHost(host), "host", host, "a name or IP address that others can connect to, without port or brackets");
   check(
     Number.isInteger(weight) && weight >= 1 && weight <= 65_535,
@@ -50,7 +52,21 @@ export function toInstance(given: NewInstance): Instance {
     weight,
     tags,
     metadata: Object.fromEntries(pairs),
+    identity,
+    status: "passing",
   });
+}
+
+/** What an instance is after changes, checked as {@link toInstance} does. */
+export function changedInstance({ status, ...before }: Instance, changes: InstanceChanges): Instance {
+  const { version = before.version, zone = before.zone, weight = before.weight, tags = before.tags } = changes;
+  const { metadata = before.metadata } = changes;
+  return withStatus(toInstance({ ...before, version, zone, weight, tags, metadata }), status);
+}
+
+/** The same instance with a status; itself when it has that already. */
+export function withStatus(instance: Instance, status: Instance["status"]): Instance {
+  return instance.status === status ? instance : Object.freeze({ ...instance, status });
 }
 
 /** @throws {@link RegistryError} `ERR_REGISTRY_INSTANCE` */
@@ -60,12 +76,13 @@ export function requireServiceName(service: string): void {
 
 /** Fields in a fixed order, absent ones left out: equal instances have equal JSON. */
 export function frozenInstance(
-  fields: Omit<Instance, "version" | "zone"> & {
+  fields: Omit<Instance, "version" | "zone" | "identity"> & {
     readonly version: string | undefined;
     readonly zone: string | undefined;
+    readonly identity: string | undefined;
   },
 ): Instance {
-  const { service, id, host, ports, version, zone, weight, tags, metadata } = fields;
+  const { service, id, host, ports, version, zone, weight, tags, metadata, identity, status } = fields;
   return Object.freeze({
     service,
     id,
@@ -76,16 +93,14 @@ export function frozenInstance(
     weight,
     tags: Object.freeze([...tags]),
     metadata: Object.freeze(metadata),
+    ...(identity === undefined ? {} : { identity }),
+    status,
   });
 }
 
-/** True when both hold the same instances, field by field, in the same order. */
-export function sameInstances(a: readonly Instance[], b: readonly Instance[]): boolean {
-  return a.length === b.length && a.every((instance, at) => instance === b[at] || isSame(instance, b[at]));
-}
-
-function isSame(a: Instance, b: Instance | undefined): boolean {
-  return a.id === b?.id && JSON.stringify(a) === JSON.stringify(b);
+/** True when they do not differ in any field. */
+export function sameInstance(a: Instance, b: Instance): boolean {
+  return a === b || (a.id === b.id && JSON.stringify(a) === JSON.stringify(b));
 }
 
 export function byId(a: Instance, b: Instance): number {

@@ -71,6 +71,7 @@ describe("registryModuleOf", limits, () => {
       weight: 2,
       tags: ["t"],
       metadata: {},
+      status: "passing",
     });
     assert.deepEqual(
       notes.logged.withMessage("registered").map(({ instance, host, ports }) => ({ instance, host, ports })),

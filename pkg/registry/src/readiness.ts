@@ -1,14 +1,14 @@
 import type { Clock } from "@plinth/kernel";
-import type { RegisterOptions } from "./registry.ts";
+import type { Readiness, RegisterOptions } from "./registry.ts";
 
-/** Asks whether an instance should get traffic. Throwing, or taking longer than `limitMs`, counts as no. */
+/** Asks how an instance does. Throwing, or taking longer than `limitMs`, counts as critical. */
 export async function askReadiness(
-  isReady: NonNullable<RegisterOptions["isReady"]>,
+  readiness: NonNullable<RegisterOptions["readiness"]>,
   { clock, limitMs }: { readonly clock: Clock; readonly limitMs: number },
-): Promise<boolean> {
-  const late = Promise.withResolvers<boolean>();
-  const timer = clock.schedule(limitMs, () => late.resolve(false), { keepAlive: false });
-  const answer = (async () => isReady())().catch(() => false); // the app's own health check has told why
+): Promise<Readiness> {
+  const late = Promise.withResolvers<Readiness>();
+  const timer = clock.schedule(limitMs, () => late.resolve("critical"), { keepAlive: false });
+  const answer = (async () => readiness())().catch((): Readiness => "critical"); // the app's own health check has told why
   try {
     return await Promise.race([answer, late.promise]);
   } finally {

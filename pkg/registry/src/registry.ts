@@ -21,7 +21,12 @@ export interface Registry {
    */
   watch(service: string, options?: WatchOptions): AsyncIterable<InstanceSet>;
   /** The same for the hot path: read {@link RegistryView.current} at each request, no I/O and no waiting. */
-  follow(service: string): RegistryView;
+  follow(service: string, options?: FollowOptions): RegistryView;
+  /**
+   * All services with an instance in the registry now, whatever its state, ordered by name: for operators and tools, by a read of its own.
+   * @throws {@link RegistryError} when the registry cannot be read.
+   */
+  services(options?: ServicesOptions): Promise<readonly ServiceSummary[]>;
   /** What is registered and followed through this object, for health, metrics and operators. */
   stats(): RegistryStats;
   /** Deregisters what is still registered here and ends all watches. Safe to call twice. */
@@ -50,20 +55,38 @@ export interface Instance {
   readonly weight: number;
   readonly tags: readonly string[];
   readonly metadata: Readonly<Record<string, string>>;
+  /**
+   * What calls to it carry in the header, or metadata, `plinth-instance`: it refuses those that name another, so that whoever comes to
+   * its address after it gets none of its calls. Absent: it does not look, and is sent no such header.
+   */
+  readonly identity?: string;
+  /** `warning`: something that is not critical to it fails. It gets traffic as before, with its full weight. */
+  readonly status: "passing" | "warning";
 }
 
 /** An instance as it is given: weight 1, no tags and no metadata unless said. */
 export type NewInstance = Pick<Instance, "service" | "id" | "host" | "ports"> & {
-  readonly [K in "version" | "zone" | "weight" | "tags" | "metadata"]?: Instance[K] | undefined;
+  readonly [K in "version" | "zone" | "weight" | "tags" | "metadata" | "identity"]?: Instance[K] | undefined;
 };
+
+/** What of an instance can change while it is registered: fields that are left out stay as they are. */
+export type InstanceChanges = Partial<Pick<NewInstance, "version" | "zone" | "weight" | "tags" | "metadata">>;
+
+/** How an instance does: `critical` gets no traffic, `warning` gets it and is shown to operators. */
+export type Readiness = "passing" | "warning" | "critical";
+
+/** Where an instance is found: what its checks say, and `maintenance` when an operator or its owner took it out of traffic. */
+export type InstanceState = Readiness | "maintenance";
 
 export interface RegisterOptions {
   /** Gives up the first try. It does not end a registration: {@link Registration.deregister} does. */
   readonly signal?: AbortSignal | undefined;
-  /** Whether it should get traffic, asked again and again. False, throwing or overrunning: not found by others. Default: always. */
-  readonly isReady?: () => boolean | Promise<boolean>;
+  /** How it does, asked again and again. `critical`, throwing or overrunning: not found by others. Default: always `passing`. */
+  readonly readiness?: (() => Readiness | Promise<Readiness>) | undefined;
   /** Path on the http port that answers 2xx when ready, for registries that look for themselves. Default none. */
   readonly readyPath?: string | undefined;
+  /** Ports that speak TLS: a registry that looks for itself does so by TLS. Default none. */
+  readonly tls?: readonly (keyof Ports)[] | undefined;
 }
 
 /**
@@ -75,10 +98,24 @@ export interface RegisterOptions {
 export type RegistrationState = "pending" | "registered" | "lost" | "left";
 
 export interface Registration {
+  /** As last given: by registering it, or by {@link Registration.update}. */
   readonly instance: Instance;
   readonly state: RegistrationState;
   /** Why it is pending or lost. */
   readonly error: AppError | undefined;
+  /** Why it is out of traffic by {@link Registration.maintenance}; undefined while it is not. */
+  readonly maintenanceReason: string | undefined;
+  /**
+   * Changes what others are told of the instance, under the same id. Resolves after the first try; when the registry could not be reached,
+   * the changes go out with the next try.
+   * @throws {@link RegistryError} `ERR_REGISTRY_INSTANCE`, `ERR_REGISTRY_REJECTED`, `ERR_REGISTRY_CLOSED` once deregistered. The signal's reason.
+   */
+  update(changes: InstanceChanges, options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
+  /**
+   * Takes the instance out of traffic, with a reason for operators, or with undefined back into it. Its entry stays. Resolves after the first try, as `update`.
+   * @throws {@link RegistryError} `ERR_REGISTRY_CLOSED` once deregistered. The signal's reason.
+   */
+  maintenance(reason: string | undefined, options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
   /**
    * Takes the instance out. The first call does it, later ones tell its outcome.
    * @throws {@link RegistryError} when the registry could not be told; the entry then ends by itself when its heartbeats stop.
@@ -99,12 +136,60 @@ export interface InstanceSet {
   readonly stale: boolean;
 }
 
+/** Which instances of a service are meant: those that every field given accepts. One watch serves all filters of a service. */
+export interface InstanceFilter {
+  /** Exactly this version, or with `*` at the end all that begin so: `2.*` takes `2.0` and `2.1.7`. Instances without version match none. */
+  readonly version?: string | undefined;
+  /** In this zone alone. */
+  readonly zone?: string | undefined;
+  /** Those of this zone while enough of the others' fields accept are in it, else all. */
+  readonly preferZone?: string | ZonePreference | undefined;
+  /** With all of these tags. */
+  readonly tags?: readonly string[] | undefined;
+  /** With all of these entries. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
+  /** With a port for it. */
+  readonly protocol?: keyof Ports | undefined;
+}
+
+export interface ZonePreference {
+  readonly zone: string;
+  /** As long as the zone has so many, a whole number, 1 or more. Default 1. */
+  readonly atLeast?: number | undefined;
+  /** And as long as those are such a share of all, 0 to 1. Default 0. */
+  readonly atLeastRatio?: number | undefined;
+}
+
 export interface ResolveOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Default: all. */
+  readonly filter?: InstanceFilter | undefined;
 }
 
 export interface WatchOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Default: all. Told only of what changes for it. */
+  readonly filter?: InstanceFilter | undefined;
+}
+
+export interface FollowOptions {
+  /** Default: all. */
+  readonly filter?: InstanceFilter | undefined;
+}
+
+export interface ServicesOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One service as operators see it. */
+export interface ServiceSummary {
+  readonly service: string;
+  readonly passing: number;
+  readonly warning: number;
+  /** Those in maintenance too. */
+  readonly critical: number;
+  /** Of all its instances, each once, ordered. */
+  readonly tags: readonly string[];
 }
 
 /** A live view of one service, to be read synchronously. */
@@ -125,9 +210,14 @@ export interface RegistryStats {
 export interface FollowedService {
   readonly service: string;
   readonly current: InstanceSet | undefined;
+  /** How many of its instances are in each state, as last told; only `passing` and `warning` ones are in the set. */
+  readonly states: InstanceCounts;
   /** Why the watch fails now, if it does. */
   readonly error: AppError | undefined;
 }
+
+/** Instances by state. */
+export type InstanceCounts = Readonly<Record<InstanceState, number>>;
 
 /** What happened inside a registry, for logs and metrics. */
 export type RegistryEvent =
@@ -145,6 +235,17 @@ export type RegistryEvent =
       readonly failures: number;
     }
   | { readonly type: "deregistration_failed"; readonly registration: Registration; readonly error: AppError }
+  /** What {@link Registration.update} changed is accepted. */
+  | { readonly type: "registration_updated"; readonly registration: Registration }
+  /** The registry was told to take it out of traffic, for `reason`, or back into it. */
+  | { readonly type: "maintenance"; readonly registration: Registration; readonly reason: string | undefined }
+  /** How the instance does has changed, and the registry was told. */
+  | {
+      readonly type: "readiness";
+      readonly registration: Registration;
+      readonly readiness: Readiness;
+      readonly previous: Readiness;
+    }
   | { readonly type: "changed"; readonly set: InstanceSet }
   | { readonly type: "watch_failed"; readonly service: string; readonly error: AppError; readonly failures: number }
   | { readonly type: "watch_recovered"; readonly service: string; readonly failedForMs: number }
@@ -159,8 +260,19 @@ export type RegistryEvent =
       readonly tookMs: number;
     };
 
-/** What a registry asks its server for. `watch` is held by the server while nothing changes. */
-export type RegistryOperation = "register" | "deregister" | "heartbeat" | "instances" | "watch";
+/**
+ * What a registry asks its server for. `watch` is held by the server while nothing changes; `inspect` reads what the server has under
+ * the id of an instance registered here.
+ */
+export type RegistryOperation =
+  | "register"
+  | "update"
+  | "maintenance"
+  | "deregister"
+  | "heartbeat"
+  | "inspect"
+  | "instances"
+  | "watch";
 
 /**
  * How a request ended. The server said no: `denied`, `not_found`, `rejected`; or that it cannot: `unavailable`. There was no answer:

@@ -52,7 +52,11 @@ export class SelfRegistration {
     };
     this.registration = await registry.register(instance, {
       signal,
-      isReady: async () => (await health.readiness()).ready,
+      readiness: async () => {
+        const { ready, state } = await health.readiness();
+        if (!ready) return "critical";
+        return state === "degraded" ? "warning" : "passing";
+      },
       readyPath: endpoints.find(({ protocol, readyPath }) => protocol === "http" && readyPath !== undefined)?.readyPath,
     });
     const { state, error } = this.registration;

@@ -1,8 +1,16 @@
 import type { Clock } from "@plinth/kernel";
 import { closedError } from "./errors.ts";
-import { Feed } from "./feed.ts";
+import { Feed, type Line } from "./feed.ts";
 import { requireServiceName } from "./instance.ts";
-import type { FollowedService, InstanceSet, RegistryView } from "./registry.ts";
+import { toSelection } from "./filter.ts";
+import type {
+  FollowedService,
+  FollowOptions,
+  InstanceFilter,
+  InstanceSet,
+  RegistryView,
+  WatchOptions,
+} from "./registry.ts";
 
 /** Starts to keep a feed current; returns how to end that. */
 export type FeedSource = (feed: Feed) => () => void;
@@ -10,7 +18,8 @@ export type FeedSource = (feed: Feed) => () => void;
 interface Entry {
   readonly feed: Feed;
   readonly stop: () => void;
-  readonly subscribers: Set<() => void>;
+  /** How to end each, and what it reads. */
+  readonly subscribers: Map<() => void, Line>;
 }
 
 /** One source for each service however many follow or watch it: opened with the first, ended with the last. */
@@ -26,21 +35,21 @@ export class Subscriptions {
   }
 
   /** What is known without asking. */
-  current(service: string): InstanceSet | undefined {
-    return this.#entries.get(service)?.feed.current;
+  current(service: string, filter?: InstanceFilter): InstanceSet | undefined {
+    return this.#entries.get(service)?.feed.glance(filter);
   }
 
-  follow(service: string): RegistryView {
+  follow(service: string, { filter }: FollowOptions = {}): RegistryView {
     const first = Promise.withResolvers<void>();
     const closed = (): void => first.reject(closedError(`the view of ${service}`));
     first.promise.catch(() => undefined); // nobody has to wait for it
-    const { feed, leave } = this.#join(service, closed);
-    const stopListening = feed.listen(() => first.resolve());
-    if (feed.current) first.resolve();
+    const { line, leave } = this.#join(service, filter, closed);
+    const stopListening = line.listen(() => first.resolve());
+    if (line.current) first.resolve();
     return {
       service,
       get current() {
-        return feed.current;
+        return line.current;
       },
       ready: first.promise,
       close: () => {
@@ -51,7 +60,7 @@ export class Subscriptions {
     };
   }
 
-  async *watch(service: string, signal: AbortSignal | undefined): AsyncGenerator<InstanceSet, void, undefined> {
+  async *watch(service: string, { signal, filter }: WatchOptions = {}): AsyncGenerator<InstanceSet, void, undefined> {
     if (signal?.aborted) return;
     const over = new AbortController();
     let wake = (): void => {};
@@ -59,13 +68,13 @@ export class Subscriptions {
       over.abort();
       wake();
     };
-    const { feed, leave } = this.#join(service, end);
-    const stopListening = feed.listen(() => wake());
+    const { line, leave } = this.#join(service, filter, end);
+    const stopListening = line.listen(() => wake());
     signal?.addEventListener("abort", end, { once: true });
     try {
       let seen: { readonly revision: number; readonly stale: boolean } = { revision: 0, stale: false };
       while (!over.signal.aborted) {
-        const { current } = feed;
+        const { current } = line;
         if (current && (current.revision !== seen.revision || current.stale !== seen.stale)) {
           seen = current;
           yield current;
@@ -83,33 +92,46 @@ export class Subscriptions {
   }
 
   followed(): FollowedService[] {
-    return [...this.#entries.values()].map(({ feed: { service, current, error } }) => ({ service, current, error }));
+    return [...this.#entries.values()].map(({ feed: { service, current, states, error } }) => ({
+      service,
+      current,
+      states,
+      error,
+    }));
   }
 
   /** Ends all watches and views; what they showed last stays readable. */
   close(): void {
     this.#closed = true;
-    for (const { subscribers } of this.#entries.values()) for (const end of subscribers) end();
+    for (const { subscribers } of this.#entries.values()) for (const end of subscribers.keys()) end();
     for (const { stop } of this.#entries.values()) stop();
     this.#entries.clear();
   }
 
-  #join(service: string, end: () => void): { readonly feed: Feed; readonly leave: () => void } {
+  #join(
+    service: string,
+    filter: InstanceFilter | undefined,
+    end: () => void,
+  ): { readonly line: Line; readonly leave: () => void } {
     requireServiceName(service);
+    if (filter) toSelection(filter); // throws before anything is begun
     if (this.#closed) throw closedError("the registry");
     let entry = this.#entries.get(service);
     if (!entry) {
       const feed = new Feed(service, this.#clock);
-      entry = { feed, stop: this.#source(feed), subscribers: new Set() };
+      entry = { feed, stop: this.#source(feed), subscribers: new Map() };
       this.#entries.set(service, entry);
     }
     const { feed, stop, subscribers } = entry;
-    subscribers.add(end);
+    const line = feed.line(filter);
+    subscribers.set(end, line);
     const leave = (): void => {
-      if (!subscribers.delete(end) || subscribers.size > 0 || this.#entries.get(service)?.feed !== feed) return;
+      if (!subscribers.delete(end)) return;
+      if (![...subscribers.values()].includes(line)) feed.drop(line);
+      if (subscribers.size > 0 || this.#entries.get(service)?.feed !== feed) return;
       this.#entries.delete(service);
       stop();
     };
-    return { feed, leave };
+    return { line, leave };
   }
 }

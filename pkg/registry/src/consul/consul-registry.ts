@@ -5,6 +5,7 @@ import { singleSet } from "../feed.ts";
 import { guardListener } from "../guard-listener.ts";
 import { requireServiceName, toInstance } from "../instance.ts";
 import type {
+  FollowOptions,
   InstanceSet,
   NewInstance,
   RegisterOptions,
@@ -15,6 +16,8 @@ import type {
   RegistryStats,
   RegistryView,
   ResolveOptions,
+  ServicesOptions,
+  ServiceSummary,
   WatchOptions,
 } from "../registry.ts";
 import { Subscriptions } from "../subscriptions.ts";
@@ -128,7 +131,7 @@ class ConsulRegistry implements Registry {
     );
   }
 
-  async register(given: NewInstance, { signal, isReady, readyPath }: RegisterOptions = {}): Promise<Registration> {
+  async register(given: NewInstance, { signal, readiness, readyPath }: RegisterOptions = {}): Promise<Registration> {
     signal?.throwIfAborted();
     this.#requireOpen();
     const instance = toInstance(given);
@@ -142,7 +145,7 @@ class ConsulRegistry implements Registry {
       deregisterAfterMs,
       requestTimeoutMs,
       probe: probeOf(instance, readyPath, this.#options),
-      isReady: isReady ?? (() => true),
+      readiness: readiness ?? (() => "passing"),
       onEvent: (event) => this.#observe(event),
     });
     this.#registrations.set(instance.id, registration);
@@ -155,22 +158,28 @@ class ConsulRegistry implements Registry {
     return registration;
   }
 
-  async resolve(service: string, { signal }: ResolveOptions = {}): Promise<InstanceSet> {
+  async resolve(service: string, { signal, filter }: ResolveOptions = {}): Promise<InstanceSet> {
     signal?.throwIfAborted();
     this.#requireOpen();
     requireServiceName(service);
-    const known = this.#subscriptions.current(service);
+    const known = this.#subscriptions.current(service, filter);
     if (known) return known;
     const { entries } = await this.#client.passingInstances(service, { index: 0, waitMs: 0, signal });
-    return singleSet(this.#options.clock, service, parseEntries(service, entries).instances);
+    return singleSet(this.#options.clock, service, parseEntries(service, entries).instances, { filter });
   }
 
-  watch(service: string, { signal }: WatchOptions = {}): AsyncIterable<InstanceSet> {
-    return this.#subscriptions.watch(service, signal);
+  watch(service: string, options?: WatchOptions): AsyncIterable<InstanceSet> {
+    return this.#subscriptions.watch(service, options);
   }
 
-  follow(service: string): RegistryView {
-    return this.#subscriptions.follow(service);
+  follow(service: string, options?: FollowOptions): RegistryView {
+    return this.#subscriptions.follow(service, options);
+  }
+
+  async services({ signal }: ServicesOptions = {}): Promise<readonly ServiceSummary[]> {
+    signal?.throwIfAborted();
+    this.#requireOpen();
+    return []; // read from the catalog
   }
 
   stats(): RegistryStats {

@@ -113,6 +113,7 @@ function parseEntry(
       weight: given.Weights?.Passing ?? 1,
       tags: given.Tags ?? [],
       metadata: Object.fromEntries(metadata),
+      status: "passing",
     }),
   };
 }

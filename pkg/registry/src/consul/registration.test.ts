@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Registration, RegistrationState, Registry, RegistryEvent } from "../registry.ts";
+import type { Readiness, Registration, RegistrationState, Registry, RegistryEvent } from "../registry.ts";
 import { type Script, ScriptedAgent, type ScriptedAnswer, type ScriptedRequest } from "../testing/index.ts";
 import { type ConsulRegistryOptions, createConsulRegistry } from "./consul-registry.ts";
 
@@ -193,7 +193,7 @@ describe("a registration in Consul", limits, () => {
   it("sends heartbeats four times in the life of its check, and readiness with each", async () => {
     await using test = await kept(fine, { ttlMs: 400, random: () => 0.5 });
     let isReady = true;
-    await test.own.register(instance, { isReady: () => isReady });
+    await test.own.register(instance, { readiness: () => (isReady ? "passing" : "critical") });
     const [second, fifth] = [await test.agent.received(isAlive, 2), await test.agent.received(isAlive, 5)];
     assert.ok(
       fifth.atMs - second.atMs >= 290,
@@ -209,7 +209,7 @@ describe("a registration in Consul", limits, () => {
 
   it("begins as critical when it is not ready yet", async () => {
     await using test = await kept(fine);
-    await test.own.register(instance, { isReady: () => Promise.reject(new Error("warming up")) });
+    await test.own.register(instance, { readiness: () => Promise.reject(new Error("warming up")) });
     const { Checks: checks } = test.agent.requests[0]!.body as { Checks: { Status: string }[] };
     assert.deepEqual(
       checks.map(({ Status }) => Status),
@@ -312,19 +312,19 @@ describe("a registration in Consul", limits, () => {
     assert.equal((await registering).state, "left");
   });
 
-  it("does not wait for a heartbeat, or an isReady, that hangs", async () => {
+  it("does not wait for a heartbeat, or a readiness, that hangs", async () => {
     await using test = await kept(fine, { requestTimeoutMs: 60_000 });
-    let isReady: () => boolean | Promise<boolean> = () => true;
-    const first = await test.own.register(instance, { isReady: () => isReady() });
+    let readiness: () => Readiness | Promise<Readiness> = () => "passing";
+    const first = await test.own.register(instance, { readiness: () => readiness() });
     test.agent.play((request) => (isAlive(request) ? "hang" : {}));
     await test.agent.received(isAlive, test.agent.requests.filter(isAlive).length + 1);
     await first.deregister();
     test.agent.play(fine);
-    const second = await test.own.register(instance, { isReady: () => isReady() });
+    const second = await test.own.register(instance, { readiness: () => readiness() });
     const asked = Promise.withResolvers<void>();
-    isReady = () => {
+    readiness = () => {
       asked.resolve();
-      return Promise.withResolvers<boolean>().promise;
+      return Promise.withResolvers<Readiness>().promise;
     };
     await asked.promise;
     await second.deregister();

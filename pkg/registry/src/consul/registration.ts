@@ -1,8 +1,17 @@
 import { AppError, backoffDelayMs, type Clock, sleep } from "@plinth/kernel";
 import { abortable } from "../abortable.ts";
-import { RegistryError } from "../errors.ts";
+import { closedError, RegistryError } from "../errors.ts";
+import { changedInstance } from "../instance.ts";
 import { askReadiness } from "../readiness.ts";
-import type { Instance, RegisterOptions, Registration, RegistrationState, RegistryListener } from "../registry.ts";
+import type {
+  Instance,
+  InstanceChanges,
+  Readiness,
+  RegisterOptions,
+  Registration,
+  RegistrationState,
+  RegistryListener,
+} from "../registry.ts";
 import type { CheckDefinition, ConsulClient } from "./client.ts";
 import { toServiceDefinition } from "./entry.ts";
 import { AnsweredUnavailable } from "./http.ts";
@@ -17,12 +26,13 @@ export interface KeptRegistrationOptions {
   readonly requestTimeoutMs: number;
   /** The check that the agent makes itself, if any. */
   readonly probe: CheckDefinition | undefined;
-  readonly isReady: NonNullable<RegisterOptions["isReady"]>;
+  readonly readiness: NonNullable<RegisterOptions["readiness"]>;
 }
 
 /** So many that a stall of the event loop as long as liveness allows, ten seconds, and a beat before it fit into the default TTL. */
 const beatsPerTtl = 4;
 const firstRetryMs = 100;
+const readinessTexts = { passing: "ready", warning: "degraded", critical: "not ready" } as const;
 
 /**
  * One instance in the local agent, kept there: heartbeats while the agent knows it, registered again when it does not.
@@ -31,10 +41,11 @@ const firstRetryMs = 100;
  * `ready` says whether it should get traffic: an app may be unready for an hour without losing its entry.
  */
 export class KeptRegistration implements Registration {
-  readonly instance: Instance;
   readonly #options: KeptRegistrationOptions;
   readonly #leaving = new AbortController();
   readonly #firstTry = Promise.withResolvers<void>();
+  #instance: Instance;
+  #maintenance: string | undefined;
   #state: RegistrationState = "pending";
   #error: AppError | undefined;
   #loop: Promise<void> = Promise.resolve();
@@ -43,8 +54,16 @@ export class KeptRegistration implements Registration {
   #maybeThere = false;
 
   constructor(instance: Instance, options: KeptRegistrationOptions) {
-    this.instance = instance;
+    this.#instance = instance;
     this.#options = options;
+  }
+
+  get instance(): Instance {
+    return this.#instance;
+  }
+
+  get maintenanceReason(): string | undefined {
+    return this.#maintenance;
   }
 
   get state(): RegistrationState {
@@ -62,6 +81,24 @@ export class KeptRegistration implements Registration {
   start(): Promise<void> {
     this.#loop = this.#keep();
     return this.#firstTry.promise;
+  }
+
+  async update(
+    changes: InstanceChanges,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    if (this.#left) throw closedError(`the registration of ${this.instance.id}`);
+    this.#instance = changedInstance(this.#instance, changes);
+    await abortable(this.#register(), signal);
+  }
+
+  async maintenance(
+    reason: string | undefined,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    if (this.#left) throw closedError(`the registration of ${this.instance.id}`);
+    this.#maintenance = reason;
+    await abortable(this.#beat(), signal);
   }
 
   deregister({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
@@ -108,15 +145,14 @@ export class KeptRegistration implements Registration {
     const { client } = this.#options;
     const { signal } = this.#leaving;
     await client.updateCheck(this.#checkId("alive"), "passing", "heartbeats arrive", { signal });
-    const isReady = await this.#askReady();
+    const status = await this.#askReady();
     // The texts are fixed: a changed one would be written through the whole cluster and wake all watches.
-    const [status, output] = isReady ? (["passing", "ready"] as const) : (["critical", "not ready"] as const);
-    await client.updateCheck(this.#checkId("ready"), status, output, { signal });
+    await client.updateCheck(this.#checkId("ready"), status, readinessTexts[status], { signal });
   }
 
   async #checks(): Promise<CheckDefinition[]> {
     const { ttlMs, deregisterAfterMs, probe } = this.#options;
-    const isReady = await this.#askReady();
+    const readiness = await this.#askReady();
     return [
       {
         CheckID: this.#checkId("alive"),
@@ -129,15 +165,16 @@ export class KeptRegistration implements Registration {
         CheckID: this.#checkId("ready"),
         Name: "readiness as the process says",
         TTL: `${ttlMs}ms`,
-        Status: isReady ? "passing" : "critical",
+        Status: readiness,
       },
       ...(probe ? [{ ...probe, CheckID: this.#checkId("probe") }] : []),
     ];
   }
 
-  #askReady(): Promise<boolean> {
-    const { isReady, clock, requestTimeoutMs } = this.#options;
-    return abortable(askReadiness(isReady, { clock, limitMs: requestTimeoutMs }), this.#leaving.signal);
+  async #askReady(): Promise<Readiness> {
+    const { readiness, clock, requestTimeoutMs } = this.#options;
+    if (this.#maintenance !== undefined) return "critical";
+    return abortable(askReadiness(readiness, { clock, limitMs: requestTimeoutMs }), this.#leaving.signal);
   }
 
   #fail(error: AppError, failures: number): void {

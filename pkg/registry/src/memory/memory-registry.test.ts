@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
-import type { RegistryEvent } from "../registry.ts";
+import type { Readiness, RegistryEvent } from "../registry.ts";
 import { registrySuite } from "../testing/index.ts";
 import { createMemoryRegistry } from "./memory-registry.ts";
 import { createMemoryStore } from "./memory-store.ts";
@@ -30,10 +30,10 @@ describe("createMemoryRegistry", () => {
     await assert.rejects(createMemoryRegistry({ store }).register(instance), { code: "ERR_REGISTRY_DUPLICATE" });
   });
 
-  it("takes an isReady that hangs for a no", async () => {
+  it("takes a readiness that hangs for critical", async () => {
     const clock = new FakeClock();
     const own = createMemoryRegistry({ clock, readinessMs: 500 });
-    const registering = own.register(instance, { isReady: () => Promise.withResolvers<boolean>().promise });
+    const registering = own.register(instance, { readiness: () => Promise.withResolvers<Readiness>().promise });
     await clock.advance(500);
     assert.equal((await registering).state, "registered");
     assert.equal((await own.resolve("notes")).instances.length, 0);

@@ -3,12 +3,16 @@ import { abortable } from "../abortable.ts";
 import { closedError, duplicateError } from "../errors.ts";
 import { type Feed, singleSet } from "../feed.ts";
 import { guardListener } from "../guard-listener.ts";
-import { requireServiceName, toInstance } from "../instance.ts";
+import { changedInstance, requireServiceName, toInstance } from "../instance.ts";
 import { askReadiness } from "../readiness.ts";
+import { countStates, inTraffic, summaryOf } from "../states.ts";
 import type {
+  FollowOptions,
   Instance,
+  InstanceChanges,
   InstanceSet,
   NewInstance,
+  Readiness,
   RegisterOptions,
   Registration,
   RegistrationState,
@@ -17,6 +21,8 @@ import type {
   RegistryStats,
   RegistryView,
   ResolveOptions,
+  ServicesOptions,
+  ServiceSummary,
   WatchOptions,
 } from "../registry.ts";
 import { Subscriptions } from "../subscriptions.ts";
@@ -25,7 +31,7 @@ import { createMemoryStore, type MemoryStore } from "./memory-store.ts";
 export interface MemoryRegistryOptions {
   /** Registries with the same store find each other's instances. Default: a store of its own. */
   readonly store?: MemoryStore | undefined;
-  /** How often `isReady` of each registration is asked, and how long it may take, in milliseconds, above 0. Default 1_000. */
+  /** How often `readiness` of each registration is asked, and how long it may take, in milliseconds, above 0. Default 1_000. */
   readonly readinessMs?: number | undefined;
   /** Default: the system's clock. */
   readonly clock?: Clock | undefined;
@@ -63,12 +69,12 @@ class MemoryRegistry implements Registry {
     this.#subscriptions = new Subscriptions(clock, (feed) => this.#keepCurrent(feed));
   }
 
-  async register(given: NewInstance, { signal, isReady }: RegisterOptions = {}): Promise<Registration> {
+  async register(given: NewInstance, { signal, readiness }: RegisterOptions = {}): Promise<Registration> {
     signal?.throwIfAborted();
     if (this.#closed) throw closedError("the registry");
     const instance = toInstance(given);
     if (this.#store.has(instance.id)) throw duplicateError(instance);
-    const registration: MemoryRegistration = new MemoryRegistration(instance, isReady, {
+    const registration: MemoryRegistration = new MemoryRegistration(instance, readiness, {
       store: this.#store,
       clock: this.#clock,
       readinessMs: this.#readinessMs,
@@ -87,19 +93,29 @@ class MemoryRegistry implements Registry {
     return registration;
   }
 
-  async resolve(service: string, { signal }: ResolveOptions = {}): Promise<InstanceSet> {
+  async resolve(service: string, { signal, filter }: ResolveOptions = {}): Promise<InstanceSet> {
     signal?.throwIfAborted();
     if (this.#closed) throw closedError("the registry");
     requireServiceName(service);
-    return this.#subscriptions.current(service) ?? singleSet(this.#clock, service, this.#store.list(service));
+    const known = this.#subscriptions.current(service, filter);
+    return known ?? singleSet(this.#clock, service, inTraffic(this.#store.list(service)), { filter });
   }
 
-  watch(service: string, { signal }: WatchOptions = {}): AsyncIterable<InstanceSet> {
-    return this.#subscriptions.watch(service, signal);
+  watch(service: string, options?: WatchOptions): AsyncIterable<InstanceSet> {
+    return this.#subscriptions.watch(service, options);
   }
 
-  follow(service: string): RegistryView {
-    return this.#subscriptions.follow(service);
+  follow(service: string, options?: FollowOptions): RegistryView {
+    return this.#subscriptions.follow(service, options);
+  }
+
+  async services({ signal }: ServicesOptions = {}): Promise<readonly ServiceSummary[]> {
+    signal?.throwIfAborted();
+    if (this.#closed) throw closedError("the registry");
+    return this.#store.services().map((service) => {
+      const all = this.#store.list(service).map(({ instance: { tags }, state }) => ({ state, tags }));
+      return summaryOf(service, all);
+    });
   }
 
   stats(): RegistryStats {
@@ -114,7 +130,8 @@ class MemoryRegistry implements Registry {
 
   #keepCurrent(feed: Feed): () => void {
     const publish = (): void => {
-      const set = feed.publish(this.#store.list(feed.service));
+      const all = this.#store.list(feed.service);
+      const set = feed.publish(inTraffic(all), countStates(all));
       if (set) this.#onEvent({ type: "changed", set });
     };
     publish();
@@ -130,28 +147,58 @@ interface MemoryRegistrationContext {
 }
 
 class MemoryRegistration implements Registration {
-  readonly instance: Instance;
   readonly error = undefined;
-  readonly #isReady: RegisterOptions["isReady"];
+  readonly #readiness: RegisterOptions["readiness"];
   readonly #context: MemoryRegistrationContext;
+  #instance: Instance;
+  #answer: Readiness = "critical";
+  #maintenance: string | undefined;
   #state: RegistrationState = "pending";
   #next: { cancel(): void } | undefined;
 
-  constructor(instance: Instance, isReady: RegisterOptions["isReady"], context: MemoryRegistrationContext) {
-    this.instance = instance;
-    this.#isReady = isReady;
+  constructor(instance: Instance, readiness: RegisterOptions["readiness"], context: MemoryRegistrationContext) {
+    this.#instance = instance;
+    this.#readiness = readiness;
     this.#context = context;
-    context.store.put(instance, false); // from here on the id is taken
+    this.#put(); // from here on the id is taken
+  }
+
+  get instance(): Instance {
+    return this.#instance;
   }
 
   get state(): RegistrationState {
     return this.#state;
   }
 
+  get maintenanceReason(): string | undefined {
+    return this.#maintenance;
+  }
+
   async start(): Promise<void> {
-    if (this.#isReady) await this.#ask(this.#isReady);
-    else this.#context.store.put(this.instance, true);
+    if (this.#readiness) await this.#ask(this.#readiness);
+    else this.#hear("passing");
     if (this.#state === "pending") this.#become("registered");
+  }
+
+  async update(
+    changes: InstanceChanges,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    signal?.throwIfAborted();
+    this.#requireRegistered();
+    this.#instance = changedInstance(this.#instance, changes);
+    this.#put();
+  }
+
+  async maintenance(
+    reason: string | undefined,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    signal?.throwIfAborted();
+    this.#requireRegistered();
+    this.#maintenance = reason;
+    this.#put();
   }
 
   async deregister(): Promise<void> {
@@ -161,17 +208,30 @@ class MemoryRegistration implements Registration {
     this.#become("left");
   }
 
-  async #ask(isReady: NonNullable<RegisterOptions["isReady"]>): Promise<void> {
-    const { store, clock, readinessMs } = this.#context;
-    const ready = await askReadiness(isReady, { clock, limitMs: readinessMs });
+  async #ask(readiness: NonNullable<RegisterOptions["readiness"]>): Promise<void> {
+    const { clock, readinessMs } = this.#context;
+    const answer = await askReadiness(readiness, { clock, limitMs: readinessMs });
     if (this.#state === "left") return;
-    store.put(this.instance, ready);
-    this.#next = clock.schedule(readinessMs, () => void this.#ask(isReady), { keepAlive: false });
+    this.#hear(answer);
+    this.#next = clock.schedule(readinessMs, () => void this.#ask(readiness), { keepAlive: false });
+  }
+
+  #hear(answer: Readiness): void {
+    this.#answer = answer;
+    this.#put();
+  }
+
+  #put(): void {
+    this.#context.store.put(this.#instance, this.#maintenance === undefined ? this.#answer : "maintenance");
   }
 
   #become(state: RegistrationState): void {
     const previous = this.#state;
     this.#state = state;
     this.#context.onState(state, previous);
+  }
+
+  #requireRegistered(): void {
+    if (this.#state === "left") throw closedError(`the registration of ${this.#instance.id}`);
   }
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { NewInstance } from "../registry.ts";
+import type { NewInstance, Readiness } from "../registry.ts";
 import { type Define, finds, idsOf } from "./suite-context.ts";
 import { waitForSet } from "./wait-for-set.ts";
 
@@ -21,16 +21,25 @@ export function registering(define: Define): void {
       assert.equal(registration.state, "registered");
       assert.equal(registration.error, undefined);
       const { instances } = await finds(other, service, ["a-1"]);
-      assert.deepEqual(instances, [full]);
-      assert.deepEqual((await mine.resolve(service)).instances, [full]);
-      assert.deepEqual(registration.instance, full);
+      assert.deepEqual(instances, [{ ...full, status: "passing" }]);
+      assert.deepEqual((await mine.resolve(service)).instances, instances);
+      assert.deepEqual(registration.instance, instances[0]);
     },
   );
 
   define("fills in what an instance leaves out", async ({ mine, other, instance, service }) => {
     await mine.register(instance("a-1", { ports: { grpc: 3_001 } }));
     assert.deepEqual((await finds(other, service, ["a-1"])).instances, [
-      { service, id: "a-1", host: "127.0.0.1", ports: { grpc: 3_001 }, weight: 1, tags: [], metadata: {} },
+      {
+        service,
+        id: "a-1",
+        host: "127.0.0.1",
+        ports: { grpc: 3_001 },
+        weight: 1,
+        tags: [],
+        metadata: {},
+        status: "passing",
+      },
     ]);
   });
 
@@ -49,16 +58,16 @@ export function registering(define: Define): void {
   });
 
   define("finds an instance only while it says that it is ready", async ({ mine, other, instance, service }) => {
-    let answer: () => boolean | Promise<boolean> = () => false;
-    const registration = await mine.register(instance("a-1"), { isReady: () => answer() });
+    let answer: () => Readiness | Promise<Readiness> = () => "critical";
+    const registration = await mine.register(instance("a-1"), { readiness: () => answer() });
     assert.equal(registration.state, "registered");
     await mine.register(instance("a-2"));
     await finds(other, service, ["a-2"]);
-    answer = () => true;
+    answer = () => "passing";
     await waitForSet(other, service, (set) => idsOf(set).includes("a-1"));
     answer = () => Promise.reject(new Error("the database is gone"));
     await waitForSet(other, service, (set) => !idsOf(set).includes("a-1"));
-    answer = async () => true;
+    answer = () => Promise.resolve("passing");
     await waitForSet(other, service, (set) => idsOf(set).includes("a-1"));
   });
 
@@ -86,7 +95,7 @@ export function registering(define: Define): void {
     ["metadata", { metadata: { "plinth-zone": "ours" } }],
     ["metadata", { metadata: { "a b": "c" } }],
     ["metadata.a", { metadata: { a: "x".repeat(513) } }],
-    ["metadata", { metadata: Object.fromEntries(Array.from({ length: 61 }, (_, at) => [`k${at}`, ""])) }],
+    ["metadata", { metadata: Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`k${at}`, ""])) }],
   ];
   define("refuses an instance that others could not use, naming the field", async ({ mine, instance }) => {
     for (const [field, more] of wrong) {
@@ -104,11 +113,11 @@ export function registering(define: Define): void {
     const early = AbortSignal.abort(new Error("given up before"));
     await assert.rejects(mine.register(instance("a-1"), { signal: early }), { message: "given up before" });
     const late = new AbortController();
-    const isReady = (): Promise<boolean> => {
+    const readiness = (): Promise<Readiness> => {
       late.abort(new Error("given up meanwhile"));
-      return Promise.resolve(true);
+      return Promise.resolve("passing");
     };
-    await assert.rejects(mine.register(instance("a-2"), { signal: late.signal, isReady }), {
+    await assert.rejects(mine.register(instance("a-2"), { signal: late.signal, readiness }), {
       message: "given up meanwhile",
     });
     await mine.close();

@@ -11,7 +11,7 @@ export interface RegistryWorld extends AsyncDisposable {
 }
 
 /**
- * What every registry must do, as tests for `node:test`. Registries must tell changes and ask `isReady` well within a second,
+ * What every registry must do, as tests for `node:test`. Registries must tell changes and ask `readiness` well within a second,
  * so open them with short times.
  *
  * @param createWorld - Called once for each test.
