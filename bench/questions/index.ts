@@ -9,6 +9,7 @@ import { grpcServer } from "./grpc-server.ts";
 import { httpServer } from "./http-server.ts";
 import { metrics } from "./metrics.ts";
 import { rpcHttp } from "./rpc-http.ts";
+import { testSchema } from "./test-schema.ts";
 
 /** Every question, in the order `--list` names them. */
 export const questions: readonly Question[] = [
@@ -22,4 +23,5 @@ export const questions: readonly Question[] = [
   errorBus,
   metrics,
   database,
+  testSchema,
 ];
