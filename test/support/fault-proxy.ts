@@ -21,16 +21,17 @@ export interface FaultProxy extends AsyncDisposable {
 /**
  * Starts one on a free port of 127.0.0.1. While nothing listens at its target, it closes what it takes.
  *
- * @param target - The server's port, on 127.0.0.1; asked for each connection.
+ * @param target - The server's port; asked for each connection.
+ * @param host - The server's address. Default `127.0.0.1`.
  */
-export async function startFaultProxy(target: () => number): Promise<FaultProxy> {
+export async function startFaultProxy(target: () => number, host = "127.0.0.1"): Promise<FaultProxy> {
   const sockets = new Set<Socket>();
   const beginnings: number[] = [];
   let opened = 0;
   let frozen: "everything" | "answers" | undefined;
   const proxy = createServer((client) => {
     opened++;
-    const upstream = connect(target(), "127.0.0.1");
+    const upstream = connect(target(), host);
     client.once("data", (data: Buffer) => void (data.length >= 8 && beginnings.push(data.readInt32BE(4))));
     const isOpen = (from: Socket): boolean => frozen === undefined || (frozen === "answers" && from === client);
     for (const [from, to] of [
