@@ -43,6 +43,8 @@ describe("readStatement", () => {
     ["select ';insert'", "SELECT", "SELECT"],
     ["select 1; insert into notes values (1)", "OTHER", "OTHER"],
     ["begin; set local x = 1; select 1; delete from notes", "OTHER", "OTHER"],
+    ["select id into copies from notes", "OTHER", "OTHER"],
+    [`select "into" from notes where text = 'put into it'`, "SELECT", "SELECT notes"],
     ["explain analyze delete from notes", "OTHER", "OTHER"],
     [`select ${"1, ".repeat(1_000)} 1; delete from notes`, "OTHER", "OTHER"],
     ['insert into "app"."notes" values ($1)', "INSERT", "INSERT app.notes"],

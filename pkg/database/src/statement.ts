@@ -104,7 +104,7 @@ function operationOf(text: string): string {
 /** Of a text that begins with what {@link readsOnly} holds: whether all that follows in it is such as well. */
 function changesNothing(text: string): boolean {
   const [first = "", ...others] = text.split(";");
-  if (/^\s*explain\b.*\banaly[sz]e\b/is.test(first)) return false;
+  if (/^\s*explain\b.*\banaly[sz]e\b|^[\s(]*select\b.*(?<!["\w])into\s/is.test(first)) return false;
   return others.every((part) => part.trim() === "" || (readsOnly.has(operationOf(part)) && changesNothing(part)));
 }
 
