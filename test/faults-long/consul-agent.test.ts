@@ -11,6 +11,9 @@ import { until } from "../support/until.ts";
 
 const recoveryLimitMs = 30_000;
 
+const tenMinutesS = 600;
+const rate = 40;
+
 /** Longer than the time to live of an entry, so that its checks have turned critical in the meantime. */
 const outageMs = 8_000;
 
@@ -48,6 +51,47 @@ describe("the Consul agent fails", () => {
       },
     );
   }
+
+  faultTest(
+    {
+      fault: "11 agent stopped 10 min",
+      done: `killed by SIGKILL; ten minutes of the registries' time pass, ${rate} times as fast; started again`,
+      expected: "0 failed; ready and stale throughout; at most one try a second and watch",
+    },
+    async (witness) => {
+      const environment = { CLOCK_SCRIPT: `rate ${rate}, rate 1` };
+      await using running = await startConsulFleet({ environment });
+      const { cluster, fleet } = running;
+      const { gateway } = fleet;
+      const all = [gateway, ...fleet.instances];
+      const warp = async (printed: string): Promise<void> => {
+        for (const { program } of all) program.signal("SIGUSR2");
+        for (const { program } of all) await program.untilPrinted(printed, recoveryLimitMs);
+      };
+      const age = (): Promise<number> => gateway.metric("registry_set_age_seconds", { service: "counted" });
+      await running.untilPassing(2);
+      const load = fleet.load();
+      await load.untilMore(100);
+      await cluster.agent.kill("SIGKILL");
+      await warp(`clock:rate ${rate}`);
+      await until(async () => (await age()) > tenMinutesS, "ten minutes have passed", 60_000);
+      const [aged, stale, watchErrors, beatErrors] = await Promise.all([
+        age(),
+        gateway.metric("registry_set_stale", { service: "counted" }),
+        gateway.metric("registry_watch_errors_total", { service: "counted" }),
+        fleet.instances[0]!.metric("registry_registration_errors_total"),
+      ]);
+      await warp("clock: rate 1");
+      witness.saw(`age ${Math.round(aged)} s; ${watchErrors} tries to watch, ${beatErrors} to register`);
+      await cluster.agent.restart();
+      await running.untilPassing(2);
+      await load.untilMore(200);
+      witness.clean(await load.stop());
+      assert.equal(stale, 1);
+      for (const tries of [watchErrors, beatErrors]) assert.ok(tries > 20 && tries < tenMinutesS, `${tries} tries`);
+      await untilConfirmed(gateway);
+    },
+  );
 
   faultTest(
     {

@@ -2,17 +2,16 @@
 // tests of that.
 import { gatewayModuleOf } from "@plinth/gateway";
 import { coreModule, createApp } from "@plinth/kernel";
-import { registryModule } from "@plinth/registry";
 import { opsModule } from "@plinth/transport";
-import { clockOfFleet } from "./fleet-clock.ts";
+import { fleetClock, fleetRegistry } from "./fleet-clock.ts";
 
 process.exitCode = await createApp({
   name: "fleet-gateway",
   modules: [
     coreModule,
     opsModule,
-    registryModule,
+    fleetRegistry,
     gatewayModuleOf({ routes: [{ name: "all", match: { path: "/**" }, service: "counted", anonymous: true }] }),
   ],
-  clock: clockOfFleet(),
+  clock: fleetClock,
 }).run();

@@ -1,9 +1,8 @@
 // One of several instances behind a gateway, found through the registry that the environment names, run as a program by the tests of
 // that. It counts how often each write has had its effect, so that one that was done twice is seen.
 import { coreModule, createApp, defineModule, provider, z } from "@plinth/kernel";
-import { registryModule } from "@plinth/registry";
 import { httpModule, httpRoutes } from "@plinth/transport";
-import { clockOfFleet } from "./fleet-clock.ts";
+import { fleetClock, fleetRegistry } from "./fleet-clock.ts";
 
 const { SERVICE = "counted" } = process.env;
 const effects = new Map<string, number>();
@@ -24,6 +23,6 @@ const countedModule = defineModule("counted", [
 
 process.exitCode = await createApp({
   name: SERVICE,
-  modules: [coreModule, registryModule, httpModule, countedModule],
-  clock: clockOfFleet(),
+  modules: [coreModule, fleetRegistry, httpModule, countedModule],
+  clock: fleetClock,
 }).run();

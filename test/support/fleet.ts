@@ -44,6 +44,8 @@ export interface Member extends AsyncDisposable {
 }
 
 export interface Fleet extends AsyncDisposable {
+  /** That of all its programs. */
+  readonly environment: Readonly<Record<string, string>>;
   readonly gateway: Member;
   readonly instances: readonly Member[];
   /** One more. */
@@ -92,6 +94,7 @@ export async function startFleet({ environment, gatewayEnvironment, instances = 
     throw error;
   }
   return {
+    environment,
     gateway,
     instances: members,
     add,
