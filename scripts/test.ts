@@ -21,8 +21,10 @@ const script = (name: string) => join(import.meta.dirname, name);
 const testsIn = (folders: readonly string[]) => folders.map((folder) => `${folder}/**/*.test.ts`);
 /** As a user has it, with times that were promised: not beside more programs than there are processors. */
 const wholeFolders = ["test/e2e", "test/packaging"];
+/** Each takes seconds of a real outage: `npm run test:faults` runs them. */
+const longFolder = "test/faults-long";
 const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
-  (folder) => !wholeFolders.includes(folder),
+  (folder) => !wholeFolders.includes(folder) && folder !== longFolder,
 );
 /** Long ones that hang on no version of Node (types are what the compiler says): they run on one. */
 const onceOnly = /[./](?:property|soak|types)\.test\.ts$/;

@@ -15,11 +15,14 @@ export interface TestRun {
   readonly coverage: boolean;
   /** Files that run at the same time. Default: one more than there are processors, for many tests wait. */
   readonly concurrency?: number;
+  /** One test, and one file, may take this long. Default 60_000. */
+  readonly testLimitMs?: number;
+  /** All of them may. Default 480_000. */
+  readonly runLimitMs?: number;
+  /** Beside the environment of this process. Default none. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
-// One test may take this long, and one run of all of them.
-const testLimitMs = 60_000;
-const runLimitMs = 480_000;
 const slowestShown = 10;
 const failuresShown = 20;
 
@@ -31,6 +34,9 @@ export async function runTests({
   patterns,
   coverage,
   concurrency = availableParallelism() + 1,
+  testLimitMs = 60_000,
+  runLimitMs = 480_000,
+  environment: more = {},
 }: TestRun): Promise<string | undefined> {
   const tallyPath = join(root, `.cache/test-tally-${process.pid}.json`);
   mkdirSync(join(root, ".cache"), { recursive: true });
@@ -50,7 +56,7 @@ export async function runTests({
     ...patterns,
   ];
   // What is compiled is kept from one test file to the next; lines would be counted less exactly with it.
-  const environment = coverage ? {} : { NODE_COMPILE_CACHE: join(root, ".cache/compiled") };
+  const environment = { ...(coverage ? {} : { NODE_COMPILE_CACHE: join(root, ".cache/compiled") }), ...more };
   // SIGINT makes the runner say which files it was running.
   const fault = await runCommand(node, args, { limitMs: runLimitMs, signal: "SIGINT", environment, watch: limitFiles });
   const tally = readTally(tallyPath);

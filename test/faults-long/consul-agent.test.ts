@@ -88,7 +88,9 @@ describe("the Consul agent fails", () => {
       await load.untilMore(200);
       witness.clean(await load.stop());
       assert.equal(stale, 1);
-      for (const tries of [watchErrors, beatErrors]) assert.ok(tries > 20 && tries < tenMinutesS, `${tries} tries`);
+      assert.ok(watchErrors > 20 && watchErrors < tenMinutesS, `${watchErrors} tries to watch`);
+      // With full jitter up to the time between two heartbeats, 1.5 s, the next try comes after half of it.
+      assert.ok(beatErrors > 200 && beatErrors < 1.5 * tenMinutesS, `${beatErrors} tries to register`);
       await untilConfirmed(gateway);
     },
   );

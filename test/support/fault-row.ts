@@ -2,21 +2,8 @@
 import assert from "node:assert/strict";
 import { appendFileSync } from "node:fs";
 import { it, type TestContext } from "node:test";
+import type { FaultRow } from "../../scripts/testing/fault-table.ts";
 import type { FleetReport } from "./fleet.ts";
-
-/** One row. */
-export interface FaultRow {
-  /** Its number in the list of faults, and its name. */
-  readonly fault: string;
-  /** What was done. */
-  readonly done: string;
-  readonly sent: number;
-  readonly failed: number;
-  readonly expected: string;
-  readonly result: "ok" | "FAILED";
-  /** What else was seen. */
-  readonly seen: string;
-}
 
 export interface Fault extends Pick<FaultRow, "fault" | "done"> {
   /** What is expected beside the number of failed requests, in words. Default: no request fails. */
@@ -34,8 +21,6 @@ export interface Witness {
   /** Takes it down, and holds it to what holds everywhere: no request failed, no write was lost or done twice, the gateway lived and was ready. */
   clean(report: FleetReport): void;
 }
-
-export const rowsVariable = "PLINTH_FAULT_ROWS";
 
 export function faultTest(
   { fault, done, expected = "0 failed", limitMs = 120_000 }: Fault,
@@ -70,7 +55,7 @@ export function faultTest(
     } finally {
       const row: FaultRow = { fault, done, sent, failed, expected, result, seen: seen.join("; ") };
       t.diagnostic(`${sent} requests, ${failed} failed; ${row.seen}`);
-      const path = process.env[rowsVariable];
+      const path = process.env["PLINTH_FAULT_ROWS"];
       if (path !== undefined) appendFileSync(path, `${JSON.stringify(row)}\n`);
     }
   });
