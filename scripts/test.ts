@@ -40,7 +40,7 @@ const stages: readonly Stage[] = [
   { name: "layers", run: () => runCommand(process.execPath, [script("check-layers.ts")]) },
   { name: "knip", run: () => runCommand(tool("knip"), []) },
   { name: "servers", run: findServers },
-  { name: "tests", run: () => runTests({ node: process.execPath, patterns: testsIn(testFolders), coverage: false }) },
+  { name: "tests", run: testApart },
   { name: "whole", run: testWhole },
   { name: "node24", run: testOnNode24 },
 ];
@@ -66,19 +66,27 @@ async function findServers(): Promise<string | undefined> {
   return faults.length > 0 ? faults.join("; ") : undefined;
 }
 
+/** Few start a process that others could share; the long ones among those keep one, so that nothing waits for them. */
+function testApart(): Promise<string | undefined> {
+  const paths = globSync(testsIn(testFolders), { cwd: root, exclude: ["**/node_modules/**"] });
+  const { long = [], short = [] } = Object.groupBy(paths, (path) => (onceOnly.test(path) ? "long" : "short"));
+  const batches = batchFiles(short, { root, folder: ".cache/batches", count: 2 * availableParallelism() });
+  return runTests({ node: process.execPath, patterns: [...long, ...batches], coverage: false });
+}
+
 function testWhole(): Promise<string | undefined> {
   const concurrency = availableParallelism();
   return runTests({ node: process.execPath, patterns: testsIn(wholeFolders), coverage: false, concurrency });
 }
 
-/** The packages promise Node 24; everything else here runs on the Node of the repository, where each file has its own process. */
+/** The packages promise Node 24; everything else here runs on the Node of the repository. */
 async function testOnNode24(): Promise<string | undefined> {
   const folder = join(root, "test/node24");
   const fault = await runCommand(process.execPath, [script("install.mjs"), folder]);
   if (fault !== undefined) return fault;
   const node = join(folder, "node_modules/.bin/node");
   const patterns = globSync("pkg/*/src/**/*.test.ts", { cwd: root }).filter((path) => !onceOnly.test(path));
-  const batches = batchFiles(patterns, { root, folder: ".cache/batches", count: availableParallelism() });
+  const batches = batchFiles(patterns, { root, folder: ".cache/batches24", count: availableParallelism() });
   return runTests({ node, patterns: batches, coverage: false });
 }
 
