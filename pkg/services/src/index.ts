@@ -1,1 +1,27 @@
-export {};
+export type { CallOptions, ServiceClientOptions } from "./calls.ts";
+export { type ContractError, ServicesError, type ServicesErrorCode } from "./errors.ts";
+export {
+  type BindingId,
+  bindingId,
+  type EventId,
+  eventId,
+  type Id,
+  type RoleId,
+  roleId,
+  type SessionId,
+  sessionId,
+  type UserId,
+  userId,
+} from "./ids.ts";
+export type { Page, PageRequest } from "./pages.ts";
+export type { ServiceOptions } from "./serve.ts";
+export { createIdentityClient } from "./identity/client.ts";
+export { type IdentityErrorCode, identityErrors } from "./identity/errors.ts";
+export { identityService } from "./identity/service.ts";
+export type * from "./identity/types.ts";
+export { IdentityService } from "./gen/plinth/identity/v1/identity_pb.ts";
+export { createAuthzClient } from "./authz/client.ts";
+export { type AuthzErrorCode, authzErrors } from "./authz/errors.ts";
+export { authzService } from "./authz/service.ts";
+export type * from "./authz/types.ts";
+export { AuthzService } from "./gen/plinth/authz/v1/authz_pb.ts";
