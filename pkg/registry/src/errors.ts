@@ -12,10 +12,14 @@ export type RegistryErrorCode =
   | "ERR_REGISTRY_HOST"
   | "ERR_REGISTRY_INSTANCE"
   | "ERR_REGISTRY_NOT_FOUND"
+  | "ERR_REGISTRY_OVERWRITTEN"
   | "ERR_REGISTRY_REJECTED"
   | "ERR_REGISTRY_RESPONSE"
   | "ERR_REGISTRY_RESPONSE_SIZE"
+  | "ERR_REGISTRY_STALE"
   | "ERR_REGISTRY_TIMEOUT"
+  | "ERR_REGISTRY_TLS"
+  | "ERR_REGISTRY_TOKEN"
   | "ERR_REGISTRY_UNAVAILABLE"
   | "ERR_REGISTRY_UNCONFIRMED";
 
@@ -29,6 +33,11 @@ export function closedError(what: string): RegistryError {
     "failed_precondition",
     `${what} is closed; use it only while the app that opened it runs`,
   );
+}
+
+/** What an instance that has been deregistered is asked for. */
+export function goneError({ id }: { readonly id: string }): RegistryError {
+  return closedError(`the registration of ${id}`);
 }
 
 export function duplicateError({ id, service }: { readonly id: string; readonly service: string }): RegistryError {

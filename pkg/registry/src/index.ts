@@ -34,6 +34,22 @@ export { createMemoryRegistry, type MemoryRegistryOptions } from "./memory/memor
 export { createMemoryStore, type MemoryStore } from "./memory/memory-store.ts";
 export { type ConsulRegistryOptions, createConsulRegistry } from "./consul/consul-registry.ts";
 export type { CheckKind } from "./consul/probe.ts";
+export {
+  type ConsulCallOptions,
+  type ConsulCatalogService,
+  type ConsulClient,
+  type ConsulFilterOptions,
+  type ConsulHealthOptions,
+  type ConsulList,
+  type ConsulRegisterOptions,
+  createConsulClient,
+  type HealthAnswer,
+} from "./consul/client.ts";
+export type { ConsulCheck, ConsulHealthEntry, ConsulSelf, ConsulService, ConsulStatus } from "./consul/answers.ts";
+export type { CheckDefinition, ServiceDefinition } from "./consul/service-definition.ts";
+export type { ConsulConsistency, ConsulReadAnswer, ConsulReadOptions } from "./consul/read.ts";
+export type { ConsulConnectionOptions, ConsulRequestEvent, ConsulTlsOptions } from "./consul/connection.ts";
+export { consulOptionsFrom, type ConsulVariables } from "./consul/environment.ts";
 export { consulConfig } from "./consul/config-source.ts";
 export type { ConsulConfigOptions, ConsulConfigTuning } from "./consul/config-options.ts";
 export type { ConsulConfigEvent, ConsulConfigListener } from "./consul/config-events.ts";

@@ -52,8 +52,17 @@ const provideRegistryCheck = provider({
 
 const provideRegistry = provider({
   provides: registry,
-  needs: { settings: registrySettings, consul: consulSettings, clock, log: logger, metrics, errors: errorBus, tracing },
-  create: ({ settings, consul, clock: time, log, tracing: spans, ...telemetry }) => {
+  needs: {
+    settings: registrySettings,
+    consul: consulSettings,
+    info: appInfo,
+    clock,
+    log: logger,
+    metrics,
+    errors: errorBus,
+    tracing,
+  },
+  create: ({ settings, consul, info, clock: time, log, tracing: spans, ...telemetry }) => {
     const context = {
       clock: time,
       tracing: spans,
@@ -63,7 +72,13 @@ const provideRegistry = provider({
     const own =
       driver === "memory"
         ? createMemoryRegistry(context)
-        : createConsulRegistry({ ...context, ...settings, ...consul, address: consul.addr });
+        : createConsulRegistry({
+            ...context,
+            ...settings,
+            ...consul,
+            address: consul.addr,
+            environment: info.environment,
+          });
     measureRegistry(own, telemetry.metrics);
     return own;
   },

@@ -250,6 +250,14 @@ export type RegistryEvent =
   | { readonly type: "watch_failed"; readonly service: string; readonly error: AppError; readonly failures: number }
   | { readonly type: "watch_recovered"; readonly service: string; readonly failedForMs: number }
   | { readonly type: "watch_reset"; readonly service: string; readonly index: number; readonly previous: number }
+  /** The server's answers are older than the limit, or it knows no leader, so the set is kept as it is: told at the first of a row. */
+  | { readonly type: "stale_answers"; readonly service: string; readonly error: AppError }
+  /** They are as new again as they have to be. */
+  | { readonly type: "fresh_answers"; readonly service: string; readonly staleForMs: number }
+  /** One more answer that was too old. */
+  | { readonly type: "stale_answer"; readonly service: string; readonly lastContactMs: number }
+  /** All instances are gone at once: told at the first such answer, and applied only when another confirms it. */
+  | { readonly type: "empty_answer"; readonly service: string; readonly known: number }
   /** Entries that made no sense, each told once as long as it stays. */
   | { readonly type: "entries_skipped"; readonly service: string; readonly skipped: readonly SkippedEntry[] }
   | { readonly type: "request_begun"; readonly operation: RegistryOperation }
@@ -261,8 +269,8 @@ export type RegistryEvent =
     };
 
 /**
- * What a registry asks its server for. `watch` is held by the server while nothing changes; `inspect` reads what the server has under
- * the id of an instance registered here.
+ * What a registry, or a client of Consul, asks its server for. `watch` is held by the server while nothing changes; `inspect` reads what
+ * the server has under the id of an instance registered here, `agent` what it says of itself.
  */
 export type RegistryOperation =
   | "register"
@@ -272,6 +280,10 @@ export type RegistryOperation =
   | "heartbeat"
   | "inspect"
   | "instances"
+  | "services"
+  | "agent"
+  | "leader"
+  | "kv"
   | "watch";
 
 /**

@@ -5,6 +5,8 @@ import { consulDefaults } from "./consul/consul-registry.ts";
 const ms = (min: number, max: number, description: string): z.ZodNumber =>
   z.number().min(min).max(max).meta({ description });
 
+const text = (description: string): z.ZodOptional<z.ZodString> => z.string().min(1).optional().meta({ description });
+
 /** How this app is registered and finds others. */
 export const registrySettings = defineSettings(
   "registry",
@@ -29,9 +31,9 @@ export const registrySettings = defineSettings(
       3_600_000,
       "An instance without a heartbeat for so long is taken for dead, in ms; they are sent four times as often.",
     ).default(consulDefaults.ttlMs),
-    check: z.enum(["ttl", "http", "tcp"]).default(consulDefaults.check).meta({
+    check: z.enum(["ttl", "http", "grpc", "tcp"]).default(consulDefaults.check).meta({
       description:
-        "`ttl`: heartbeats alone. `http`, `tcp`: the agent also asks /ready, or connects; a killed process is gone after one interval.",
+        "`ttl`: heartbeats alone. `http`, `grpc`, `tcp`: the agent also asks /ready or grpc.health.v1, naming the instance, or connects; a killed process is gone after one interval.",
     }),
     checkIntervalMs: ms(100, 3_600_000, "How often the agent looks itself, in ms.").default(
       consulDefaults.checkIntervalMs,
@@ -55,9 +57,27 @@ export const consulSettings = defineSettings(
   z.strictObject({
     addr: z.string().min(1).optional().meta({
       description:
-        "The local agent, as host:port or http://host:port. Default for the driver `consul`: http://127.0.0.1:8500.",
+        "The local agent, as host:port, http://host:port, https://host:port or unix:///path. Default for the driver `consul`: `CONSUL_HTTP_ADDR`, else http://127.0.0.1:8500.",
     }),
     token: secretString("ACL token sent to the agent.").optional(),
+    tokenFile: text("File that holds the token, instead of `token`; a replaced one is used at once."),
+    httpAuth: secretString("`user:password` for a proxy with Basic authentication in front of the agent.").optional(),
+    datacenter: text("Datacenter that is read from. Default: the agent's."),
+    namespace: text("Namespace of Consul Enterprise. Default: the token's."),
+    partition: text("Admin partition of Consul Enterprise. Default: the agent's."),
+    tls: z
+      .strictObject({
+        caFile: text("Authorities to trust instead of Node's own, in PEM."),
+        caPath: text("Folder of such files, which are trusted as well."),
+        certFile: text("Certificate to show to the agent, in PEM."),
+        keyFile: text("The key of `certFile`, in PEM."),
+        serverName: text("The name that the agent's certificate must have. Default: the host of `addr`."),
+        verify: z
+          .boolean()
+          .optional()
+          .meta({ description: "Whether the agent's certificate is checked. Default: it is." }),
+      })
+      .optional(),
     waitMs: ms(
       1_000,
       600_000,
@@ -69,5 +89,10 @@ export const consulSettings = defineSettings(
       .min(1)
       .default(consulDefaults.maxResponseBytes)
       .meta({ description: "Larger answers are refused, in bytes." }),
+    maxStaleMs: ms(
+      0,
+      86_400_000,
+      "Answers of a server that has not heard from the leader for longer count as stale, in ms.",
+    ).default(consulDefaults.maxStaleMs),
   }),
 );

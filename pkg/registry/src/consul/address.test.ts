@@ -15,8 +15,9 @@ describe("parseConsulAddress", () => {
     ["[::1]:8500", "http://[::1]:8500"],
     ["[::1]", "http://[::1]:8500"],
     ["localhost:8500", "http://localhost:8500"],
+    ["unix:///run/consul.sock", "http://localhost"],
   ] as const) {
-    it(`reads ${text} as ${origin}`, () => assert.equal(parseConsulAddress(text), origin));
+    it(`reads ${text} as ${origin}`, () => assert.equal(parseConsulAddress(text).origin, origin));
   }
 
   for (const text of [
@@ -28,11 +29,42 @@ describe("parseConsulAddress", () => {
     "http://consul/v1",
     "http://consul?x=1",
     "http://a@consul",
+    "unix:",
+    "unix://",
+    "unix:///",
+    "unix://run/consul.sock",
+    `unix:///${"x".repeat(108)}`,
+    "unix:///a\0b",
   ]) {
     it(`refuses ${JSON.stringify(text)}`, () => {
       assert.throws(() => parseConsulAddress(text), { code: "ERR_REGISTRY_ADDRESS", message: /^consul address / });
     });
   }
+
+  it("takes the path of a socket as it is written", () => {
+    assert.deepEqual(parseConsulAddress("unix:///run/my%20consul.sock"), {
+      origin: "http://localhost",
+      socketPath: "/run/my%20consul.sock",
+      text: "unix:///run/my%20consul.sock",
+    });
+  });
+
+  for (const [text, origin] of [
+    ["consul", "https://consul:8500"],
+    ["http://consul:8501", "https://consul:8501"],
+    ["http://consul:80", "https://consul:80"],
+    ["https://consul", "https://consul"],
+    ["[::1]:8501", "https://[::1]:8501"],
+  ] as const) {
+    it(`reads ${text} as ${origin} where TLS is asked for`, () => {
+      assert.equal(parseConsulAddress(text, { tls: true }).origin, origin);
+    });
+  }
+
+  it("speaks no TLS on a socket", () => {
+    const read = () => parseConsulAddress("unix:///run/consul.sock", { tls: true, name: "CONSUL_HTTP_ADDR" });
+    assert.throws(read, { code: "ERR_REGISTRY_ADDRESS", message: /^CONSUL_HTTP_ADDR .*TLS is not spoken/ });
+  });
 
   it("does not repeat a password", () => {
     assert.throws(

@@ -1,118 +1,119 @@
-import { type Clock, messageOf, type Tracing } from "@plinth/kernel";
 import { RegistryError } from "../errors.ts";
-import { type RequestTracer, traceRequests } from "./request-span.ts";
-import type { RegistryListener, RegistryOperation, RequestOutcome } from "../registry.ts";
+import type { SkippedEntry } from "../registry.ts";
 import {
-  type BlockingAnswer,
-  blockingParameters,
-  type BlockingQuery,
-  blockingTimeoutMs,
-  parseIndex,
-} from "./blocking.ts";
-import {
-  AnsweredUnavailable,
-  type ConsulAnswer,
-  ConsulHttp,
-  type ConsulHttpOptions,
-  type ConsulRequest,
-} from "./http.ts";
+  type ConsulCheck,
+  type ConsulHealthEntry,
+  type ConsulSelf,
+  type ConsulService,
+  type ConsulStatus,
+  parseArray,
+  parseJson,
+  parseLeader,
+  parseSelf,
+  siftCatalog,
+  siftChecks,
+  siftHealth,
+  siftServices,
+} from "./answers.ts";
+import type { BlockingQuery } from "./blocking.ts";
+import { type ConsulConnectionOptions, resolveConnection } from "./connection.ts";
+import { ConsulKv } from "./kv.ts";
+import { type ConsulReadAnswer, type ConsulReadOptions, parseRead, readRequest } from "./read.ts";
+import type { ServiceDefinition } from "./service-definition.ts";
+import { ConsulSession } from "./session.ts";
 
-export type ConsulStatus = "passing" | "warning" | "critical";
+export { type ConsulStatus, responseError } from "./answers.ts";
+export type { CheckDefinition, ServiceDefinition } from "./service-definition.ts";
 
-/** What `PUT /v1/agent/service/register` takes; durations are text such as `15000ms`. */
-export interface ServiceDefinition {
-  readonly ID: string;
-  readonly Name: string;
-  readonly Address: string;
-  readonly Port: number;
-  readonly Tags: readonly string[];
-  readonly Meta: Readonly<Record<string, string>>;
-  readonly Weights: { readonly Passing: number; readonly Warning: number };
-  readonly Checks: readonly CheckDefinition[];
-}
-
-export interface CheckDefinition {
-  readonly CheckID: string;
-  readonly Name: string;
-  readonly Status: ConsulStatus;
-  readonly TTL?: string;
-  readonly HTTP?: string;
-  readonly Method?: string;
-  /** Sent with an HTTP check; each name may have several values. */
-  readonly Header?: Readonly<Record<string, readonly string[]>>;
-  readonly TCP?: string;
-  /** `host:port/name` of a service in the sense of `grpc.health.v1`. */
-  readonly GRPC?: string;
-  readonly GRPCUseTLS?: boolean;
-  /** The agent takes any certificate. */
-  readonly TLSSkipVerify?: boolean;
-  readonly Interval?: string;
-  readonly Timeout?: string;
-  readonly DeregisterCriticalServiceAfter?: string;
-}
-
-export interface HealthAnswer extends BlockingAnswer {
+export interface HealthAnswer extends ConsulReadAnswer {
   /** As they came: each is checked on its own, so that one bad entry costs no other. */
   readonly entries: readonly unknown[];
 }
 
-export interface ConsulClientOptions extends ConsulHttpOptions {
-  /** Limit of a request that does not block, and of what a blocking one takes beyond its wait, in milliseconds. */
-  readonly requestTimeoutMs: number;
-  /** Told when a request begins and ends. */
-  readonly onEvent: RegistryListener;
-  /** Makes a span of each request that has an end in sight: heartbeats and watches go on for as long as the app does, and have none. */
-  readonly tracing?: Tracing | undefined;
+/** What a list held that could be read; what could not is told apart, and costs no other. */
+export interface ConsulList<T> {
+  readonly items: readonly T[];
+  readonly skipped: readonly SkippedEntry[];
 }
 
-interface CallOptions {
+export interface ConsulCallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface ConsulRegisterOptions extends ConsulCallOptions {
+  /** What it is told as. Default `register`. */
+  readonly operation?: "register" | "update" | undefined;
+  /** Checks that are not given stay, such as one by which an operator has put it into maintenance. Default false. */
+  readonly keepChecks?: boolean | undefined;
+}
+
+export interface ConsulFilterOptions extends ConsulCallOptions {
+  /** What entries must be like, in Consul's own language, as `Meta.team == "blue"`. Default: all. */
+  readonly filter?: string | undefined;
+}
+
+export interface ConsulHealthOptions extends ConsulReadOptions {
+  /** Leaves out instances of which a check does not pass, warnings too. Default false: all, with their states. */
+  readonly passing?: boolean | undefined;
+  /** The name of a node, to which the nearest come first; `_agent` for the agent's own. Default: in no order. */
+  readonly near?: string | undefined;
+}
+
+/** A service in Consul's catalogue. */
+export interface ConsulCatalogService {
+  readonly name: string;
+  /** Those of all its instances. */
+  readonly tags: readonly string[];
+}
+
 /**
- * The few calls of Consul's HTTP API that a registry needs, each tried once. All throw {@link RegistryError}, see {@link ConsulHttp.send}.
+ * A client of a Consul agent's HTTP API. Opening it makes no request; each call makes one, under a deadline, and tries nothing again.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE`, {@link RegistryError} `ERR_REGISTRY_ADDRESS`: naming the option, or the variable.
+ * @example
+ * const consul = createConsulClient({ address: "127.0.0.1:8500" });
+ * const { items } = await consul.health("notes", { passing: true });
+ */
+export function createConsulClient(options: ConsulConnectionOptions = {}): ConsulClient {
+  return new ConsulClient(options);
+}
+
+/**
+ * All calls throw {@link RegistryError}: `ERR_REGISTRY_UNAVAILABLE` (no connection, 429, 5xx), `_TIMEOUT`, `_DENIED` (401, 403),
+ * `_NOT_FOUND`, `_REJECTED` (other statuses), `_TLS`, `_TOKEN`, `_RESPONSE`, `_RESPONSE_SIZE`, `_CLOSED`; or the signal's reason.
  * @see https://developer.hashicorp.com/consul/api-docs
  */
 export class ConsulClient {
-  readonly #http: ConsulHttp;
-  readonly #clock: Clock;
-  readonly #requestTimeoutMs: number;
-  readonly #onEvent: RegistryListener;
-  readonly #trace: RequestTracer;
+  /** Consul's key-value store, over the same connections. */
+  readonly kv: ConsulKv;
+  readonly #session: ConsulSession;
 
-  constructor(options: ConsulClientOptions) {
-    this.#trace = traceRequests(options.tracing, options.origin);
-    this.#http = new ConsulHttp(options);
-    this.#clock = options.clock;
-    this.#requestTimeoutMs = options.requestTimeoutMs;
-    this.#onEvent = options.onEvent;
+  constructor(options: ConsulConnectionOptions) {
+    this.#session = new ConsulSession(resolveConnection(options));
+    this.kv = new ConsulKv(this.#session);
   }
 
-  /**
-   * Puts a service and its checks into the agent, in place of what has the same id. Checks that exist keep their status.
-   * @param options.isUpdate - Checks that are not given stay, such as one by which an operator has put the service into maintenance.
-   */
+  /** Puts a service and its checks into the agent, in place of what has the same id. Checks that exist keep their status. */
   async registerService(
     service: ServiceDefinition,
-    { signal, isUpdate = false }: CallOptions & { readonly isUpdate?: boolean } = {},
+    { signal, operation = "register", keepChecks = false }: ConsulRegisterOptions = {},
   ): Promise<void> {
-    await this.#send(isUpdate ? "update" : "register", {
+    await this.#session.send(operation, {
       method: "PUT",
       path: "/v1/agent/service/register",
-      query: isUpdate ? {} : { "replace-existing-checks": "true" },
+      query: { ...this.#tenant, ...(keepChecks ? {} : { "replace-existing-checks": "true" }) },
       body: service,
-      timeoutMs: this.#requestTimeoutMs,
       signal,
     });
   }
 
   /** Takes a service out of the agent; one that is not there is fine. */
-  async deregisterService(id: string, { signal }: CallOptions = {}): Promise<void> {
+  async deregisterService(id: string, { signal }: ConsulCallOptions = {}): Promise<void> {
     try {
-      await this.#send("deregister", {
+      await this.#session.send("deregister", {
         method: "PUT",
         path: `/v1/agent/service/deregister/${encodeURIComponent(id)}`,
-        timeoutMs: this.#requestTimeoutMs,
+        query: this.#tenant,
         signal,
       });
     } catch (error) {
@@ -122,109 +123,137 @@ export class ConsulClient {
   }
 
   /** Puts a service into maintenance, where a check of its own is critical, or with undefined out of it. */
-  async setMaintenance(id: string, reason: string | undefined, { signal }: CallOptions = {}): Promise<void> {
-    await this.#send("maintenance", {
+  async setMaintenance(id: string, reason: string | undefined, { signal }: ConsulCallOptions = {}): Promise<void> {
+    await this.#maintain(`/v1/agent/service/maintenance/${encodeURIComponent(id)}`, reason, signal);
+  }
+
+  /** The same for the agent's node, with all its services. */
+  async setNodeMaintenance(reason: string | undefined, { signal }: ConsulCallOptions = {}): Promise<void> {
+    await this.#maintain("/v1/agent/maintenance", reason, signal);
+  }
+
+  /** Sets a TTL check and starts its time anew. A check that the agent does not know is a 404, before Consul 1.11 a 500. */
+  async updateCheck(
+    id: string,
+    status: ConsulStatus,
+    output: string,
+    { signal }: ConsulCallOptions = {},
+  ): Promise<void> {
+    await this.#session.send("heartbeat", {
       method: "PUT",
-      path: `/v1/agent/service/maintenance/${encodeURIComponent(id)}`,
-      query: reason === undefined ? { enable: "false" } : { enable: "true", reason },
-      timeoutMs: this.#requestTimeoutMs,
+      path: `/v1/agent/check/update/${encodeURIComponent(id)}`,
+      query: this.#tenant,
+      body: { Status: status, Output: output },
       signal,
     });
   }
 
   /** What the agent has under an id, as it came; one that it does not know is a 404. */
-  async readService(id: string, { signal }: CallOptions = {}): Promise<unknown> {
-    const { text } = await this.#send("inspect", {
-      method: "GET",
-      path: `/v1/agent/service/${encodeURIComponent(id)}`,
-      timeoutMs: this.#requestTimeoutMs,
-      signal,
-    });
+  async readService(id: string, { signal }: ConsulCallOptions = {}): Promise<unknown> {
+    const path = `/v1/agent/service/${encodeURIComponent(id)}`;
+    const { text } = await this.#session.send("inspect", { method: "GET", path, query: this.#tenant, signal });
     return parseJson(text, id);
   }
 
-  /** Sets a TTL check and starts its time anew. A check that the agent does not know is a 404, before Consul 1.11 a 500. */
-  async updateCheck(id: string, status: ConsulStatus, output: string, { signal }: CallOptions = {}): Promise<void> {
-    await this.#send("heartbeat", {
-      method: "PUT",
-      path: `/v1/agent/check/update/${encodeURIComponent(id)}`,
-      body: { Status: status, Output: output },
-      timeoutMs: this.#requestTimeoutMs,
-      signal,
+  /** All that is registered with this agent. */
+  async services(options: ConsulFilterOptions = {}): Promise<ConsulList<ConsulService>> {
+    const path = "/v1/agent/services";
+    return siftServices(await this.#readAgent(path, options), path);
+  }
+
+  /** The checks of all that is registered with this agent, and of its node. */
+  async checks(options: ConsulFilterOptions = {}): Promise<ConsulList<ConsulCheck>> {
+    const path = "/v1/agent/checks";
+    return siftChecks(await this.#readAgent(path, options), path);
+  }
+
+  /** What the agent says of itself; needs `agent:read`. */
+  async self({ signal }: ConsulCallOptions = {}): Promise<ConsulSelf> {
+    const path = "/v1/agent/self";
+    return parseSelf(await this.#readAgent(path, { signal }), path);
+  }
+
+  /** The instances of a service, with their checks; blocks while `index` is the newest. */
+  async health(
+    service: string,
+    options: ConsulHealthOptions = {},
+  ): Promise<ConsulReadAnswer & ConsulList<ConsulHealthEntry>> {
+    const { entries, ...answer } = await this.healthEntries(service, options);
+    return { ...answer, ...siftHealth(entries) };
+  }
+
+  /** The same, with each entry as it came. */
+  async healthEntries(service: string, options: ConsulHealthOptions = {}): Promise<HealthAnswer> {
+    const { passing = false, near } = options;
+    const { headers, text } = await this.#read("instances", `/v1/health/service/${encodeURIComponent(service)}`, {
+      options,
+      query: { ...(passing ? { passing: "true" } : {}), ...(near === undefined ? {} : { near }) },
     });
+    return { entries: parseArray(text, service), ...parseRead(headers) };
   }
 
   /** Passing instances of a service, from any server; blocks while the index is the newest. */
   async passingInstances(service: string, query: BlockingQuery): Promise<HealthAnswer> {
-    const { headers, text } = await this.#send(query.index > 0 ? "watch" : "instances", {
+    return this.healthEntries(service, { ...query, passing: true });
+  }
+
+  /** The names of all services in the catalogue; blocks while `index` is the newest. */
+  async catalogServices(options: ConsulReadOptions = {}): Promise<ConsulReadAnswer & ConsulList<ConsulCatalogService>> {
+    const path = "/v1/catalog/services";
+    const { headers, text } = await this.#read("services", path, { options });
+    return { ...parseRead(headers), ...siftCatalog(text, path) };
+  }
+
+  /** `host:port` of the server that leads; undefined while none does. */
+  async leader({ signal }: ConsulCallOptions = {}): Promise<string | undefined> {
+    const path = "/v1/status/leader";
+    const { scope } = this.#session.connection;
+    const { text } = await this.#session.send("leader", {
       method: "GET",
-      path: `/v1/health/service/${encodeURIComponent(service)}`,
-      query: {
-        passing: "true",
-        stale: "",
-        ...blockingParameters(query),
-      },
-      timeoutMs: blockingTimeoutMs(query, this.#requestTimeoutMs),
-      signal: query.signal,
+      path,
+      query: scope["dc"] === undefined ? {} : { dc: scope["dc"] },
+      signal,
     });
-    return { entries: parseArray(text, service), index: parseIndex(headers["x-consul-index"]) };
+    return parseLeader(text, path);
   }
 
+  /** Cuts what is in flight. Safe to call twice. */
   async close(): Promise<void> {
-    await this.#http.close();
+    await this.#session.close();
   }
 
-  async #send(operation: RegistryOperation, request: ConsulRequest): Promise<ConsulAnswer> {
-    const startedAtMs = this.#clock.monotonicMs();
-    let outcome: RequestOutcome = "ok";
-    this.#onEvent({ type: "request_begun", operation });
-    try {
-      return await this.#trace(operation, request, () => this.#http.send(request));
-    } catch (error) {
-      outcome = outcomeOf(error);
-      throw error;
-    } finally {
-      this.#onEvent({ type: "request_ended", operation, outcome, tookMs: this.#clock.monotonicMs() - startedAtMs });
-    }
+  get #tenant(): Readonly<Record<string, string>> {
+    return this.#session.connection.tenant;
   }
-}
 
-const outcomes: ReadonlyMap<string, RequestOutcome> = new Map([
-  ["ERR_REGISTRY_DENIED", "denied"],
-  ["ERR_REGISTRY_NOT_FOUND", "not_found"],
-  ["ERR_REGISTRY_REJECTED", "rejected"],
-  ["ERR_REGISTRY_RESPONSE_SIZE", "unreadable"],
-  ["ERR_REGISTRY_TIMEOUT", "timeout"],
-  ["ERR_REGISTRY_UNAVAILABLE", "unreachable"],
-]);
-
-function outcomeOf(error: unknown): RequestOutcome {
-  if (error instanceof AnsweredUnavailable) return "unavailable";
-  return (error instanceof RegistryError && outcomes.get(error.code)) || "cancelled"; // by its caller, or the end of the client
-}
-
-/** @throws {@link RegistryError} `ERR_REGISTRY_RESPONSE`, naming `what` was asked for. */
-export function parseArray(text: string, what: string): readonly unknown[] {
-  const parsed = parseJson(text, what);
-  if (!Array.isArray(parsed)) {
-    throw responseError(what, `a list was expected, not ${JSON.stringify(parsed).slice(0, 100)}`);
+  async #maintain(path: string, reason: string | undefined, signal: AbortSignal | undefined): Promise<void> {
+    await this.#session.send("maintenance", {
+      method: "PUT",
+      path,
+      query: { ...this.#tenant, ...(reason === undefined ? { enable: "false" } : { enable: "true", reason }) },
+      signal,
+    });
   }
-  return parsed;
-}
 
-function parseJson(text: string, what: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw responseError(what, messageOf(cause), { cause });
+  async #readAgent(path: string, { filter, signal }: ConsulFilterOptions): Promise<string> {
+    const query = { ...this.#tenant, ...(filter === undefined ? {} : { filter }) };
+    const { text } = await this.#session.send("agent", { method: "GET", path, query, signal });
+    return text;
   }
-}
 
-export function responseError(what: string, why: string, options: { readonly cause?: unknown } = {}): RegistryError {
-  return new RegistryError(
-    "ERR_REGISTRY_RESPONSE",
-    "internal",
-    `the answer for ${what} cannot be read: ${why}; does something other than Consul answer there?`,
-    options,
-  );
+  #read(
+    operation: "instances" | "services",
+    path: string,
+    { options, query = {} }: { readonly options: ConsulReadOptions; readonly query?: Readonly<Record<string, string>> },
+  ) {
+    const { scope, requestTimeoutMs } = this.#session.connection;
+    const read = readRequest({ consistency: "stale", ...options }, requestTimeoutMs);
+    return this.#session.send((options.index ?? 0) > 0 ? "watch" : operation, {
+      method: "GET",
+      path,
+      query: { ...scope, ...query, ...read.query },
+      timeoutMs: read.timeoutMs,
+      signal: options.signal,
+    });
+  }
 }

@@ -1,16 +1,14 @@
-import { type Clock, OptionError, requireNumber, requireWhole, type Secret, systemClock } from "@plinth/kernel";
+import { OptionError, requireNumber, requireWhole, systemClock } from "@plinth/kernel";
 import { type ConsulConfigListener, warnOfFailure } from "./config-events.ts";
+import type { ConsulConnectionOptions } from "./connection.ts";
 import { kvDefaults, type KvSelector } from "./kv.ts";
 import { requireKey } from "./kv-key.ts";
 
-/** How {@link consulConfig} asks. */
-export interface ConsulConfigTuning {
-  /** The local agent, as `host:port` or `http://host:port`. Default: `PLINTH_CONSUL_ADDR`, else Consul's own `CONSUL_HTTP_ADDR`, else `http://127.0.0.1:8500`. */
-  readonly address?: string | undefined;
-  /** ACL token with `key:read`. Default: `PLINTH_CONSUL_TOKEN`, else Consul's own `CONSUL_HTTP_TOKEN`, else none. */
-  readonly token?: Secret | string | undefined;
-  /** The datacenter that is asked. Default: the agent's own. */
-  readonly dc?: string | undefined;
+/**
+ * How {@link consulConfig} asks, beside its connection. What of that is not given is taken from the settings' own variables, as
+ * `PLINTH_CONSUL_ADDR`, `PLINTH_CONSUL_TOKEN` and `PLINTH_CONSUL_TLS_CA_FILE`, and then from Consul's.
+ */
+export interface ConsulConfigTuning extends Omit<ConsulConnectionOptions, "onEvent"> {
   /** Whether an absent key, or a folder without one, is a fault. Default false: an empty document. */
   readonly required?: boolean | undefined;
   /** A load tries so often when the agent cannot be reached or answers 429 or 5xx, 1 or more. Default 5. */
@@ -27,10 +25,6 @@ export interface ConsulConfigTuning {
   readonly maxRequestsPerSecond?: number | undefined;
   /** No failed watch waits longer than this before the next try, in milliseconds, above 0. Default 10_000. */
   readonly maxBackoffMs?: number | undefined;
-  /** Where the variables above are read from. Default `process.env`. */
-  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
-  /** Default: the system's clock. */
-  readonly clock?: Clock | undefined;
   /** Source of jitter in [0, 1). Default `Math.random`. */
   readonly random?: (() => number) | undefined;
   /** Told how watches fare; must not throw. Default: a process warning when one begins to fail. */
@@ -45,9 +39,20 @@ export type ConsulConfigOptions = ConsulConfigTuning & KvSelector;
 
 /** All of it but where and what. */
 export type ResolvedTuning = {
-  readonly [K in Exclude<keyof ConsulConfigTuning, "address" | "token" | "dc" | "environment">]-?: NonNullable<
-    ConsulConfigTuning[K]
-  >;
+  readonly [
+    K in
+      | "required"
+      | "maxTries"
+      | "loadTimeoutMs"
+      | "requestTimeoutMs"
+      | "maxResponseBytes"
+      | "waitMs"
+      | "maxRequestsPerSecond"
+      | "maxBackoffMs"
+      | "clock"
+      | "random"
+      | "onEvent"
+  ]-?: NonNullable<ConsulConfigTuning[K]>;
 };
 
 export const configDefaults: ResolvedTuning = Object.freeze({

@@ -23,7 +23,7 @@ function notes(agent: ScriptedAgent, more: ConsulConfigTuning = {}) {
 describe("loading config from Consul", limits, () => {
   it("reads a key with the token, from the datacenter, once", async () => {
     await using agent = await ScriptedAgent.start(() => ({ body: [entryOf("config/notes", "a: 1")] }));
-    const source = notes(agent, { token: new Secret("t0ken"), dc: "eu" });
+    const source = notes(agent, { token: new Secret("t0ken"), datacenter: "eu" });
     assert.equal(source.name, "consul:config/notes");
     const document = await source.load({ signal: never });
     assert.deepEqual(plain(document), { a: 1 });
@@ -269,7 +269,7 @@ describe("options of consulConfig", () => {
 
   it("refuse an address that is none, from wherever it comes", () => {
     const code = "ERR_REGISTRY_ADDRESS";
-    assert.throws(() => consulConfig({ key: "a", address: "unix:///run/consul", environment: {} }), { code });
+    assert.throws(() => consulConfig({ key: "a", address: "unix://run/consul", environment: {} }), { code });
     assert.throws(() => consulConfig({ key: "a", environment: { CONSUL_HTTP_ADDR: "a b" } }), { code });
   });
 

@@ -10,7 +10,6 @@ import {
   withDefaults,
 } from "@plinth/kernel";
 import { RegistryError } from "../errors.ts";
-import { parseConsulAddress } from "./address.ts";
 import { followIndex } from "./blocking.ts";
 import { type ConsulConfigListener, guardListener } from "./config-events.ts";
 import {
@@ -20,14 +19,9 @@ import {
   type ResolvedTuning,
   toSelector,
 } from "./config-options.ts";
-import {
-  createConsulKv,
-  type ConsulKv,
-  type ConsulKvOptions,
-  kvDefaults,
-  type KvEntry,
-  type KvSelector,
-} from "./kv.ts";
+import { firstOf, resolveConnection } from "./connection.ts";
+import { plinthOptionsFrom } from "./environment.ts";
+import { createConsulKv, type ConsulKv, type ConsulKvOptions, type KvEntry, type KvSelector } from "./kv.ts";
 import { isSet, toDocument, toFolderDocument } from "./kv-document.ts";
 
 /**
@@ -44,16 +38,20 @@ import { isSet, toDocument, toFolderDocument } from "./kv-document.ts";
  * @example createApp({ name: "notes", modules, config: { sources: [consulConfig({ key: "config/notes" })] } });
  */
 export function consulConfig(given: ConsulConfigOptions): ConfigSource {
-  const { key, prefix, address, token, dc, environment = process.env, ...tuning } = given;
-  const options = withDefaults(configDefaults, tuning);
+  const { key, prefix, environment = process.env, ...own } = given;
+  const options = withDefaults(configDefaults, own);
   requireRanges(options);
+  const { requestTimeoutMs, maxResponseBytes, clock } = options;
   const connection = {
-    address: address ?? (environment.PLINTH_CONSUL_ADDR || environment.CONSUL_HTTP_ADDR || kvDefaults.address),
-    token: token ?? (environment.PLINTH_CONSUL_TOKEN || environment.CONSUL_HTTP_TOKEN || undefined),
-    dc,
+    ...firstOf(own, plinthOptionsFrom(environment)),
+    environment,
+    requestTimeoutMs,
+    maxResponseBytes,
+    clock,
+    tracing: own.tracing,
   };
-  parseConsulAddress(connection.address);
-  return new ConsulConfigSource(toSelector(key, prefix), connection, options);
+  const { address } = resolveConnection(connection);
+  return new ConsulConfigSource(toSelector(key, prefix), { ...connection, address: address.text }, options);
 }
 
 class ConsulConfigSource implements ConfigSource {
@@ -122,8 +120,7 @@ class ConsulConfigSource implements ConfigSource {
   }
 
   #open(more: ConsulKvOptions = {}): ConsulKv {
-    const { requestTimeoutMs, maxResponseBytes, clock } = this.#options;
-    return createConsulKv({ ...this.#connection, requestTimeoutMs, maxResponseBytes, clock, ...more });
+    return createConsulKv({ ...this.#connection, ...more });
   }
 
   async #read(kv: ConsulKv, signal: AbortSignal): Promise<readonly KvEntry[]> {

@@ -113,7 +113,7 @@ function notingClock(clock: Clock, onDelay: (delayMs: number) => void): Clock {
 
 describe("the watch of a document in Consul", limits, () => {
   it("asks at once, then blocks on the index it was given, with the token", async () => {
-    await using test = await watched([a1, a1], { waitMs: 30_000, token: "t0ken", dc: "eu" });
+    await using test = await watched([a1, a1], { waitMs: 30_000, token: "t0ken", datacenter: "eu" });
     const second = await test.agent.received(anything, 2);
     assert.deepEqual(Object.fromEntries(test.agent.requests[0]?.query ?? []), { dc: "eu" });
     assert.deepEqual(Object.fromEntries(second.query), { dc: "eu", index: "7", wait: "30000ms" });

@@ -1,4 +1,4 @@
-import { type Clock, requireNumber, Secret, systemClock, type Tracing, withDefaults } from "@plinth/kernel";
+import { requireNumber, systemClock, withDefaults } from "@plinth/kernel";
 import { abortable } from "../abortable.ts";
 import { closedError, duplicateError } from "../errors.ts";
 import { singleSet } from "../feed.ts";
@@ -20,22 +20,21 @@ import type {
   ServiceSummary,
   WatchOptions,
 } from "../registry.ts";
+import { summaryOf } from "../states.ts";
 import { Subscriptions } from "../subscriptions.ts";
-import { parseConsulAddress } from "./address.ts";
 import { ConsulClient } from "./client.ts";
-import { parseEntries } from "./entry.ts";
+import { connectionDefaults, type ConsulConnectionOptions } from "./connection.ts";
+import { parseEntries, parseStates } from "./entry.ts";
 import { type CheckKind, probeOf } from "./probe.ts";
+import { staleError } from "./read.ts";
 import { KeptRegistration } from "./registration.ts";
 import { watchService } from "./watcher.ts";
 
-export interface ConsulRegistryOptions {
-  /** The local agent, as `host:port` or `http://host:port`. Default `http://127.0.0.1:8500`. */
-  readonly address?: string | undefined;
-  /** ACL token: `service:write` for what is registered, `service:read` and `node:read` for what is looked up. Default none. */
-  readonly token?: Secret | string | undefined;
+/** The token needs `service:write` for what is registered, `service:read` and `node:read` for what is looked up. */
+export interface ConsulRegistryOptions extends ConsulConnectionOptions {
   /** An instance turns critical when no heartbeat came for so long, in milliseconds, 100 or more; they are sent four times as often. Default 15_000. */
   readonly ttlMs?: number | undefined;
-  /** `http` or `tcp`: the agent also looks at the instance itself, and a killed process is gone after one interval. Default `ttl`: heartbeats alone. */
+  /** `http`, `grpc` or `tcp`: the agent also looks at the instance itself, and a killed process is gone after one interval. Default `ttl`: heartbeats alone. */
   readonly check?: CheckKind | undefined;
   /** How often the agent looks, in milliseconds, 100 or more. Default 1_000. */
   readonly checkIntervalMs?: number | undefined;
@@ -49,26 +48,23 @@ export interface ConsulRegistryOptions {
   readonly maxRequestsPerSecond?: number | undefined;
   /** No failed watch waits longer than this before the next try, in milliseconds, above 0. Default 10_000. */
   readonly maxBackoffMs?: number | undefined;
-  /** Limit of one request, and of what a watch takes beyond its wait, in milliseconds, above 0. Default 3_000. */
-  readonly requestTimeoutMs?: number | undefined;
-  /** Larger answers are refused, in bytes, 1 or more. Default 16 MiB: some 10_000 instances. */
-  readonly maxResponseBytes?: number | undefined;
-  /** Default: the system's clock. */
-  readonly clock?: Clock | undefined;
+  /** An answer from a server that has not heard from the leader for longer counts as stale, in milliseconds, 0 or more. Default 10_000. */
+  readonly maxStaleMs?: number | undefined;
   /** Source of jitter in [0, 1). Default `Math.random`. */
   readonly random?: (() => number) | undefined;
-  /** Told what happens. Default: nobody. */
+  /** Told what happens, requests among it. Default: nobody. */
   readonly onEvent?: RegistryListener | undefined;
-  /** Makes spans of registering, deregistering and looking up. Default: none are made. */
-  readonly tracing?: Tracing | undefined;
 }
 
+type OwnOption = Exclude<keyof ConsulRegistryOptions, keyof ConsulConnectionOptions>;
+
 type Resolved = {
-  readonly [K in Exclude<keyof ConsulRegistryOptions, "token" | "tracing">]-?: NonNullable<ConsulRegistryOptions[K]>;
+  readonly [K in OwnOption | "requestTimeoutMs" | "maxResponseBytes" | "clock" | "onEvent"]-?: NonNullable<
+    ConsulRegistryOptions[K]
+  >;
 };
 
 export const consulDefaults: Resolved = Object.freeze({
-  address: "http://127.0.0.1:8500",
   ttlMs: 15_000,
   check: "ttl",
   checkIntervalMs: 1_000,
@@ -77,20 +73,22 @@ export const consulDefaults: Resolved = Object.freeze({
   emptyConfirmMs: 6_000,
   maxRequestsPerSecond: 2,
   maxBackoffMs: 10_000,
-  requestTimeoutMs: 3_000,
-  maxResponseBytes: 16 * 1024 * 1024,
+  maxStaleMs: 10_000,
+  requestTimeoutMs: connectionDefaults.requestTimeoutMs,
+  maxResponseBytes: connectionDefaults.maxResponseBytes,
   clock: systemClock,
   random: Math.random,
   onEvent: () => {},
 });
 
 const firstBackoffMs = 250;
+const parallelReads = 8;
 
 /**
  * A registry on the local Consul agent. It keeps the last known instances through every failure, and its own entries
  * through restarts of the agent. Opening it makes no request: an agent that is down is no error here.
  *
- * @throws {@link OptionError} `ERR_OPTION_RANGE`; {@link RegistryError} `ERR_REGISTRY_ADDRESS`.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE`; {@link RegistryError} `ERR_REGISTRY_ADDRESS`: naming the option, or the variable.
  */
 export function createConsulRegistry(options: ConsulRegistryOptions = {}): Registry {
   return new ConsulRegistry(options);
@@ -103,27 +101,20 @@ class ConsulRegistry implements Registry {
   readonly #registrations = new Map<string, KeptRegistration>();
   #closing: Promise<void> | undefined;
 
-  constructor({ token, tracing, ...given }: ConsulRegistryOptions) {
+  constructor(given: ConsulRegistryOptions) {
     const defaulted = withDefaults(consulDefaults, given);
     requireRanges(defaulted);
     const options = { ...defaulted, onEvent: guardListener(defaulted.onEvent) };
     this.#options = options;
-    const { clock, random, onEvent, waitMs, emptyConfirmMs, maxRequestsPerSecond, maxBackoffMs } = options;
-    this.#client = new ConsulClient({
-      origin: parseConsulAddress(options.address),
-      token: typeof token === "string" ? new Secret(token) : token,
-      maxResponseBytes: options.maxResponseBytes,
-      requestTimeoutMs: options.requestTimeoutMs,
-      clock,
-      onEvent,
-      tracing,
-    });
+    const { clock, random, onEvent, waitMs, emptyConfirmMs, maxStaleMs, maxRequestsPerSecond, maxBackoffMs } = options;
+    this.#client = new ConsulClient({ ...given, onEvent });
     this.#subscriptions = new Subscriptions(clock, (feed) =>
       watchService(feed, {
         client: this.#client,
         clock,
         waitMs,
         emptyConfirmMs,
+        maxStaleMs,
         maxRequestsPerSecond,
         backoff: { baseDelayMs: Math.min(firstBackoffMs, maxBackoffMs), maxDelayMs: maxBackoffMs, random },
         onEvent,
@@ -131,7 +122,7 @@ class ConsulRegistry implements Registry {
     );
   }
 
-  async register(given: NewInstance, { signal, readiness, readyPath }: RegisterOptions = {}): Promise<Registration> {
+  async register(given: NewInstance, { signal, readiness, ...asked }: RegisterOptions = {}): Promise<Registration> {
     signal?.throwIfAborted();
     this.#requireOpen();
     const instance = toInstance(given);
@@ -144,7 +135,7 @@ class ConsulRegistry implements Registry {
       ttlMs,
       deregisterAfterMs,
       requestTimeoutMs,
-      probe: probeOf(instance, readyPath, this.#options),
+      probe: probeOf(instance, asked, this.#options),
       readiness: readiness ?? (() => "passing"),
       onEvent: (event) => this.#observe(event),
     });
@@ -164,8 +155,10 @@ class ConsulRegistry implements Registry {
     requireServiceName(service);
     const known = this.#subscriptions.current(service, filter);
     if (known) return known;
-    const { entries } = await this.#client.passingInstances(service, { index: 0, waitMs: 0, signal });
-    return singleSet(this.#options.clock, service, parseEntries(service, entries).instances, { filter });
+    const answer = await this.#client.healthEntries(service, { signal });
+    const { instances } = parseEntries(service, answer.entries);
+    const stale = staleError(answer, service, this.#options.maxStaleMs) !== undefined;
+    return singleSet(this.#options.clock, service, instances, { filter, stale, ageMs: answer.lastContactMs ?? 0 });
   }
 
   watch(service: string, options?: WatchOptions): AsyncIterable<InstanceSet> {
@@ -179,7 +172,18 @@ class ConsulRegistry implements Registry {
   async services({ signal }: ServicesOptions = {}): Promise<readonly ServiceSummary[]> {
     signal?.throwIfAborted();
     this.#requireOpen();
-    return []; // read from the catalog
+    const { items } = await this.#client.catalogServices({ signal });
+    const names = items.map(({ name }) => name).toSorted();
+    const summaries = new Map<string, ServiceSummary>();
+    const left = names.values(); // one iterator that all share: each takes the next
+    const readNext = async (): Promise<void> => {
+      for (const service of left) {
+        const { entries } = await this.#client.healthEntries(service, { signal });
+        summaries.set(service, summaryOf(service, parseStates(service, entries)));
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(parallelReads, names.length) }, readNext));
+    return names.flatMap((service) => summaries.get(service) ?? []);
   }
 
   stats(): RegistryStats {
@@ -217,6 +221,5 @@ function requireRanges(options: Resolved): void {
   requireNumber("emptyConfirmMs", options.emptyConfirmMs, { min: 0 });
   requireNumber("maxRequestsPerSecond", options.maxRequestsPerSecond, { min: Number.MIN_VALUE });
   requireNumber("maxBackoffMs", options.maxBackoffMs, { min: Number.MIN_VALUE });
-  requireNumber("requestTimeoutMs", options.requestTimeoutMs, { min: Number.MIN_VALUE });
-  requireNumber("maxResponseBytes", options.maxResponseBytes, { min: 1 });
+  requireNumber("maxStaleMs", options.maxStaleMs, { min: 0 });
 }

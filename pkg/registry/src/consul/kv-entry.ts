@@ -1,5 +1,5 @@
 import { RegistryError } from "../errors.ts";
-import { parseArray, responseError } from "./client.ts";
+import { parseArray, responseError } from "./answers.ts";
 import type { ConsulAdvice, ConsulAnswer } from "./http.ts";
 import type { KvEntry, KvSelector } from "./kv.ts";
 

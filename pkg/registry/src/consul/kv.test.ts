@@ -90,8 +90,8 @@ describe("the key-value store of a real agent", { timeout: 40_000 }, () => {
   });
 
   it("asks the datacenter it is told to", async () => {
-    const here = createConsulKv({ address: agent.address, dc: "dc1" });
-    const away = createConsulKv({ address: agent.address, dc: "mars" });
+    const here = createConsulKv({ address: agent.address, datacenter: "dc1" });
+    const away = createConsulKv({ address: agent.address, datacenter: "mars" });
     assert.equal(await here.put("f", "1"), true);
     assert.equal(textOf((await here.get("f"))?.value), "1");
     await assert.rejects(away.get("f"), { code: "ERR_REGISTRY_UNAVAILABLE", message: /mars|datacenter/i });

@@ -1,5 +1,6 @@
 import { AppError, type Tracing } from "@plinth/kernel";
 import type { RegistryOperation } from "../registry.ts";
+import type { ConsulAddress } from "./address.ts";
 import type { ConsulAnswer, ConsulRequest } from "./http.ts";
 
 /** Runs a request inside of a span of its own, or of none. */
@@ -16,13 +17,16 @@ const endless: ReadonlySet<RegistryOperation> = new Set<RegistryOperation>(["hea
  * The agent is nobody who makes spans: it is told no trace. Ids and names of services stand in `url.path` and never in the span's name.
  * @see https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client
  */
-export function traceRequests(tracing: Tracing | undefined, origin: string): RequestTracer {
+export function traceRequests(tracing: Tracing | undefined, { origin, socketPath }: ConsulAddress): RequestTracer {
   if (tracing === undefined) return (_operation, _request, send) => send();
   const { hostname, port, protocol } = new URL(origin);
-  const server = {
-    "server.address": hostname,
-    "server.port": port === "" ? (protocol === "https:" ? 443 : 80) : Number(port),
-  };
+  const server =
+    socketPath === undefined
+      ? {
+          "server.address": hostname,
+          "server.port": port === "" ? (protocol === "https:" ? 443 : 80) : Number(port),
+        }
+      : { "server.address": socketPath };
   return async (operation, { method, path }, send) => {
     if (endless.has(operation)) return send();
     const span = tracing.startSpan(`consul ${operation}`, { kind: "client" });
