@@ -1,6 +1,12 @@
 export { type Authenticator, authenticator, type AuthMode, type AuthNeed, type Identity } from "./auth.ts";
 export { createPeerTrust, type PeerTrust } from "./client-address.ts";
 export { gatewayIdentity, type GatewayIdentityOptions } from "./gateway-identity.ts";
+export {
+  createServiceDispatcher,
+  type ServiceAlias,
+  type ServiceDispatcher,
+  type ServiceDispatcherOptions,
+} from "./discovery/dispatcher.ts";
 export { propagate, type PropagateOptions, type Propagation } from "./propagation.ts";
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
 export { createGrpcClientInterceptors, type GrpcClientOptions } from "./grpc/client-metrics.ts";
