@@ -78,7 +78,8 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   registry: {
     service: "name of a followed service",
     state: "`pending`, `registered`, `lost`",
-    operation: "`register`, `deregister`, `heartbeat`, `instances`, `watch`",
+    operation:
+      "`register`, `update`, `maintenance`, `deregister`, `heartbeat`, `inspect`, `instances`, `services`, `agent`, `leader`, `kv`, `watch`",
     outcome:
       "`ok`, `denied`, `not_found`, `rejected`, `unavailable`, `unreachable`, `timeout`, `cancelled`, `unreadable`",
   },
