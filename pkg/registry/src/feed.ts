@@ -18,6 +18,8 @@ export class Feed {
   readonly #filtered = new Map<string, Line>();
   #error: AppError | undefined;
   #states: InstanceCounts = noCounts;
+  /** Whether what is known was never confirmed in this process. */
+  #isSeeded = false;
   /** What was asked for with filters that have no line, of the present set alone. */
   readonly #glances = new Map<string, InstanceSet>();
 
@@ -42,20 +44,27 @@ export class Feed {
   /** Takes what the registry says. Returns the new set when the instances differ from those before. */
   publish(given: readonly Instance[], states: InstanceCounts = countsOf(given)): InstanceSet | undefined {
     this.#error = undefined;
+    this.#isSeeded = false;
     this.#states = states;
     return this.#take(merge(this.#all.current?.instances, given), false, 0);
   }
 
-  /** Takes what was known before the registry could be asked, `ageMs` old: only as long as nothing better is known. */
-  seed(given: readonly Instance[], ageMs: number): void {
-    if (this.#all.current) return;
-    this.#states = countsOf(given);
-    this.#take(merge(undefined, given), true, ageMs);
+  /** Takes what cannot be confirmed and is `ageMs` old, flagged stale: only where nothing is known, or nothing newer of the same kind. */
+  seed(
+    given: readonly Instance[],
+    { ageMs, states = countsOf(given) }: { readonly ageMs: number; readonly states?: InstanceCounts },
+  ): void {
+    const { current } = this.#all;
+    if (current && (!this.#isSeeded || given.length === 0 || current.ageMs < ageMs)) return;
+    this.#isSeeded = true;
+    this.#states = states;
+    this.#take(merge(current?.instances, given), true, ageMs);
   }
 
-  /** Keeps the last set, flagged stale, with its age running on. */
-  doubt(error?: AppError): void {
+  /** Keeps the last set, flagged stale, with its age running on. Counts that came with the doubt are as good as any. */
+  doubt({ error, states }: { readonly error?: AppError; readonly states?: InstanceCounts } = {}): void {
     this.#error = error;
+    if (states) this.#states = states;
     this.#glances.clear();
     const lines = [this.#all, ...this.#filtered.values()];
     for (const line of lines) line.doubt();

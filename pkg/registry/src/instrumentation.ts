@@ -33,6 +33,16 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
     help: "Times that a watch began again because the registry's index went backwards.",
     labels: ["service"],
   });
+  const staleAnswers = metrics.counter({
+    name: "registry_stale_answers_total",
+    help: "Answers not applied because the answering server knew no leader, or had not heard of it for too long.",
+    labels: ["service"],
+  });
+  const emptyAnswers = metrics.counter({
+    name: "registry_empty_answers_total",
+    help: "Times that all instances of a service were gone at once, so that another answer had to confirm it.",
+    labels: ["service"],
+  });
   const skipped = metrics.counter({
     name: "registry_entries_skipped_total",
     help: "Entries left out because they made no sense.",
@@ -89,6 +99,23 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
         return;
       case "watch_reset":
         watchResets.inc({ service: event.service });
+        return;
+      case "stale_answers":
+        log.warn("answers are too old; the last known instances stay", { peer: event.service, error: event.error });
+        report(event.error, { peer: event.service });
+        return;
+      case "stale_answer":
+        staleAnswers.inc({ service: event.service });
+        return;
+      case "fresh_answers":
+        log.info("answers are fresh again", { peer: event.service, staleForMs: Math.round(event.staleForMs) });
+        return;
+      case "empty_answer":
+        emptyAnswers.inc({ service: event.service });
+        log.warn("all instances gone at once; they stay until another answer confirms it", {
+          peer: event.service,
+          instances: event.known,
+        });
         return;
       case "entries_skipped":
         skipped.inc({ service: event.service }, event.skipped.length);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { frozenInstance, isHost, isPort } from "../instance.ts";
-import type { Instance, SkippedEntry } from "../registry.ts";
+import type { Instance, InstanceCounts, InstanceState, SkippedEntry } from "../registry.ts";
+import { countStates, inTraffic, type StatedInstance } from "../states.ts";
 import type { ServiceDefinition } from "./client.ts";
 
 const metaPrefix = "plinth-";
@@ -23,21 +24,33 @@ const entrySchema = z.object({
     Meta: z.record(z.string(), z.string()).nullish(),
     Weights: z.object({ Passing: z.number().int().min(1).max(65_535) }).nullish(),
   }),
+  Checks: z.array(z.object({ CheckID: z.string().default(""), Status: z.string() })).nullish(),
 });
+
+/** What is read of an answer. */
+export interface ReadEntries {
+  /** Those that get traffic. */
+  readonly instances: readonly Instance[];
+  /** All of them, counted. */
+  readonly states: InstanceCounts;
+  readonly skipped: readonly SkippedEntry[];
+}
+
+interface ReadEntry extends StatedInstance {
+  readonly node: string;
+}
 
 /**
  * The instances in an answer. An entry that makes no sense is skipped alone.
  *
  * Entries of others than Plinth say one port: it is taken for http. An id is unique only within one agent, so entries of
- * several nodes with one id get the node's name appended, unless they say the same address: then they are one.
+ * several nodes with one id get the node's name appended, unless they say the same address: then they are one, that does as well as
+ * the best of them. What gets no traffic is counted and changes nothing for the others.
  */
-export function parseEntries(
-  service: string,
-  entries: readonly unknown[],
-): { readonly instances: readonly Instance[]; readonly skipped: readonly SkippedEntry[] } {
-  const found: { readonly instance: Instance; readonly node: string }[] = [];
+export function parseEntries(service: string, entries: readonly unknown[]): ReadEntries {
   const skipped: SkippedEntry[] = [];
-  const addresses = new Map<string, Set<string>>();
+  /** By id, then by address. */
+  const found = new Map<string, Map<string, ReadEntry>>();
   for (const entry of entries) {
     const read = parseEntry(service, entry);
     if ("problem" in read) {
@@ -46,15 +59,52 @@ export function parseEntries(
     }
     const { id, host, ports } = read.instance;
     const address = JSON.stringify([host, ports]);
-    const known = addresses.get(id);
-    if (known?.has(address)) continue;
-    addresses.set(id, (known ?? new Set()).add(address));
-    found.push(read);
+    const twins = found.get(id) ?? new Map<string, ReadEntry>();
+    const known = twins.get(address);
+    if (!known || states.indexOf(read.state) < states.indexOf(known.state)) twins.set(address, read);
+    found.set(id, twins);
   }
-  const instances = found.map(({ instance, node }) =>
-    addresses.get(instance.id)?.size === 1 ? instance : Object.freeze({ ...instance, id: `${instance.id}@${node}` }),
-  );
-  return { instances, skipped };
+  const all = [...found.values()].flatMap((twins) => [...twins.values()]);
+  const live = [...found.values()].flatMap((twins) => {
+    const own = [...twins.values()].filter(isInTraffic);
+    return own.length < 2 ? own : own.map(withNode);
+  });
+  return { instances: inTraffic(live), states: countStates(all), skipped };
+}
+
+/** State and tags of each entry that makes sense, for those who count. */
+export function parseStates(
+  service: string,
+  entries: readonly unknown[],
+): readonly { readonly state: InstanceState; readonly tags: readonly string[] }[] {
+  return entries.flatMap((entry) => {
+    const read = parseEntry(service, entry);
+    return "problem" in read ? [] : [{ state: read.state, tags: read.instance.tags }];
+  });
+}
+
+function isInTraffic({ state }: ReadEntry): boolean {
+  return state === "passing" || state === "warning";
+}
+
+function withNode({ instance, state, node }: ReadEntry): ReadEntry {
+  return { instance: Object.freeze({ ...instance, id: `${instance.id}@${node}` }), state, node };
+}
+
+/** From the best to the worst. */
+const states: readonly InstanceState[] = ["passing", "warning", "maintenance", "critical"];
+
+/** What the checks of an entry, its node's among them, say together; one that says what Consul does not is no reason for traffic. */
+function stateOf(checks: readonly { readonly CheckID: string; readonly Status: string }[]): InstanceState {
+  const failing = checks.filter(({ Status }) => Status !== "passing");
+  if (failing.some(({ CheckID }) => isMaintenance(CheckID))) return "maintenance";
+  if (failing.some(({ Status }) => Status !== "warning")) return "critical";
+  return failing.length > 0 ? "warning" : "passing";
+}
+
+/** @see https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode */
+function isMaintenance(checkId: string): boolean {
+  return checkId === "_node_maintenance" || checkId.startsWith("_service_maintenance:");
 }
 
 /** How an instance is written into Consul, which knows one port: the others go into `Meta`. */
@@ -77,15 +127,12 @@ export function toServiceDefinition(instance: Instance, checks: ServiceDefinitio
     Port: ports.http ?? ports.grpc ?? 0,
     Tags: tags,
     Meta: { ...metadata, ...Object.fromEntries(own) },
-    Weights: { Passing: weight, Warning: 1 },
+    Weights: { Passing: weight, Warning: weight }, // one that is degraded serves as before
     Checks: checks,
   };
 }
 
-function parseEntry(
-  service: string,
-  entry: unknown,
-): { readonly instance: Instance; readonly node: string } | SkippedEntry {
+function parseEntry(service: string, entry: unknown): ReadEntry | SkippedEntry {
   const parsed = entrySchema.safeParse(entry);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -100,8 +147,10 @@ function parseEntry(
   const metadata = Object.entries(meta)
     .filter(([key]) => !key.startsWith(metaPrefix))
     .toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const state = stateOf(parsed.data.Checks ?? []);
   return {
     node: node.Node,
+    state,
     instance: frozenInstance({
       service,
       id: given.ID,
@@ -113,7 +162,7 @@ function parseEntry(
       weight: given.Weights?.Passing ?? 1,
       tags: given.Tags ?? [],
       metadata: Object.fromEntries(metadata),
-      status: "passing",
+      status: state === "warning" ? "warning" : "passing",
     }),
   };
 }

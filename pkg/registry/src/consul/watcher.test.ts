@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { Secret } from "@plinth/kernel";
 import type { InstanceSet, Registry, RegistryEvent } from "../registry.ts";
 import {
+  type Script,
   ScriptedAgent,
   type ScriptedAnswer,
   scriptedEntry,
@@ -32,7 +33,7 @@ interface Watched extends AsyncDisposable {
   readonly events: RegistryEvent[];
 }
 
-async function watched(script: () => ScriptedAnswer, options: ConsulRegistryOptions = {}): Promise<Watched> {
+async function watched(script: Script, options: ConsulRegistryOptions = {}): Promise<Watched> {
   const agent = await ScriptedAgent.start(script);
   const events: RegistryEvent[] = [];
   const own = createConsulRegistry({
@@ -62,8 +63,8 @@ describe("the watch of a service in Consul", limits, () => {
     await view.ready;
     const second = await test.agent.received(isHealth, 2);
     const [first] = test.agent.requests;
-    assert.deepEqual(Object.fromEntries(first!.query), { passing: "true", stale: "" });
-    assert.deepEqual(Object.fromEntries(second.query), { passing: "true", stale: "", index: "7", wait: "30000ms" });
+    assert.deepEqual(Object.fromEntries(first!.query), { stale: "" });
+    assert.deepEqual(Object.fromEntries(second.query), { stale: "", index: "7", wait: "30000ms" });
     assert.deepEqual([first!.headers["x-consul-token"], second.headers["x-consul-token"]], ["t0ken", "t0ken"]);
   });
 
@@ -361,4 +362,120 @@ describe("the watch of a service in Consul", limits, () => {
       ],
     );
   });
+
+  it("shows passing and warning instances, and counts the others by what keeps them out", async () => {
+    const check = (id: string, status: string): unknown => ({ CheckID: id, Status: status, ServiceID: "any" });
+    const body = [
+      scriptedEntry("a-1"),
+      { ...entry("a-2"), Checks: [check("serfHealth", "passing"), check("a-2:ready", "warning")] },
+      { ...entry("a-3"), Checks: [check("serfHealth", "critical"), check("a-3:ready", "passing")] },
+      { ...entry("a-4"), Checks: [check("_service_maintenance:a-4", "critical"), check("a-4:ready", "critical")] },
+      { ...entry("a-5"), Checks: [check("_node_maintenance", "critical")] },
+      { ...entry("a-6"), Checks: [check("a-6:ready", "what is this")] },
+    ];
+    await using test = await watched(inTurn([{ index: 5, body }]));
+    const view = test.own.follow("notes");
+    await view.ready;
+    assert.deepEqual(
+      view.current!.instances.map(({ id, status, weight }) => [id, status, weight]),
+      [
+        ["a-1", "passing", 1],
+        ["a-2", "warning", 1],
+      ],
+    );
+    assert.deepEqual(test.own.stats().services[0]!.states, { passing: 1, warning: 1, critical: 2, maintenance: 2 });
+  });
+
+  it("takes a dead twin of an instance neither for another one nor for its state", async () => {
+    const dead = [{ CheckID: "serfHealth", Status: "critical" }];
+    const moved = { ...entry("a-1", { Port: 4_000 }), Node: { Node: "node-2", Address: "10.0.0.2" }, Checks: dead };
+    const gone = { ...entry("a-1"), Node: { Node: "node-3", Address: "10.0.0.3" }, Checks: dead };
+    await using test = await watched(inTurn([{ index: 5, body: [moved, gone, scriptedEntry("a-1")] }]));
+    const view = test.own.follow("notes");
+    await view.ready;
+    assert.deepEqual(ids(view.current!), ["a-1"]);
+    assert.equal(view.current!.instances[0]!.ports.http, 3_000);
+    assert.deepEqual(test.own.stats().services[0]!.states, { passing: 1, warning: 0, critical: 1, maintenance: 0 });
+  });
+
+  for (const [what, headers] of [
+    ["knows no leader", { "x-consul-knownleader": "false", "x-consul-lastcontact": "0" }],
+    ["has not heard of it for too long", { "x-consul-knownleader": "true", "x-consul-lastcontact": "10001" }],
+  ] as const) {
+    it(`keeps the last set, flagged stale, while the server that answers ${what}, and tells of it once`, async () => {
+      const old = (index: number, id: string): ScriptedAnswer => ({ index, headers, body: [scriptedEntry(id)] });
+      const fresh = Promise.withResolvers<ScriptedAnswer>();
+      const answers = inTurn([{ index: 5, body: [scriptedEntry("a-1")] }, old(6, "old"), old(7, "older")]);
+      let asked = 0;
+      await using test = await watched(() => (++asked === 4 ? fresh.promise : answers()));
+      const view = test.own.follow("notes");
+      await view.ready;
+      const fourth = await test.agent.received(isHealth, 4);
+      assert.deepEqual([ids(view.current!), view.current!.stale], [["a-1"], true]);
+      assert.equal(test.own.stats().services[0]!.error?.code, "ERR_REGISTRY_STALE");
+      assert.ok(Number.parseInt(fourth.query.get("wait")!, 10) <= 5_000, "asks again soon");
+      fresh.resolve({ index: 8, body: [scriptedEntry("a-2")] });
+      await waitForSet(test.own, "notes", (set) => !set.stale && ids(set).join() === "a-2");
+      assert.equal(test.own.stats().services[0]!.error, undefined);
+      const told = test.events.map(({ type }) => type).filter((type) => /stale_|fresh_/.test(type));
+      assert.deepEqual(told, ["stale_answer", "stale_answers", "stale_answer", "fresh_answers"]);
+    });
+  }
+
+  it("takes an old answer where nothing is known, flagged stale and as old as it is", async () => {
+    const headers = { "x-consul-knownleader": "true", "x-consul-lastcontact": "60000" };
+    await using test = await watched(inTurn([{ index: 5, headers, body: [scriptedEntry("a-1")] }]));
+    const resolved = await test.own.resolve("notes");
+    assert.deepEqual([ids(resolved), resolved.stale], [["a-1"], true]);
+    test.agent.play(inTurn([{ index: 5, headers, body: [scriptedEntry("a-1")] }]));
+    const view = test.own.follow("notes");
+    await view.ready;
+    assert.deepEqual([ids(view.current!), view.current!.stale], [["a-1"], true]);
+    assert.ok(view.current!.ageMs >= 60_000);
+  });
+
+  it("serves all filters of a service by one watch", async () => {
+    const body = [scriptedEntry("a-1", { Tags: ["blue"] }), scriptedEntry("a-2", { Meta: { "plinth-zone": "z1" } })];
+    await using test = await watched(inTurn([{ index: 5, body }]));
+    const views = [
+      test.own.follow("notes"),
+      test.own.follow("notes", { filter: { tags: ["blue"] } }),
+      test.own.follow("notes", { filter: { zone: "z1" } }),
+      test.own.follow("notes", { filter: { preferZone: { zone: "z1" } } }),
+    ];
+    await Promise.all(views.map(({ ready }) => ready));
+    assert.deepEqual(
+      views.map(({ current }) => ids(current!)),
+      [["a-1", "a-2"], ["a-1"], ["a-2"], ["a-2"]],
+    );
+    assert.equal(await test.own.resolve("notes", { filter: { zone: "z1" } }), views[2]!.current);
+    await test.agent.received(isHealth, 2);
+    assert.deepEqual(test.agent.requests.map(indexOf), [null, "5"]);
+  });
+
+  it("lists all services with their instances by state, and fails when one cannot be read", async () => {
+    await using test = await watched(() => "hang");
+    test.agent.play(({ path }) => {
+      if (path === "/v1/catalog/services") return { index: 3, body: { notes: ["a"], consul: [], gone: [] } };
+      if (path.endsWith("/gone")) return { index: 3, body: [] };
+      const warning = [{ CheckID: "x", Status: "warning" }];
+      return { index: 3, body: [scriptedEntry("a-1", { Tags: ["b"] }), { ...entry("a-2"), Checks: warning }, null] };
+    });
+    assert.deepEqual(await test.own.services(), [
+      { service: "consul", passing: 1, warning: 1, critical: 0, tags: ["b"] },
+      { service: "gone", passing: 0, warning: 0, critical: 0, tags: [] },
+      { service: "notes", passing: 1, warning: 1, critical: 0, tags: ["b"] },
+    ]);
+    test.agent.play(({ path }) => (path.endsWith("/notes") ? { status: 500 } : { index: 3, body: { notes: [] } }));
+    await assert.rejects(test.own.services(), { code: "ERR_REGISTRY_UNAVAILABLE" });
+    await assert.rejects(test.own.services({ signal: AbortSignal.abort(new Error("no more")) }), {
+      message: "no more",
+    });
+  });
 });
+
+function entry(id: string, service: Readonly<Record<string, unknown>> = {}): object {
+  const made = scriptedEntry(id, service);
+  assert.ok(typeof made === "object" && made !== null);
+  return made;
+}

@@ -4,16 +4,21 @@ import type { RegistryListener } from "../registry.ts";
 import { followIndex } from "./blocking.ts";
 import type { ConsulClient, HealthAnswer } from "./client.ts";
 import { parseEntries } from "./entry.ts";
+import { staleError } from "./read.ts";
 
 export interface WatcherOptions {
   readonly client: ConsulClient;
   readonly clock: Clock;
   readonly waitMs: number;
   readonly emptyConfirmMs: number;
+  readonly maxStaleMs: number;
   readonly maxRequestsPerSecond: number;
   readonly backoff: BackoffOptions;
   readonly onEvent: RegistryListener;
 }
+
+/** While answers are too old: a server that has found its leader again does not say so before the next question. */
+const staleWaitMs = 5_000;
 
 /** Keeps a feed current by blocking queries, until the returned function is called. */
 export function watchService(feed: Feed, options: WatcherOptions): () => void {
@@ -29,6 +34,8 @@ class Watcher {
   readonly #signal: AbortSignal;
   /** When the first of a row of empty answers came, after a set with instances. */
   #emptySinceMs: number | undefined;
+  /** When the first of a row of answers came that were too old. */
+  #staleSinceMs: number | undefined;
   #skipped: ReadonlySet<string> = new Set();
 
   constructor(feed: Feed, options: WatcherOptions, signal: AbortSignal) {
@@ -57,9 +64,10 @@ class Watcher {
     const { client, waitMs } = this.#options;
     const untilConfirmedMs =
       this.#emptySinceMs === undefined ? Infinity : Math.max(1, this.#emptyLeftMs(this.#emptySinceMs));
-    return client.passingInstances(this.#feed.service, {
+    const untilFreshMs = this.#staleSinceMs === undefined ? Infinity : staleWaitMs;
+    return client.healthEntries(this.#feed.service, {
       index,
-      waitMs: Math.min(waitMs, untilConfirmedMs),
+      waitMs: Math.min(waitMs, untilConfirmedMs, untilFreshMs),
       signal: this.#signal,
     });
   }
@@ -67,16 +75,42 @@ class Watcher {
   #take(answer: HealthAnswer): void {
     const { service } = this.#feed;
     const { onEvent } = this.#options;
-    const { instances, skipped } = parseEntries(service, answer.entries);
+    const { instances, states, skipped } = parseEntries(service, answer.entries);
     const newlySkipped = skipped.filter(({ id }) => !this.#skipped.has(id));
     if (newlySkipped.length > 0) onEvent({ type: "entries_skipped", service, skipped: newlySkipped });
     this.#skipped = new Set(skipped.map(({ id }) => id));
-    if (this.#isDoubtful(instances.length)) {
-      this.#feed.doubt();
+    const error = staleError(answer, service, this.#options.maxStaleMs);
+    this.#tellStaleness(answer, error);
+    if (error) {
+      this.#feed.seed(instances, { ageMs: answer.lastContactMs ?? 0, states });
+      this.#feed.doubt({ error });
       return;
     }
-    const changed = this.#feed.publish(instances);
+    if (this.#isDoubtful(instances.length)) {
+      this.#feed.doubt({ states });
+      return;
+    }
+    const changed = this.#feed.publish(instances, states);
     if (changed) onEvent({ type: "changed", set: changed });
+  }
+
+  /**
+   * A server that has lost the leader goes on answering with what it knew. What is known here is at least as new, so that is kept;
+   * only where nothing is known, an old answer is better than none.
+   */
+  #tellStaleness({ lastContactMs = 0 }: HealthAnswer, error: AppError | undefined): void {
+    const { clock, onEvent } = this.#options;
+    const { service } = this.#feed;
+    const sinceMs = this.#staleSinceMs;
+    if (error) {
+      this.#emptySinceMs = undefined;
+      this.#staleSinceMs = sinceMs ?? clock.monotonicMs();
+      onEvent({ type: "stale_answer", service, lastContactMs });
+      if (sinceMs === undefined) onEvent({ type: "stale_answers", service, error });
+    } else if (sinceMs !== undefined) {
+      this.#staleSinceMs = undefined;
+      onEvent({ type: "fresh_answers", service, staleForMs: clock.monotonicMs() - sinceMs });
+    }
   }
 
   /**
@@ -91,6 +125,7 @@ class Watcher {
     }
     if (this.#emptySinceMs === undefined) {
       this.#emptySinceMs = this.#options.clock.monotonicMs();
+      this.#options.onEvent({ type: "empty_answer", service: this.#feed.service, known });
       return true;
     }
     if (this.#emptyLeftMs(this.#emptySinceMs) > 0) return true;
@@ -104,7 +139,7 @@ class Watcher {
 
   #fail(error: AppError, failures: number): void {
     this.#emptySinceMs = undefined;
-    this.#feed.doubt(error);
+    this.#feed.doubt({ error });
     this.#options.onEvent({ type: "watch_failed", service: this.#feed.service, error, failures });
   }
 }
