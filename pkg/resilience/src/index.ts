@@ -1,16 +1,29 @@
-export {
-  type Balancer,
-  type BalancerOptions,
-  createBalancer,
-  type Member,
-  type Outcome,
-  type Seat,
-} from "./balancer.ts";
-export type { Breaker, BreakerOptions, Circuit, CircuitState } from "./breaker/breaker.ts";
-export type { CapVerdict, ConcurrencyCap, ConcurrencyCapOptions } from "./cap/concurrency-cap.ts";
-export type { EjectReason, OutlierDetector, OutlierOptions, Suspect } from "./outliers/detector.ts";
+export { createBalancer } from "./balancing/balancer.ts";
+export type { Balancer, BalancerOptions, BalancingPolicy, Member, PickWish, Seat } from "./balancing/types.ts";
 export type { SubsetOptions } from "./balancing/subset.ts";
-export type { RetryBudget, RetryBudgetOptions } from "./retry/budget.ts";
-export type { Hedging, HedgingOptions } from "./retry/hedging.ts";
-export type { FailedAttempt, NoRetryReason, Retries, RetryOptions, RetryVerdict } from "./retry/retries.ts";
+export {
+  type Breaker,
+  type BreakerOptions,
+  type Circuit,
+  type CircuitState,
+  createBreaker,
+} from "./breaker/breaker.ts";
+export type { CapVerdict, ConcurrencyCap, ConcurrencyCapOptions } from "./cap/concurrency-cap.ts";
+export { createOutlierDetector } from "./outliers/detector.ts";
+export type { EjectReason, OutlierDetector, OutlierOptions, Outcome, Suspect } from "./outliers/types.ts";
 export { createRateLimiter, type RateLimiter, type RateLimiterOptions, type RateVerdict } from "./rate-limiter.ts";
+export { createRetryBudget, type RetryBudget, type RetryBudgetOptions } from "./retry/budget.ts";
+export { createHedging, type Hedging, type HedgingOptions } from "./retry/hedging.ts";
+export {
+  attemptTimeoutMs,
+  createRetries,
+  type FailedAttempt,
+  isRetryable,
+  type NoRetryReason,
+  type Retries,
+  type RetryDelayOptions,
+  retryDelayMs,
+  type RetryOptions,
+  type RetryVerdict,
+} from "./retry/retries.ts";
+export { parseRetryAfterMs } from "./retry/retry-after.ts";

@@ -23,6 +23,8 @@ const reasonOfFailure: Readonly<Record<FailureKind, Reason>> = {
 
 /** Failures after which nothing can have happened at the instance. */
 const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>(["unreachable", "connect_timeout", "busy"]);
+/** Replies with which an instance says that it cannot serve. */
+const failingStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 /** The body of a reply this small comes with its head; other heads are not kept waiting for their body. */
 const smallBodyBytes = 16_384;
@@ -44,6 +46,9 @@ export class Forwarding implements UpstreamHandlers {
   #call: UpstreamCall | undefined;
   #span: Span | undefined;
   #sentAtMs = 0;
+  /** From then until the reply's head; undefined before. */
+  #latencyMs: number | undefined;
+  #hasFailed = false;
   /** Length that the reply's head gives; -1 when it gives none. */
   #replyLength = -1;
 
@@ -104,7 +109,9 @@ export class Forwarding implements UpstreamHandlers {
     const exchange = this.#exchange;
     try {
       const { response, core } = exchange;
-      core.observer.replied(this.#route.pool.service, core.clock.monotonicMs() - this.#sentAtMs, this.#span);
+      this.#latencyMs = core.clock.monotonicMs() - this.#sentAtMs;
+      this.#hasFailed = failingStatuses.has(status);
+      core.observer.replied(this.#route.pool.service, this.#latencyMs, this.#span);
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
       const flat = toClientHeaders(status, headers);
       flat.push("x-request-id", exchange.requestId);
@@ -201,16 +208,18 @@ export class Forwarding implements UpstreamHandlers {
     this.#seat = undefined;
     if (!seat) return;
     const { pool } = this.#route;
-    pool.release(seat, outcomeOf(outcome));
-    this.#exchange.core.observer.attempted(pool.service, outcome);
+    const { core } = this.#exchange;
+    const elapsedMs = core.clock.monotonicMs() - this.#sentAtMs;
+    pool.release(seat, outcomeOf(outcome, this.#hasFailed), { elapsedMs, latencyMs: this.#latencyMs });
+    core.observer.attempted(pool.service, outcome);
     this.#span?.end();
   }
 }
 
-/** Only what fails to connect speaks against an instance; a slow or broken reply may be the request's doing. */
-function outcomeOf(end: FailureKind | "reply" | "aborted"): Outcome {
-  if (end === "reply") return "reached";
-  return end === "unreachable" || end === "connect_timeout" ? "unreachable" : "unknown";
+/** What fails to connect, or says that it cannot serve, speaks against an instance; a slow or broken reply may be the request's doing. */
+function outcomeOf(end: FailureKind | "reply" | "aborted", hasFailed: boolean): Outcome {
+  if (end === "reply") return hasFailed ? "failure" : "success";
+  return end === "unreachable" || end === "connect_timeout" ? "local_failure" : "unknown";
 }
 
 function onDrain(this: GatewayResponse): void {

@@ -8,6 +8,7 @@ export interface Endpoint {
   /** Changes with the address, so that nothing known of one sticks to another. */
   readonly id: string;
   readonly instanceId: string;
+  readonly weight: number;
   readonly upstream: Upstream;
 }
 
@@ -21,7 +22,7 @@ export interface ServicePoolOptions {
   readonly random?: (() => number) | undefined;
 }
 
-/** The instances of one service: connections come and go with them, and each request goes to one of the less loaded two. */
+/** The instances of one service: connections come and go with them, and each request goes to the one of two that lets it wait less. */
 export class ServicePool {
   readonly service: string;
   readonly #options: ServicePoolOptions;
@@ -50,12 +51,20 @@ export class ServicePool {
   /** The instance for a request, counted as in use until released. Undefined when there is none. */
   pick(except?: Seat<Endpoint>): Seat<Endpoint> | undefined {
     this.refresh();
-    return this.#balancer.pick(except);
+    return this.#balancer.pick(except && { avoid: (seat) => seat === except });
   }
 
-  /** Call once for each pick. */
-  release(seat: Seat<Endpoint>, outcome: Outcome): void {
-    this.#balancer.release(seat, outcome);
+  /**
+   * Call once for each pick.
+   * @param times.elapsedMs - Since the pick.
+   * @param times.latencyMs - Until the head of the reply, if there was one.
+   */
+  release(
+    seat: Seat<Endpoint>,
+    outcome: Outcome,
+    times: { readonly elapsedMs: number; readonly latencyMs: number | undefined },
+  ): void {
+    this.#balancer.release(seat, outcome, times.elapsedMs, times.latencyMs);
   }
 
   /** Follows the registry's view. Cheap when nothing has changed; called for each request, and now and then without any. */
@@ -69,7 +78,8 @@ export class ServicePool {
       const authority = authorityOf(instance, "http");
       if (authority === undefined) continue;
       const id = `${instance.id}@${authority}`;
-      members.push(before.get(id) ?? this.#connect(id, instance, authority));
+      const known = before.get(id);
+      members.push(known ? { ...known, weight: instance.weight } : this.#connect(id, instance, authority));
       before.delete(id);
     }
     this.#balancer.replace(members);
@@ -94,7 +104,7 @@ export class ServicePool {
   #connect(id: string, instance: Instance, authority: string): Endpoint {
     const { createUpstream, upstream: options, clock } = this.#options;
     const upstream = createUpstream({ ...options, authority, clock });
-    return { id, instanceId: instance.id, upstream };
+    return { id, instanceId: instance.id, weight: instance.weight, upstream };
   }
 
   /** What is under way on it goes on to its end. */

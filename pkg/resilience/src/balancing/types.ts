@@ -1,5 +1,5 @@
 import type { Clock } from "@plinth/kernel";
-import type { EjectReason, OutlierOptions, Outcome } from "../outliers/detector.ts";
+import type { EjectReason, OutlierOptions, Outcome } from "../outliers/types.ts";
 
 /** What a {@link Balancer} chooses among. */
 export interface Member {
@@ -19,7 +19,7 @@ export interface Seat<T extends Member> {
   /** What it lets us wait, smoothed, in milliseconds; undefined before anything is known. */
   readonly latencyMs: number | undefined;
   /** Whether it is kept out for now. */
-  readonly isEjected: boolean;
+  readonly ejected: boolean;
   readonly ejectedFor: EjectReason | undefined;
 }
 

@@ -1,4 +1,6 @@
-import type { Clock } from "@plinth/kernel";
+import { type Clock, requireNumber, requireWhole, systemClock } from "@plinth/kernel";
+import { StallGuard } from "../stall-guard.ts";
+import { type CircuitRules, OwnCircuit } from "./circuit.ts";
 
 export interface BreakerOptions {
   /** Share of calls that must fail within the window, above 0 to 1. Default 0.5. */
@@ -58,4 +60,91 @@ export interface Breaker {
   readonly forgotten: number;
   /** Those that are not closed, for who describes the client. */
   tripped(): readonly Circuit[];
+}
+
+/** Of the circuits that are forgotten at one time when there are too many. */
+const forgottenShare = 0.1;
+
+/**
+ * A breaker for each instance and operation: calls of which too many fail are no longer sent for a while, and then, instead of
+ * one probe that decides for all, a share that grows evenly.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
+ * @see Nygard, Release It!, stability patterns; gradual recovery as in Traefik: https://doc.traefik.io/traefik/middlewares/http/circuitbreaker/
+ * @example
+ * const circuit = breaker.circuit(instance.id, "GetUser");
+ * if (!circuit.allow()) tryAnother();
+ * circuit.record(await succeeds(call), elapsedMs);
+ */
+export function createBreaker(options: BreakerOptions = {}): Breaker {
+  const { errorRatio = 0.5, minCalls = 20, windowMs = 10_000, clock = systemClock } = options;
+  const { openMs = 2_000, maxOpenMs = 60_000, recoveryMs = 10_000, maxCircuits = 10_000 } = options;
+  requireNumber("errorRatio", errorRatio, { min: Number.MIN_VALUE, max: 1 });
+  requireWhole("minCalls", minCalls, { min: 1 });
+  requireNumber("windowMs", windowMs, { min: 10, max: 3_600_000 });
+  requireNumber("openMs", openMs, { min: 1 });
+  requireNumber("maxOpenMs", maxOpenMs, { min: openMs });
+  requireNumber("recoveryMs", recoveryMs, { min: 0 });
+  requireWhole("maxCircuits", maxCircuits, { min: 1, max: 1_000_000 });
+  const limits = { errorRatio, minCalls, windowMs, openMs, maxOpenMs, recoveryMs };
+  return new CircuitTable({ ...limits, clock, stalls: new StallGuard() }, maxCircuits);
+}
+
+class CircuitTable implements Breaker {
+  readonly #rules: CircuitRules;
+  readonly #maxCircuits: number;
+  /** By instance, by operation; those made first come first. */
+  readonly #instances = new Map<string, Map<string, OwnCircuit>>();
+  size = 0;
+  forgotten = 0;
+
+  constructor(rules: CircuitRules, maxCircuits: number) {
+    this.#rules = rules;
+    this.#maxCircuits = maxCircuits;
+  }
+
+  circuit(instance: string, operation: string): Circuit {
+    return this.#instances.get(instance)?.get(operation) ?? this.#make(instance, operation);
+  }
+
+  forget(instance: string): void {
+    this.size -= this.#instances.get(instance)?.size ?? 0;
+    this.#instances.delete(instance);
+  }
+
+  tripped(): readonly Circuit[] {
+    return this.#all().filter(({ state }) => state !== "closed");
+  }
+
+  #make(instance: string, operation: string): Circuit {
+    if (this.size >= this.#maxCircuits) this.#makeRoom();
+    const circuit = new OwnCircuit(instance, operation, this.#rules);
+    const operations = this.#instances.get(instance);
+    if (operations) operations.set(operation, circuit);
+    else this.#instances.set(instance, new Map([[operation, circuit]]));
+    this.size++;
+    return circuit;
+  }
+
+  /** Those that count nothing go first, for they are as good as new; then closed ones, then the rest. A tenth goes at once, so that it is seldom. */
+  #makeRoom(): void {
+    const wanted = Math.max(1, Math.floor(this.#maxCircuits * forgottenShare));
+    const byWorth = this.#all().toSorted((a, b) => worth(a) - worth(b));
+    for (const { instance, operation } of byWorth.slice(0, wanted)) {
+      const operations = this.#instances.get(instance);
+      operations?.delete(operation);
+      if (operations?.size === 0) this.#instances.delete(instance);
+      this.size--;
+      this.forgotten++;
+    }
+  }
+
+  #all(): OwnCircuit[] {
+    return [...this.#instances.values()].flatMap((operations) => [...operations.values()]);
+  }
+}
+
+function worth({ state, calls }: Circuit): number {
+  if (state !== "closed") return 2;
+  return calls === 0 ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-import type { Clock } from "@plinth/kernel";
+import { type Clock, requireNumber, requireWhole, systemClock } from "@plinth/kernel";
+import { RollingCounts } from "../rolling-counts.ts";
 
 export interface RetryBudgetOptions {
   /** Retries by requests, 0 to 1. Default 0.2. */
@@ -29,4 +30,71 @@ export interface RetryBudget {
   readonly available: number;
   /** Asked for and not given, since the start. */
   readonly refused: number;
+}
+
+/**
+ * A retry budget by a sliding window, in tenths that leave as a whole: in whatever window a retry is asked for, the retries in it
+ * stay within the share of the requests in it. A retry never outlives the requests that paid for it, so that over any long
+ * time retries add at most `ratio` to what would be sent without them, or `minRetries` for each window.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
+ * @see Finagle, retry budgets: https://twitter.github.io/finagle/guide/Clients.html#retries
+ * @see Site Reliability Engineering, handling overload: https://sre.google/sre-book/handling-overload/
+ * @example
+ * budget.deposit(); // a call begins
+ * if (budget.withdraw()) retry();
+ */
+export function createRetryBudget(options: RetryBudgetOptions = {}): RetryBudget {
+  const { ratio = 0.2, minRetries = 3, windowMs = 10_000, clock = systemClock } = options;
+  requireNumber("ratio", ratio, { min: 0, max: 1 });
+  requireWhole("minRetries", minRetries, { min: 0 });
+  requireNumber("windowMs", windowMs, { min: 10, max: 3_600_000 });
+  return new WindowBudget(ratio, minRetries, windowMs, clock);
+}
+
+class WindowBudget implements RetryBudget {
+  readonly ratio: number;
+  readonly #minRetries: number;
+  readonly #clock: Clock;
+  /** Requests first, retries second. */
+  readonly #counts: RollingCounts;
+  refused = 0;
+
+  constructor(ratio: number, minRetries: number, windowMs: number, clock: Clock) {
+    this.ratio = ratio;
+    this.#minRetries = minRetries;
+    this.#clock = clock;
+    this.#counts = new RollingCounts(windowMs, clock.monotonicMs());
+  }
+
+  get requests(): number {
+    return this.#now().first;
+  }
+
+  get retries(): number {
+    return this.#now().second;
+  }
+
+  get available(): number {
+    const { first, second } = this.#now();
+    return Math.max(0, Math.max(this.#minRetries, Math.floor(first * this.ratio)) - second);
+  }
+
+  deposit(): void {
+    this.#now().addFirst();
+  }
+
+  withdraw(): boolean {
+    if (this.available > 0) {
+      this.#counts.addSecond();
+      return true;
+    }
+    this.refused++;
+    return false;
+  }
+
+  #now(): RollingCounts {
+    this.#counts.advance(this.#clock.monotonicMs());
+    return this.#counts;
+  }
 }

@@ -1,5 +1,6 @@
-import type { Clock } from "@plinth/kernel";
+import { type Clock, requireNumber, requireWhole, systemClock } from "@plinth/kernel";
 import type { RetryBudget } from "./budget.ts";
+import { RecentLatencies } from "./recent-latencies.ts";
 
 export interface HedgingOptions {
   /** A second attempt is sent when the first takes longer than this share of the latest calls did: 0.5 to 0.999. Default 0.95. */
@@ -28,4 +29,35 @@ export interface Hedging {
   delayMs(remainingMs: number): number | undefined;
   /** Call it when the delay is over and there is no reply: whether the second attempt may be sent. */
   take(): boolean;
+}
+
+/**
+ * Hedging by what calls usually take: a second attempt for the slowest few, so that a method adds at most about one minus the
+ * quantile to its load, and never more than the budget. For idempotent methods only; take the first good reply and cancel the other.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
+ * @see Dean and Barroso, The Tail at Scale: https://research.google/pubs/the-tail-at-scale/
+ * @example
+ * const waitMs = hedging.delayMs(remainingMs);
+ * // no reply after waitMs, which is not undefined:
+ * if (hedging.take()) sendToAnother();
+ */
+export function createHedging(options: HedgingOptions = {}): Hedging {
+  const { quantile = 0.95, minDelayMs = 5, minCalls = 50, windowMs = 30_000, budget, clock = systemClock } = options;
+  requireNumber("quantile", quantile, { min: 0.5, max: 0.999 });
+  requireNumber("minDelayMs", minDelayMs, { min: 0 });
+  requireWhole("minCalls", minCalls, { min: 1 });
+  requireNumber("windowMs", windowMs, { min: 10, max: 3_600_000 });
+  const latencies = new RecentLatencies(windowMs, clock.monotonicMs());
+  return {
+    observe: (latencyMs) => latencies.add(latencyMs, clock.monotonicMs()),
+    delayMs(remainingMs) {
+      const usualMs = latencies.quantile(quantile, minCalls, clock.monotonicMs());
+      if (usualMs === undefined) return undefined;
+      const delayMs = Math.max(minDelayMs, usualMs);
+      // the second attempt takes about as long as most do: with less left it could not be in time
+      return delayMs + usualMs <= remainingMs ? delayMs : undefined;
+    },
+    take: () => budget?.withdraw() ?? true,
+  };
 }

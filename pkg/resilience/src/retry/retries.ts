@@ -1,3 +1,4 @@
+import { backoffDelayMs, requireNumber, requireWhole, withDefaults } from "@plinth/kernel";
 import type { RetryBudget } from "./budget.ts";
 
 /** What is known of a call whose latest attempt has failed. */
@@ -48,7 +49,7 @@ export interface RetryOptions {
   readonly maxRetryAfterMs?: number | undefined;
   /** No attempt begins with less time left than this, in milliseconds from 0. Default 10. */
   readonly minAttemptMs?: number | undefined;
-  /** Shared by all calls of one client. Default: none, which only tests should do. */
+  /** Shared by all calls of one client. Default: none. */
   readonly budget?: RetryBudget | undefined;
   /** Source of jitter in [0, 1). Default `Math.random`. */
   readonly random?: (() => number) | undefined;
@@ -62,3 +63,114 @@ export interface Retries {
   /** Takes from the budget when it says yes: then the attempt is to be made. */
   next(failed: FailedAttempt): RetryVerdict;
 }
+
+/** As long as it does no harm, and may help. */
+type Retried = Pick<FailedAttempt, "isUnsent" | "isIdempotent" | "isRetryable" | "hasReplyBegun" | "isCancelled">;
+
+/**
+ * Whether a call may be tried again at all: nothing of the reply was handed on, nobody broke it off, another try may help, and
+ * either nothing was sent or sending it twice is the same as once.
+ *
+ * @example isRetryable({ isUnsent: false, isIdempotent: false, isRetryable: true, hasReplyBegun: false, isCancelled: false }) // false
+ */
+export function isRetryable(failed: Retried): boolean {
+  if (failed.hasReplyBegun || failed.isCancelled || !failed.isRetryable) return false;
+  return failed.isUnsent || failed.isIdempotent;
+}
+
+/** How long {@link retryDelayMs} waits. */
+export type RetryDelayOptions = Pick<RetryOptions, "baseDelayMs" | "maxDelayMs" | "random"> & {
+  /** What the far side asks for, in milliseconds: the wait begins after it, so that not all callers come at once. Default 0. */
+  readonly retryAfterMs?: number | undefined;
+};
+
+const defaults: { readonly [K in keyof RetryDelayOptions]-?: NonNullable<RetryDelayOptions[K]> } = Object.freeze({
+  baseDelayMs: 25,
+  maxDelayMs: 250,
+  retryAfterMs: 0,
+  random: Math.random,
+});
+
+/**
+ * How long to wait before the next attempt: anything from nothing to a ceiling that doubles with each attempt, after what the far
+ * side asks for.
+ *
+ * @param attempts - Attempts so far: a whole number, 1 or more.
+ * @returns Whole milliseconds.
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` when `attempts` or an option is out of range.
+ * @see Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ * @example retryDelayMs(2) // 0 to 49
+ */
+export function retryDelayMs(attempts: number, options: RetryDelayOptions = {}): number {
+  const { baseDelayMs, maxDelayMs, retryAfterMs, random } = withDefaults(defaults, options);
+  requireNumber("retryAfterMs", retryAfterMs, { min: 0 });
+  return Math.ceil(retryAfterMs) + backoffDelayMs(attempts, { baseDelayMs, maxDelayMs, random });
+}
+
+/**
+ * How long one attempt may take: what the caller still waits, less what the way back takes.
+ *
+ * @param remainingMs - How long the caller still waits; `Infinity` when it does not say.
+ * @param options.marginMs - Kept back for the way to the caller, in milliseconds from 0. Default 5.
+ * @param options.maxMs - No attempt takes longer, so that there is time for another. Default `Infinity`.
+ * @returns Whole milliseconds, `Infinity`, or 0: nothing is to be sent.
+ * @example attemptTimeoutMs(300) // 295
+ */
+export function attemptTimeoutMs(
+  remainingMs: number,
+  options: { readonly marginMs?: number | undefined; readonly maxMs?: number | undefined } = {},
+): number {
+  const { marginMs = 5, maxMs = Infinity } = options;
+  return Math.max(0, Math.floor(Math.min(maxMs, remainingMs - marginMs)));
+}
+
+/**
+ * The retries of one client: what may be tried again is, after a wait, as often as allowed, while the caller waits and the budget
+ * lasts. An attempt that was not sent is followed by the next one at once the first time, for it loaded nobody.
+ *
+ * A call that is given up has been tried as often as is good: hand its error on as not retryable, so that no layer above tries
+ * all of it again. Otherwise three layers with three attempts each make twenty-seven.
+ *
+ * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
+ * @example
+ * retries.begin();
+ * const verdict = retries.next({ attempts: 1, isUnsent: true, … });
+ * if (verdict.retry) await sleep(clock, verdict.delayMs, { signal });
+ */
+export function createRetries(options: RetryOptions = {}): Retries {
+  const { maxAttempts = 3, maxRetryAfterMs = 10_000, minAttemptMs = 10, budget } = options;
+  const { baseDelayMs, maxDelayMs, random } = withDefaults(defaults, options);
+  requireWhole("maxAttempts", maxAttempts, { min: 1, max: 10 });
+  requireNumber("baseDelayMs", baseDelayMs, { min: Number.MIN_VALUE });
+  requireNumber("maxDelayMs", maxDelayMs, { min: 0 });
+  requireNumber("maxRetryAfterMs", maxRetryAfterMs, { min: 0 });
+  requireNumber("minAttemptMs", minAttemptMs, { min: 0 });
+  return {
+    maxAttempts,
+    begin: () => budget?.deposit(),
+    next(failed) {
+      const { attempts, remainingMs, retryAfterMs = 0 } = failed;
+      if (!isRetryable(failed)) return refusals.not_retryable;
+      if (attempts >= maxAttempts) return refusals.attempts;
+      if (retryAfterMs > maxRetryAfterMs) return refusals.retry_after;
+      const spareMs = remainingMs - minAttemptMs - Math.ceil(retryAfterMs);
+      if (!(spareMs >= 0)) return refusals.deadline;
+      if (budget && !budget.withdraw()) return refusals.budget;
+      const isAtOnce = failed.isUnsent && attempts === 1;
+      const ownMs = isAtOnce
+        ? 0
+        : backoffDelayMs(attempts, { baseDelayMs, maxDelayMs: Math.min(maxDelayMs, spareMs), random });
+      return { retry: true, delayMs: Math.ceil(retryAfterMs) + ownMs };
+    },
+  };
+}
+
+const refusal = (reason: NoRetryReason): RetryVerdict => Object.freeze({ retry: false, reason });
+
+const refusals: Readonly<Record<NoRetryReason, RetryVerdict>> = {
+  not_retryable: refusal("not_retryable"),
+  attempts: refusal("attempts"),
+  deadline: refusal("deadline"),
+  retry_after: refusal("retry_after"),
+  budget: refusal("budget"),
+};
