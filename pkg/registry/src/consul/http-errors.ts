@@ -37,6 +37,10 @@ export function statusError(
   if (status >= 500 && /no path to datacenter/i.test(text)) {
     return new AnsweredUnavailable(`${what}; is the datacenter's name right, and are its servers joined?`);
   }
+  if (/boolean expression evaluator/i.test(text)) {
+    // a 500 of agents that are well
+    return new RegistryError("ERR_REGISTRY_REJECTED", "invalid_argument", `${what}; mend the filter`);
+  }
   if (status === 429 || status >= 500) return new AnsweredUnavailable(what);
   if (status === 400 && /to an HTTPS server/i.test(text)) {
     return new RegistryError("ERR_REGISTRY_REJECTED", "invalid_argument", `${what}; write the address as https://`);
@@ -87,14 +91,16 @@ export function toRegistryError(
       { cause: error },
     );
   }
-  return (
-    toTlsError(error, address.text) ??
-    new RegistryError(
-      "ERR_REGISTRY_UNAVAILABLE",
-      "unavailable",
-      `${where} failed: ${reasonOf(error)}; ${advice.unreachable}`,
-      { cause: error },
-    )
+  const tlsError = toTlsError(error, address.text);
+  if (tlsError) return tlsError;
+  // By TLS 1.3 a client's certificate is refused after the handshake, and the refusal is often lost in the end of the connection.
+  const isCut = address.origin.startsWith("https:") && error instanceof undiciErrors.SocketError;
+  const advised = isCut ? `${advice.unreachable} Does it take our certificate (tls.certFile)?` : advice.unreachable;
+  return new RegistryError(
+    "ERR_REGISTRY_UNAVAILABLE",
+    "unavailable",
+    `${where} failed: ${reasonOf(error)}; ${advised}`,
+    { cause: error },
   );
 }
 
