@@ -1,6 +1,6 @@
 export { createBalancer } from "./balancing/balancer.ts";
 export type { Balancer, BalancerOptions, BalancingPolicy, Member, PickWish, Seat } from "./balancing/types.ts";
-export type { SubsetOptions } from "./balancing/subset.ts";
+export { subset, type SubsetOptions } from "./balancing/subset.ts";
 export {
   type Breaker,
   type BreakerOptions,
@@ -8,7 +8,12 @@ export {
   type CircuitState,
   createBreaker,
 } from "./breaker/breaker.ts";
-export type { CapVerdict, ConcurrencyCap, ConcurrencyCapOptions } from "./cap/concurrency-cap.ts";
+export {
+  type CapVerdict,
+  type ConcurrencyCap,
+  type ConcurrencyCapOptions,
+  createConcurrencyCap,
+} from "./cap/concurrency-cap.ts";
 export { createOutlierDetector } from "./outliers/detector.ts";
 export type { EjectReason, OutlierDetector, OutlierOptions, Outcome, Suspect } from "./outliers/types.ts";
 export { createRateLimiter, type RateLimiter, type RateLimiterOptions, type RateVerdict } from "./rate-limiter.ts";
