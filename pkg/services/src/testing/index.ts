@@ -1,1 +1,7 @@
-export {};
+export { authzContract, type AuthzContractOptions } from "./authz-contract.ts";
+export type { ContractCase } from "./contract.ts";
+export type { FakeControl, FakeOptions } from "./control.ts";
+export { type FakeAuthz, fakeAuthz } from "./fake-authz.ts";
+export { type FakeIdentity, fakeIdentity, type FakeIdentityOptions, type SentMessage } from "./fake-identity.ts";
+export { identityContract, type IdentityContractOptions } from "./identity-contract.ts";
+export { type ReferenceServer, referenceServer, type ReferenceServerOptions } from "./reference-server.ts";
