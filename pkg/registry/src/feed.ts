@@ -16,6 +16,7 @@ export class Feed {
   readonly service: string;
   readonly #all: Line;
   readonly #filtered = new Map<string, Line>();
+  readonly #onConfirmed: (instances: readonly Instance[], isChange: boolean) => void;
   #error: AppError | undefined;
   #states: InstanceCounts = noCounts;
   /** Whether what is known was never confirmed in this process. */
@@ -23,8 +24,14 @@ export class Feed {
   /** What was asked for with filters that have no line, of the present set alone. */
   readonly #glances = new Map<string, InstanceSet>();
 
-  constructor(service: string, clock: Clock) {
+  /** @param onConfirmed - Told of each answer that was applied. */
+  constructor(
+    service: string,
+    clock: Clock,
+    onConfirmed: (instances: readonly Instance[], isChange: boolean) => void = () => {},
+  ) {
     this.service = service;
+    this.#onConfirmed = onConfirmed;
     this.#all = new Line(clock, service);
   }
 
@@ -46,7 +53,9 @@ export class Feed {
     this.#error = undefined;
     this.#isSeeded = false;
     this.#states = states;
-    return this.#take(merge(this.#all.current?.instances, given), false, 0);
+    const changed = this.#take(merge(this.#all.current?.instances, given), false, 0);
+    this.#onConfirmed(this.#all.current?.instances ?? [], changed !== undefined);
+    return changed;
   }
 
   /** Takes what cannot be confirmed and is `ageMs` old, flagged stale: only where nothing is known, or nothing newer of the same kind. */

@@ -43,6 +43,11 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
     help: "Times that all instances of a service were gone at once, so that another answer had to confirm it.",
     labels: ["service"],
   });
+  const snapshotWrites = metrics.counter({
+    name: "registry_snapshot_writes_total",
+    help: "Times that the snapshot on disk was written, or could not be.",
+    labels: ["outcome"],
+  });
   const skipped = metrics.counter({
     name: "registry_entries_skipped_total",
     help: "Entries left out because they made no sense.",
@@ -117,6 +122,23 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
           instances: event.known,
         });
         return;
+      case "snapshot_served":
+        log.warn("beginning with the snapshot on disk until the registry answers", {
+          peer: event.service,
+          instances: event.instances,
+          ageMs: Math.round(event.ageMs),
+        });
+        return;
+      case "snapshot_ignored":
+        log.warn("snapshot on disk not used", { file: event.file, peer: event.service, why: event.problem });
+        return;
+      case "snapshot_written":
+        snapshotWrites.inc({ outcome: "ok" });
+        return;
+      case "snapshot_failed":
+        snapshotWrites.inc({ outcome: "failed" });
+        if (event.failures === 1) report(event.error, { file: event.file });
+        return;
       case "entries_skipped":
         skipped.inc({ service: event.service }, event.skipped.length);
         log.warn("entries skipped", {
@@ -141,6 +163,22 @@ export function instrumentRegistry({ log, metrics, errors }: InstrumentationOpti
         if (state === "left" && !error) log.info("deregistered", { instance: id });
         return;
       }
+      case "registration_updated":
+        log.info("registration changed", { instance: event.registration.instance.id });
+        return;
+      case "maintenance":
+        log.info(event.reason === undefined ? "maintenance ended" : "maintenance begun", {
+          instance: event.registration.instance.id,
+          why: event.reason,
+        });
+        return;
+      case "readiness":
+        log.info("registered readiness changed", {
+          instance: event.registration.instance.id,
+          from: event.previous,
+          to: event.readiness,
+        });
+        return;
       case "deregistration_failed":
         report(event.error, { instance: event.registration.instance.id });
         return;

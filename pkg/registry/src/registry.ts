@@ -1,5 +1,7 @@
 import type { AppError } from "@plinth/kernel";
 
+export type { RegistryEvent, RegistryListener, RegistryOperation, RequestOutcome, SkippedEntry } from "./events.ts";
+
 /** Finds the live instances of services, tells when they change, and makes this process one of them. */
 export interface Registry {
   /**
@@ -218,93 +220,3 @@ export interface FollowedService {
 
 /** Instances by state. */
 export type InstanceCounts = Readonly<Record<InstanceState, number>>;
-
-/** What happened inside a registry, for logs and metrics. */
-export type RegistryEvent =
-  | {
-      readonly type: "registration";
-      readonly registration: Registration;
-      readonly state: RegistrationState;
-      readonly previous: RegistrationState;
-    }
-  | {
-      readonly type: "registration_failed";
-      readonly registration: Registration;
-      readonly error: AppError;
-      /** Failures in a row, 1 or more. */
-      readonly failures: number;
-    }
-  | { readonly type: "deregistration_failed"; readonly registration: Registration; readonly error: AppError }
-  /** What {@link Registration.update} changed is accepted. */
-  | { readonly type: "registration_updated"; readonly registration: Registration }
-  /** The registry was told to take it out of traffic, for `reason`, or back into it. */
-  | { readonly type: "maintenance"; readonly registration: Registration; readonly reason: string | undefined }
-  /** How the instance does has changed, and the registry was told. */
-  | {
-      readonly type: "readiness";
-      readonly registration: Registration;
-      readonly readiness: Readiness;
-      readonly previous: Readiness;
-    }
-  | { readonly type: "changed"; readonly set: InstanceSet }
-  | { readonly type: "watch_failed"; readonly service: string; readonly error: AppError; readonly failures: number }
-  | { readonly type: "watch_recovered"; readonly service: string; readonly failedForMs: number }
-  | { readonly type: "watch_reset"; readonly service: string; readonly index: number; readonly previous: number }
-  /** The server's answers are older than the limit, or it knows no leader, so the set is kept as it is: told at the first of a row. */
-  | { readonly type: "stale_answers"; readonly service: string; readonly error: AppError }
-  /** They are as new again as they have to be. */
-  | { readonly type: "fresh_answers"; readonly service: string; readonly staleForMs: number }
-  /** One more answer that was too old. */
-  | { readonly type: "stale_answer"; readonly service: string; readonly lastContactMs: number }
-  /** All instances are gone at once: told at the first such answer, and applied only when another confirms it. */
-  | { readonly type: "empty_answer"; readonly service: string; readonly known: number }
-  /** Entries that made no sense, each told once as long as it stays. */
-  | { readonly type: "entries_skipped"; readonly service: string; readonly skipped: readonly SkippedEntry[] }
-  | { readonly type: "request_begun"; readonly operation: RegistryOperation }
-  | {
-      readonly type: "request_ended";
-      readonly operation: RegistryOperation;
-      readonly outcome: RequestOutcome;
-      readonly tookMs: number;
-    };
-
-/**
- * What a registry, or a client of Consul, asks its server for. `watch` is held by the server while nothing changes; `inspect` reads what
- * the server has under the id of an instance registered here, `agent` what it says of itself.
- */
-export type RegistryOperation =
-  | "register"
-  | "update"
-  | "maintenance"
-  | "deregister"
-  | "heartbeat"
-  | "inspect"
-  | "instances"
-  | "services"
-  | "agent"
-  | "leader"
-  | "kv"
-  | "watch";
-
-/**
- * How a request ended. The server said no: `denied`, `not_found`, `rejected`; or that it cannot: `unavailable`. There was no answer:
- * `unreachable`, `timeout`, `cancelled`; or none that can be read: `unreadable`.
- */
-export type RequestOutcome =
-  | "ok"
-  | "denied"
-  | "not_found"
-  | "rejected"
-  | "unavailable"
-  | "unreachable"
-  | "timeout"
-  | "cancelled"
-  | "unreadable";
-
-export interface SkippedEntry {
-  readonly id: string;
-  readonly problem: string;
-}
-
-/** Told of each event, synchronously. One that throws ends nothing: it is a warning of the process. */
-export type RegistryListener = (event: RegistryEvent) => void;

@@ -1,13 +1,15 @@
 import type { Clock } from "@plinth/kernel";
 import { closedError } from "./errors.ts";
-import { Feed, type Line } from "./feed.ts";
+import { Feed, type Line, singleSet } from "./feed.ts";
 import { requireServiceName } from "./instance.ts";
+import type { SnapshotFile } from "./snapshot/snapshot-file.ts";
 import { toSelection } from "./filter.ts";
 import type {
   FollowedService,
   FollowOptions,
   InstanceFilter,
   InstanceSet,
+  RegistryListener,
   RegistryView,
   WatchOptions,
 } from "./registry.ts";
@@ -22,21 +24,37 @@ interface Entry {
   readonly subscribers: Map<() => void, Line>;
 }
 
+export interface SubscriptionsOptions {
+  /** What services begin with, and what is written of them. */
+  readonly snapshot?: SnapshotFile | undefined;
+  readonly onEvent?: RegistryListener;
+}
+
 /** One source for each service however many follow or watch it: opened with the first, ended with the last. */
 export class Subscriptions {
   readonly #clock: Clock;
   readonly #source: FeedSource;
+  readonly #snapshot: SnapshotFile | undefined;
+  readonly #onEvent: RegistryListener;
   readonly #entries = new Map<string, Entry>();
   #closed = false;
 
-  constructor(clock: Clock, source: FeedSource) {
+  constructor(clock: Clock, source: FeedSource, { snapshot, onEvent = () => {} }: SubscriptionsOptions = {}) {
     this.#clock = clock;
     this.#source = source;
+    this.#snapshot = snapshot;
+    this.#onEvent = onEvent;
   }
 
   /** What is known without asking. */
   current(service: string, filter?: InstanceFilter): InstanceSet | undefined {
     return this.#entries.get(service)?.feed.glance(filter);
+  }
+
+  /** What the snapshot on disk has, for when asking has failed. */
+  remembered(service: string, filter?: InstanceFilter): InstanceSet | undefined {
+    const kept = this.#snapshot?.read(service);
+    return kept && singleSet(this.#clock, service, kept.instances, { filter, stale: true, ageMs: kept.ageMs });
   }
 
   follow(service: string, { filter }: FollowOptions = {}): RegistryView {
@@ -118,7 +136,7 @@ export class Subscriptions {
     if (this.#closed) throw closedError("the registry");
     let entry = this.#entries.get(service);
     if (!entry) {
-      const feed = new Feed(service, this.#clock);
+      const feed = this.#newFeed(service);
       entry = { feed, stop: this.#source(feed), subscribers: new Map() };
       this.#entries.set(service, entry);
     }
@@ -133,5 +151,17 @@ export class Subscriptions {
       stop();
     };
     return { line, leave };
+  }
+
+  #newFeed(service: string): Feed {
+    const snapshot = this.#snapshot;
+    if (!snapshot) return new Feed(service, this.#clock);
+    const feed = new Feed(service, this.#clock, (instances, isChange) => snapshot.note(service, instances, isChange));
+    const kept = snapshot.read(service);
+    if (kept) {
+      feed.seed(kept.instances, { ageMs: kept.ageMs });
+      this.#onEvent({ type: "snapshot_served", service, instances: kept.instances.length, ageMs: kept.ageMs });
+    }
+    return feed;
   }
 }

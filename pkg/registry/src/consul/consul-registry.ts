@@ -20,14 +20,16 @@ import type {
   ServiceSummary,
   WatchOptions,
 } from "../registry.ts";
-import { summaryOf } from "../states.ts";
+import { SnapshotFile } from "../snapshot/snapshot-file.ts";
 import { Subscriptions } from "../subscriptions.ts";
-import { ConsulClient } from "./client.ts";
-import { connectionDefaults, type ConsulConnectionOptions } from "./connection.ts";
-import { parseEntries, parseStates } from "./entry.ts";
+import { ConsulClient, type HealthAnswer } from "./client.ts";
+import { connectionDefaults, type ConsulConnectionOptions, firstOf } from "./connection.ts";
+import { parseEntries } from "./entry.ts";
+import { consulOptionsFrom } from "./environment.ts";
 import { type CheckKind, probeOf } from "./probe.ts";
 import { staleError } from "./read.ts";
 import { KeptRegistration } from "./registration.ts";
+import { readSummaries } from "./summaries.ts";
 import { watchService } from "./watcher.ts";
 
 /** The token needs `service:write` for what is registered, `service:read` and `node:read` for what is looked up. */
@@ -50,13 +52,20 @@ export interface ConsulRegistryOptions extends ConsulConnectionOptions {
   readonly maxBackoffMs?: number | undefined;
   /** An answer from a server that has not heard from the leader for longer counts as stale, in milliseconds, 0 or more. Default 10_000. */
   readonly maxStaleMs?: number | undefined;
+  /**
+   * A file that keeps what is known of services, for a start without Consul: they begin with it, flagged stale. Its folder must exist and be
+   * writable; no other user may write the file. Processes may share it. Default: none is kept.
+   */
+  readonly snapshotFile?: string | undefined;
+  /** What is older in it is not used, in milliseconds, 1_000 or more. Default 86_400_000, a day. */
+  readonly snapshotMaxAgeMs?: number | undefined;
   /** Source of jitter in [0, 1). Default `Math.random`. */
   readonly random?: (() => number) | undefined;
   /** Told what happens, requests among it. Default: nobody. */
   readonly onEvent?: RegistryListener | undefined;
 }
 
-type OwnOption = Exclude<keyof ConsulRegistryOptions, keyof ConsulConnectionOptions>;
+type OwnOption = Exclude<keyof ConsulRegistryOptions, keyof ConsulConnectionOptions | "snapshotFile">;
 
 type Resolved = {
   readonly [K in OwnOption | "requestTimeoutMs" | "maxResponseBytes" | "clock" | "onEvent"]-?: NonNullable<
@@ -74,6 +83,7 @@ export const consulDefaults: Resolved = Object.freeze({
   maxRequestsPerSecond: 2,
   maxBackoffMs: 10_000,
   maxStaleMs: 10_000,
+  snapshotMaxAgeMs: 86_400_000,
   requestTimeoutMs: connectionDefaults.requestTimeoutMs,
   maxResponseBytes: connectionDefaults.maxResponseBytes,
   clock: systemClock,
@@ -82,7 +92,6 @@ export const consulDefaults: Resolved = Object.freeze({
 });
 
 const firstBackoffMs = 250;
-const parallelReads = 8;
 
 /**
  * A registry on the local Consul agent. It keeps the last known instances through every failure, and its own entries
@@ -97,6 +106,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions = {}): Regis
 class ConsulRegistry implements Registry {
   readonly #options: Resolved;
   readonly #client: ConsulClient;
+  readonly #snapshot: SnapshotFile | undefined;
   readonly #subscriptions: Subscriptions;
   readonly #registrations = new Map<string, KeptRegistration>();
   #closing: Promise<void> | undefined;
@@ -108,18 +118,21 @@ class ConsulRegistry implements Registry {
     this.#options = options;
     const { clock, random, onEvent, waitMs, emptyConfirmMs, maxStaleMs, maxRequestsPerSecond, maxBackoffMs } = options;
     this.#client = new ConsulClient({ ...given, onEvent });
-    this.#subscriptions = new Subscriptions(clock, (feed) =>
-      watchService(feed, {
-        client: this.#client,
-        clock,
-        waitMs,
-        emptyConfirmMs,
-        maxStaleMs,
-        maxRequestsPerSecond,
-        backoff: { baseDelayMs: Math.min(firstBackoffMs, maxBackoffMs), maxDelayMs: maxBackoffMs, random },
-        onEvent,
-      }),
-    );
+    this.#snapshot = snapshotOf(given, options);
+    const watching = {
+      client: this.#client,
+      clock,
+      waitMs,
+      emptyConfirmMs,
+      maxStaleMs,
+      maxRequestsPerSecond,
+      backoff: { baseDelayMs: Math.min(firstBackoffMs, maxBackoffMs), maxDelayMs: maxBackoffMs, random },
+      onEvent,
+    };
+    this.#subscriptions = new Subscriptions(clock, (feed) => watchService(feed, watching), {
+      snapshot: this.#snapshot,
+      onEvent,
+    });
   }
 
   async register(given: NewInstance, { signal, readiness, ...asked }: RegisterOptions = {}): Promise<Registration> {
@@ -155,7 +168,14 @@ class ConsulRegistry implements Registry {
     requireServiceName(service);
     const known = this.#subscriptions.current(service, filter);
     if (known) return known;
-    const answer = await this.#client.healthEntries(service, { signal });
+    let answer: HealthAnswer;
+    try {
+      answer = await this.#client.healthEntries(service, { signal });
+    } catch (error) {
+      const remembered = signal?.aborted || this.#closing ? undefined : this.#subscriptions.remembered(service, filter);
+      if (remembered) return remembered;
+      throw error;
+    }
     const { instances } = parseEntries(service, answer.entries);
     const stale = staleError(answer, service, this.#options.maxStaleMs) !== undefined;
     return singleSet(this.#options.clock, service, instances, { filter, stale, ageMs: answer.lastContactMs ?? 0 });
@@ -172,18 +192,7 @@ class ConsulRegistry implements Registry {
   async services({ signal }: ServicesOptions = {}): Promise<readonly ServiceSummary[]> {
     signal?.throwIfAborted();
     this.#requireOpen();
-    const { items } = await this.#client.catalogServices({ signal });
-    const names = items.map(({ name }) => name).toSorted();
-    const summaries = new Map<string, ServiceSummary>();
-    const left = names.values(); // one iterator that all share: each takes the next
-    const readNext = async (): Promise<void> => {
-      for (const service of left) {
-        const { entries } = await this.#client.healthEntries(service, { signal });
-        summaries.set(service, summaryOf(service, parseStates(service, entries)));
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(parallelReads, names.length) }, readNext));
-    return names.flatMap((service) => summaries.get(service) ?? []);
+    return readSummaries(this.#client, { signal });
   }
 
   stats(): RegistryStats {
@@ -198,6 +207,7 @@ class ConsulRegistry implements Registry {
   async #close(): Promise<void> {
     this.#subscriptions.close();
     await Promise.allSettled([...this.#registrations.values()].map((registration) => registration.deregister()));
+    await this.#snapshot?.close();
     await this.#client.close();
   }
 
@@ -213,6 +223,15 @@ class ConsulRegistry implements Registry {
   }
 }
 
+function snapshotOf(given: ConsulRegistryOptions, options: Resolved): SnapshotFile | undefined {
+  const { snapshotFile: file } = given;
+  if (file === undefined) return undefined;
+  const { clock, onEvent, snapshotMaxAgeMs: maxAgeMs } = options;
+  const { datacenter, namespace, partition } = firstOf(given, consulOptionsFrom(given.environment));
+  const source = ["consul", datacenter ?? "", namespace ?? "", partition ?? ""].join("/"); // not the agent: any knows the same
+  return new SnapshotFile({ file, maxAgeMs, source, clock, onEvent });
+}
+
 function requireRanges(options: Resolved): void {
   requireNumber("ttlMs", options.ttlMs, { min: 100 });
   requireNumber("checkIntervalMs", options.checkIntervalMs, { min: 100 });
@@ -221,5 +240,6 @@ function requireRanges(options: Resolved): void {
   requireNumber("emptyConfirmMs", options.emptyConfirmMs, { min: 0 });
   requireNumber("maxRequestsPerSecond", options.maxRequestsPerSecond, { min: Number.MIN_VALUE });
   requireNumber("maxBackoffMs", options.maxBackoffMs, { min: Number.MIN_VALUE });
+  requireNumber("snapshotMaxAgeMs", options.snapshotMaxAgeMs, { min: 1_000 });
   requireNumber("maxStaleMs", options.maxStaleMs, { min: 0 });
 }
