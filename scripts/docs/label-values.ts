@@ -40,6 +40,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     origin: "`request`, `rpc`, `job`, `timer`, `process`, `lifecycle`, `stream`",
     code: "[error code](errors.md)",
   },
+  gateway_document_reloads: { outcome: "`changed`, `unchanged`, `refused`" },
   gateway_jwks: { provider: "name of the token provider in the gateway's config", outcome: yesNo },
   gateway_malformed: { reason: "[reason](reasons.md)" },
   gateway_rate_limit: { policy: "name of the rate limit in the gateway's config" },

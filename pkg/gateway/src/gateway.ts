@@ -9,28 +9,26 @@ import {
   type Metrics,
   randomHex,
   type Scheduled,
-  sleep,
   systemClock,
   type Tracing,
 } from "@plinth/kernel";
 import type { Registry } from "@plinth/registry";
 import { listen, type TransportError, watchListeners } from "@plinth/transport";
-import type { Issuer } from "@plinth/transport/jwt";
-import { type Authenticator, createAuthenticator } from "./auth/authenticator.ts";
-import { createIssuers } from "./auth/issuers.ts";
+import { createIssuerKeepers } from "./auth/issuers.ts";
+import { changesBetween, type DocumentChanges } from "./config/changes.ts";
 import { parseGatewayDocument } from "./config/document.ts";
-import type { GatewayDocument } from "./config/schema.ts";
+import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayError } from "./errors.ts";
 import { type GatewaySettings, type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
-import type { RouteTable } from "./router/route-table.ts";
-import { type BuiltRoutes, buildRoutes } from "./server/build-routes.ts";
+import { buildGeneration } from "./server/build-generation.ts";
 import { Connections } from "./server/connections.ts";
 import type { GatewayCore } from "./server/core.ts";
 import { Deadlines } from "./server/deadlines.ts";
+import { firstAnswers, type FirstAnswersOptions } from "./server/first-answers.ts";
+import type { Generation } from "./server/generation.ts";
 import { createListener } from "./server/listener.ts";
 import { observeState } from "./server/observe-state.ts";
 import { Observer } from "./server/observer.ts";
-import type { Route } from "./server/route.ts";
 import { ServicePool } from "./upstream/service-pool.ts";
 import { createUndiciUpstream } from "./upstream/undici.ts";
 import type { UpstreamFactory } from "./upstream/upstream.ts";
@@ -74,12 +72,18 @@ export interface Gateway {
   drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /** Cuts off whatever is left and closes the connections to instances. Safe to call twice. */
   close(): Promise<void>;
+  /**
+   * Takes another document in place of the one before, all of it at once. It is built aside, new issuers and services are asked for their
+   * first answers, and requests that have begun end as they began; what is the same in both keeps its connections, keys and counts.
+   * Calls follow one another. On any fault everything stays as it was.
+   *
+   * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault; {@link GatewayError} `ERR_GATEWAY_STATE` once it drains.
+   */
+  reload(document: GatewayDocument): Promise<DocumentChanges>;
   /** Names of the token issuers whose keys are not at hand, so that their tokens cannot be checked. */
   providersWithoutKeys(): readonly string[];
 }
 
-/** How long `listen` waits for keys, and for the registry to know the services: after that they are answered with 503 until it does. */
-const firstAnswersMs = 2_000;
 const sweepMs = 1_000;
 /** A client that has just connected has this long to begin its request when the gateway stops accepting. */
 const freshGraceMs = 250;
@@ -99,8 +103,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 class HttpGateway implements Gateway, GatewayCore {
   readonly host: string;
   port = 0;
-  readonly table: RouteTable<Route>;
-  readonly authenticator: Authenticator;
+  generation: Generation;
   readonly observer: Observer;
   readonly deadlines: Deadlines;
   readonly clock: Clock;
@@ -114,8 +117,11 @@ class HttpGateway implements Gateway, GatewayCore {
   inFlight = 0;
   readonly #settings: GatewaySettings;
   readonly #log: Logger | undefined;
-  readonly #issuers: readonly Issuer[];
-  readonly #routes: BuiltRoutes;
+  /** Builds one from a document, with what it can take over. */
+  readonly #build: (document: ParsedDocument, before?: Generation) => Generation;
+  /** Those that requests go by or soon will: what none of them has is closed. */
+  readonly #generations = new Set<Generation>();
+  #reloaded: Promise<unknown> = Promise.resolve();
   readonly #connections = new Connections();
   readonly #server;
   readonly #onDied: GatewayOptions["onDied"];
@@ -144,18 +150,29 @@ class HttpGateway implements Gateway, GatewayCore {
     this.maxHeaderLines = settings.maxHeaderLines;
     this.deadlines = new Deadlines(clock);
     this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
-    this.#issuers = createIssuers(document.jwt, { jwksUrls: settings.jwksUrls, clock, log, metrics });
-    this.authenticator = createAuthenticator(this.#issuers, clock);
+    const keepers = createIssuerKeepers({
+      jwksUrls: settings.jwksUrls,
+      clock,
+      log,
+      metrics,
+      current: () => this.generation.issuers,
+    });
     const createPool = (service: string): ServicePool =>
       new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream });
-    this.#routes = buildRoutes(document, { clock, deadlines: this.deadlines, createPool });
-    this.table = this.#routes.table;
+    const { deadlines } = this;
+    this.#build = (next, before) => buildGeneration(next, { clock, deadlines, keepers, createPool }, before);
+    this.generation = this.#build(document);
+    this.#generations.add(this.generation);
     this.#server = createListener(this, this.#connections, settings);
-    observeState(metrics, this.#routes, () => this.inFlight);
+    observeState(
+      metrics,
+      () => this.generation,
+      () => this.inFlight,
+    );
   }
 
   providersWithoutKeys(): readonly string[] {
-    return this.#issuers.filter(({ keys }) => keys.current === undefined).map(({ name }) => name);
+    return this.generation.issuers.filter(({ keys }) => keys.current === undefined).map(({ name }) => name);
   }
 
   counted(by: 1 | -1): void {
@@ -165,15 +182,9 @@ class HttpGateway implements Gateway, GatewayCore {
   }
 
   async listen({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#drained || this.#closed) {
-      throw new GatewayError(
-        "ERR_GATEWAY_STATE",
-        "failed_precondition",
-        "the gateway was drained or closed before; create a new one to listen again",
-      );
-    }
-    for (const { keys } of this.#issuers) keys.start();
-    await this.#firstAnswers(signal);
+    this.#requireOpen("listen again");
+    for (const { keys } of this.generation.issuers) keys.start();
+    await this.#firstAnswers({ next: this.generation, signal });
     this.#sweepLater();
     this.port = await listen(this.#server, {
       host: this.host,
@@ -183,6 +194,17 @@ class HttpGateway implements Gateway, GatewayCore {
     const { host, port, errors } = this;
     this.#unwatch = watchListeners([this.#server], { what: "gateway", host, port, errors, onDied: this.#onDied });
     this.#log?.info("gateway listens", { host: this.host, port: this.port });
+  }
+
+  async reload(document: GatewayDocument): Promise<DocumentChanges> {
+    const parsed = parseGatewayDocument(document);
+    const before = this.#reloaded;
+    const own = (async () => {
+      await before.catch(() => undefined); // told to who asked for it
+      return this.#replace(parsed);
+    })();
+    this.#reloaded = own;
+    return own;
   }
 
   announceDrain(): void {
@@ -217,13 +239,53 @@ class HttpGateway implements Gateway, GatewayCore {
 
   async #close(): Promise<void> {
     this.#sweep?.cancel();
-    for (const { keys } of this.#issuers) keys.close();
+    for (const { issuers } of this.#generations) for (const { keys } of issuers) keys.close();
     const drained = this.drain();
     this.#cutOff();
     await drained;
     this.#server.close(); // ends the HTTP server's own timer
-    for (const pool of this.#routes.pools) pool.destroy();
-    await Promise.all(this.#routes.pools.map((pool) => pool.close()));
+    const pools = [...this.#generations].flatMap((generation) => [...generation.pools.values()]);
+    for (const pool of pools) pool.destroy();
+    await Promise.all(pools.map((pool) => pool.close()));
+  }
+
+  #requireOpen(what: string): void {
+    if (!this.#drained && !this.#closed) return;
+    throw new GatewayError(
+      "ERR_GATEWAY_STATE",
+      "failed_precondition",
+      `the gateway was drained or closed before; create a new one to ${what}`,
+    );
+  }
+
+  async #replace(document: ParsedDocument): Promise<DocumentChanges> {
+    this.#requireOpen("use another document");
+    const before = this.generation;
+    const changes = changesBetween(before.document, document);
+    if (!changes.any) return changes;
+    const next = this.#build(document, before);
+    this.#generations.add(next);
+    for (const issuer of next.issuers) if (!before.issuers.includes(issuer)) issuer.keys.start();
+    await this.#firstAnswers({ next, before });
+    if (this.#drained || this.#closed) this.#letGo(next);
+    this.#requireOpen("use another document");
+    this.generation = next;
+    before.supersede(() => this.#letGo(before));
+    return changes;
+  }
+
+  /** Closes what no other generation has. */
+  #letGo(generation: Generation): void {
+    if (this.#closed || !this.#generations.delete(generation)) return;
+    const left = [...this.#generations];
+    for (const issuer of generation.issuers) {
+      if (!left.some(({ issuers }) => issuers.includes(issuer))) issuer.keys.close();
+    }
+    for (const [service, pool] of generation.pools) {
+      if (!left.some(({ pools }) => pools.get(service) === pool)) {
+        pool.close().catch((error: unknown) => this.errors.report(error, { origin: "lifecycle" }));
+      }
+    }
   }
 
   #cutOff(): void {
@@ -231,28 +293,16 @@ class HttpGateway implements Gateway, GatewayCore {
     this.#connections.destroy();
   }
 
-  async #firstAnswers(signal: AbortSignal | undefined): Promise<void> {
-    const services = this.#routes.pools.map(({ ready }) => ready);
-    const keys = this.#issuers.map((issuer) => issuer.keys.available());
-    const answered = Promise.allSettled([...services, ...keys]).then(() => true);
-    const giveUp = new AbortController();
-    const late = sleep(this.clock, firstAnswersMs, {
-      signal: signal ? AbortSignal.any([signal, giveUp.signal]) : giveUp.signal,
-    });
-    try {
-      const known = await Promise.race([answered, late]);
-      if (known !== true) this.#log?.warn("not all services and keys of issuers are known yet; listening all the same");
-    } finally {
-      giveUp.abort(new Error("no longer waited for"));
-      await Promise.allSettled([late]);
-    }
+  async #firstAnswers(of: Omit<FirstAnswersOptions, "clock">): Promise<void> {
+    if (await firstAnswers({ ...of, clock: this.clock })) return;
+    this.#log?.warn("not all services and keys of issuers are known yet; going on all the same");
   }
 
   /** Instances that have gone are let go also when no request comes for their service. */
   #sweepLater(): void {
     const refresh = this.errors.guard("gateway.sweep", (pool: ServicePool) => pool.refresh(), { origin: "timer" });
     const sweep = (): void => {
-      this.#routes.pools.forEach((pool) => refresh(pool));
+      for (const { pools } of this.#generations) for (const pool of pools.values()) refresh(pool);
       this.#sweepLater();
     };
     this.#sweep = this.clock.schedule(sweepMs, sweep, { keepAlive: false });

@@ -1,6 +1,10 @@
 import {
   appControl,
+  type AppEvents,
+  appEvents,
+  appInfo,
   clock,
+  type ConfigSource,
   defineModule,
   errorBus,
   health,
@@ -11,25 +15,51 @@ import {
   token,
   tracing,
 } from "@plinth/kernel";
-import { registry } from "@plinth/registry";
-import { readGatewayDocument } from "./config/document.ts";
-import type { GatewayDocument } from "./config/schema.ts";
+import { consulConfig, consulSettings, registry } from "@plinth/registry";
+import type { DocumentChanges } from "./config/changes.ts";
+import { DocumentKeeper } from "./config/document-keeper.ts";
+import { documentFile, loadDocument } from "./config/document-source.ts";
+import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayConfigError } from "./errors.ts";
 import { createGateway, type Gateway } from "./gateway.ts";
 import { gatewaySettings } from "./options.ts";
 
 export const gateway = token("gateway").of<Gateway>();
 
+/** Where the gateway of this app has its document from; undefined where it is written in code. */
+const documentPlace = token("gateway.document").of<ConfigSource | undefined>();
+
 /**
  * A gateway with routes written in code.
  *
- * @param document - Absent: read from the file that the setting `gateway.routes` names.
+ * @param document - Absent: read from the place that the setting `gateway.routes` names, and again whenever it changes there, or the
+ *   app reloads its config, as at SIGHUP.
  */
 export function gatewayModuleOf(document?: GatewayDocument) {
+  const providePlace = provider({
+    provides: documentPlace,
+    needs: { settings: gatewaySettings, consul: consulSettings, info: appInfo, clock, tracing },
+    create: ({ settings: { routes }, consul, info, ...seams }) => {
+      if (document) return undefined;
+      if (routes === undefined) throw noPlace();
+      const key = /^consul:(.+)$/.exec(routes)?.[1];
+      if (key === undefined) return documentFile(routes, seams.clock);
+      return consulConfig({
+        ...seams,
+        ...consul,
+        address: consul.addr,
+        environment: info.environment,
+        key,
+        required: true,
+      });
+    },
+  });
+
   const provideGateway = provider({
     provides: gateway,
     needs: {
       settings: gatewaySettings,
+      place: documentPlace,
       registry,
       clock,
       log: logger,
@@ -39,13 +69,13 @@ export function gatewayModuleOf(document?: GatewayDocument) {
       health,
       control: appControl,
     },
-    create: ({ settings, health: state, control, ...rest }) => {
+    create: async ({ settings, place, health: state, control, ...rest }, { signal }) => {
       const own = createGateway({
         ...rest,
         log: rest.log.named("gateway"),
         settings,
         onDied: (error) => control.fail(error, "process"),
-        document: document ?? readDocument(settings.routes),
+        document: document ?? (place ? await loadDocument(place, signal) : { routes: [] }),
       });
       state.onState((next) => next === "draining" && own.announceDrain());
       return own;
@@ -54,8 +84,22 @@ export function gatewayModuleOf(document?: GatewayDocument) {
     drain: (own, { signal }) => own.drain({ signal }),
     stop: (own) => own.close(),
   });
-  return defineModule("gateway", [provideGateway, provideKeysCheck]);
+  return defineModule("gateway", [providePlace, provideGateway, provideKeeper, provideKeysCheck]);
 }
+
+/** Reads the document anew where there may be another one, from when the gateway listens until it drains. */
+const provideKeeper = provider({
+  provides: token("gateway.keeper").of<KeptDocument>(),
+  needs: { gateway, place: documentPlace, events: appEvents, log: logger, errors: errorBus, metrics },
+  create: ({ gateway: own, place, events, log, ...seams }) => {
+    const apply = (next: ParsedDocument): Promise<DocumentChanges> => own.reload(next);
+    const keeper = place && new DocumentKeeper({ ...seams, source: place, apply, log: log.named("gateway") });
+    return new KeptDocument(keeper, events);
+  },
+  start: (kept) => kept.start(),
+  drain: (kept) => kept.end(),
+  stop: (kept) => kept.end(),
+});
 
 /** Routes go on that need no token, and known tokens are still taken: it only tells. */
 const provideKeysCheck = provider({
@@ -74,13 +118,32 @@ const provideKeysCheck = provider({
 /** The gateway of the document that the setting `gateway.routes` names. */
 export const gatewayModule = gatewayModuleOf();
 
-function readDocument(file: string | undefined): GatewayDocument {
-  if (file !== undefined) return readGatewayDocument(file);
-  throw new GatewayConfigError([
-    {
-      key: "gateway.routes",
-      problem: "expected the path of the gateway's document; set PLINTH_GATEWAY_ROUTES",
-      source: "default",
-    },
-  ]);
+/** Ties the keeper to the reloads of the app. */
+class KeptDocument {
+  readonly #keeper: DocumentKeeper | undefined;
+  readonly #events: AppEvents;
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(keeper: DocumentKeeper | undefined, events: AppEvents) {
+    this.#keeper = keeper;
+    this.#events = events;
+  }
+
+  start(): void {
+    const keeper = this.#keeper;
+    if (!keeper) return;
+    keeper.watch();
+    this.#unsubscribe = this.#events.subscribe((event) => event.type === "config" && void keeper.reload());
+  }
+
+  end(): void {
+    this.#unsubscribe?.();
+    this.#keeper?.close();
+  }
+}
+
+function noPlace(): GatewayConfigError {
+  const problem =
+    "expected the path of the gateway's document, or consul: and a key of Consul's store; set PLINTH_GATEWAY_ROUTES";
+  return new GatewayConfigError([{ key: "gateway.routes", problem, source: "default" }]);
 }

@@ -30,11 +30,10 @@ const schema = z
       .max(65_535)
       .default(8_080)
       .meta({ description: "Port of the gateway's traffic; 0 takes a free one." }),
-    routes: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({ description: "The gateway's document, a YAML file: routes and what they share." }),
+    routes: z.string().min(1).optional().meta({
+      description:
+        "The gateway's document, routes and what they share: a YAML file, or `consul:` and a key of Consul's store. What changes there is taken over.",
+    }),
     jwksUrls: z.record(z.string(), z.string()).default({}).meta({
       description: "URLs of key sets by provider name; each takes the place of the document's `jwt.NAME.jwks`.",
     }),

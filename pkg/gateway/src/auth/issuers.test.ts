@@ -3,9 +3,9 @@ import { createMetrics, systemClock } from "@plinth/kernel";
 import { until } from "@plinth/kernel/testing";
 import { parseGatewayDocument } from "../config/document.ts";
 import { startIssuer } from "../testing/issuer.ts";
-import { createIssuers } from "./issuers.ts";
+import { createIssuerKeepers } from "./issuers.ts";
 
-describe("createIssuers", () => {
+describe("createIssuerKeepers", () => {
   it("times the fetches of keys as requests to their provider", async () => {
     await using issuer = await startIssuer();
     issuer.answer = { status: 503, body: "{}" };
@@ -14,7 +14,9 @@ describe("createIssuers", () => {
       jwt: { main: { issuer: "test-issuer", audiences: ["test"], jwks: issuer.url } },
       routes: [],
     });
-    const [created] = createIssuers(jwt, { jwksUrls: {}, clock: systemClock, log: undefined, metrics });
+    const current = () => [];
+    const keepers = createIssuerKeepers({ jwksUrls: {}, clock: systemClock, log: undefined, metrics, current });
+    const [created] = keepers.issuersOf(jwt);
     created?.keys.start();
     try {
       const count = /^http_client_request_duration_seconds_count\{peer="jwks:main",method="GET",status="503"\} 1$/m;

@@ -1,41 +1,34 @@
 import type { Clock, Logger, Metrics } from "@plinth/kernel";
-import { createIssuers as issuersOf, type Issuer, keySetUrlProblem } from "@plinth/transport/jwt";
+import { createIssuers, type Issuer, keySetUrlProblem } from "@plinth/transport/jwt";
 import type { ParsedDocument } from "../config/schema.ts";
 import { GatewayConfigError } from "../errors.ts";
 
-export interface IssuersOptions {
+export interface IssuerKeepersOptions {
   /** URLs that take the place of the document's, by provider name. */
   readonly jwksUrls: Readonly<Record<string, string>>;
   readonly clock: Clock;
   readonly log: Logger | undefined;
   readonly metrics: Metrics;
+  /** Those in use. */
+  readonly current: () => readonly Issuer[];
 }
 
-/**
- * The issuers of the document, each with a keeper of its keys that has yet to be started.
- * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` when `jwksUrls` has a name that the document lacks, or a URL that is not taken.
- */
-export function createIssuers(jwt: ParsedDocument["jwt"], options: IssuersOptions): Issuer[] {
-  const { jwksUrls, clock, log, metrics } = options;
-  const faults = Object.entries(jwksUrls).flatMap(([name, url]) => {
-    const problem = name in jwt ? keySetUrlProblem(url) : "the document has no provider of this name under `jwt`";
-    return problem === undefined ? [] : [{ key: `gateway.jwksUrls.${name}`, problem, source: "settings" }];
-  });
-  if (faults.length > 0) throw new GatewayConfigError(faults);
+/** Makes the issuers of one document after the other, each with a keeper of its keys. */
+export interface IssuerKeepers {
+  /**
+   * The issuers of a document; what `before` has for the same provider is the same object, and others have yet to be started.
+   * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` when `jwksUrls` has a name that the document lacks, or a URL that is not taken.
+   */
+  issuersOf(jwt: ParsedDocument["jwt"], before?: readonly Issuer[]): readonly Issuer[];
+}
 
+export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeepers {
+  const { jwksUrls, clock, log, metrics, current } = options;
+  const forms = new WeakMap<Issuer, string>();
   const fetches = metrics.counter({
     name: "gateway_jwks_fetches_total",
     help: "Fetches of key sets.",
     labels: ["provider", "outcome"],
-  });
-  const providers = Object.fromEntries(
-    Object.entries(jwt).map(([name, provider]) => [name, { ...provider, jwks: jwksUrls[name] ?? provider.jwks }]),
-  );
-  const issuers = issuersOf(providers, {
-    clock,
-    log,
-    metrics,
-    onFetch: (provider, failure) => fetches.inc({ provider, outcome: failure === undefined ? "ok" : "failed" }),
   });
   metrics.gauge({
     name: "gateway_jwks_age_seconds",
@@ -43,9 +36,34 @@ export function createIssuers(jwt: ParsedDocument["jwt"], options: IssuersOption
     labels: ["provider"],
     aggregate: "max",
     collect: (gauge) => {
-      for (const { name, keys } of issuers)
+      for (const { name, keys } of current())
         if (Number.isFinite(keys.ageMs)) gauge.set({ provider: name }, keys.ageMs / 1e3);
     },
   });
-  return issuers;
+  return {
+    issuersOf: (jwt, before = []) => {
+      const faults = Object.entries(jwksUrls).flatMap(([name, url]) => {
+        const problem = name in jwt ? keySetUrlProblem(url) : "the document has no provider of this name under `jwt`";
+        return problem === undefined ? [] : [{ key: `gateway.jwksUrls.${name}`, problem, source: "settings" }];
+      });
+      if (faults.length > 0) throw new GatewayConfigError(faults);
+      return Object.entries(jwt).flatMap(([name, provider]) => {
+        const given = { ...provider, jwks: jwksUrls[name] ?? provider.jwks };
+        const form = JSON.stringify([name, given]);
+        const known = before.find((issuer) => forms.get(issuer) === form);
+        if (known) return [known];
+        const made = createIssuers(
+          { [name]: given },
+          {
+            clock,
+            log,
+            metrics,
+            onFetch: (of, failure) => fetches.inc({ provider: of, outcome: failure === undefined ? "ok" : "failed" }),
+          },
+        );
+        for (const issuer of made) forms.set(issuer, form);
+        return made;
+      });
+    },
+  };
 }

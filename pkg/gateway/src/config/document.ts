@@ -28,7 +28,12 @@ export function parseGatewayDocument(document: GatewayDocument): ParsedDocument 
   return parseDocument(document, { name: "code", places: new Map() });
 }
 
-function parseDocument(document: unknown, places: Places): ParsedDocument {
+/**
+ * Checks a document of unknown origin and fills in its defaults.
+ * @param places - Where its parts stand, for the faults.
+ * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault.
+ */
+export function parseDocument(document: unknown, places: Places): ParsedDocument {
   const result = gatewayDocument.safeParse(document);
   const faults = result.success ? [] : schemaFaults(result.error, document, gatewayDocument, places);
   faults.push(...meaningFaults(document, places));

@@ -29,7 +29,7 @@ export function admit(exchange: Exchange): void {
     exchange.refuse("loop_detected");
     return;
   }
-  const found = core.table.find(head.hostName, exchange.method, head.path);
+  const found = exchange.generation.table.find(head.hostName, exchange.method, head.path);
   if (found === undefined) exchange.refuse("route_not_found");
   else if ("allow" in found) exchange.refuse("method_not_allowed", undefined, ["allow", found.allow]);
   else checkRoute(exchange, found, head);
@@ -59,7 +59,7 @@ function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Fou
 }
 
 function authenticate(exchange: Exchange, matched: Matched): void {
-  const verdict = exchange.core.authenticator.verify(matched.head.authorization);
+  const verdict = exchange.generation.authenticator.verify(matched.head.authorization);
   if (!(verdict instanceof Promise)) {
     checkCaller(exchange, matched, verdict);
     return;

@@ -1,14 +1,12 @@
 import type { Clock, ErrorBus, Tracing } from "@plinth/kernel";
-import type { Authenticator } from "../auth/authenticator.ts";
-import type { RouteTable } from "../router/route-table.ts";
 import type { Deadlines } from "./deadlines.ts";
+import type { Generation } from "./generation.ts";
 import type { Observer } from "./observer.ts";
-import type { Route } from "./route.ts";
 
 /** What every exchange works with. */
 export interface GatewayCore {
-  readonly table: RouteTable<Route>;
-  readonly authenticator: Authenticator;
+  /** What new requests begin with. */
+  readonly generation: Generation;
   readonly observer: Observer;
   readonly deadlines: Deadlines;
   readonly clock: Clock;

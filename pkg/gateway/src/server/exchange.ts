@@ -5,6 +5,7 @@ import { type Reason, reasonOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
 import type { GatewayCore } from "./core.ts";
 import type { DeadlineList, Expiring } from "./deadlines.ts";
+import type { Generation } from "./generation.ts";
 import type { Forwarding } from "./forwarding.ts";
 import { methodLabel } from "./observer.ts";
 import { answer, awaitUpload } from "./own-reply.ts";
@@ -19,6 +20,8 @@ export class GatewayResponse extends ServerResponse {
 /** One request from its head to the end of its reply: what its stages share, and the ways that it can end. */
 export class Exchange implements RequestContext, Expiring {
   readonly core: GatewayCore;
+  /** The document that it was begun with, whatever comes after. */
+  readonly generation: Generation;
   readonly request: IncomingMessage;
   readonly response: GatewayResponse;
   readonly requestId = randomHex(16);
@@ -57,6 +60,7 @@ export class Exchange implements RequestContext, Expiring {
 
   constructor(core: GatewayCore, request: IncomingMessage, response: GatewayResponse, expectsContinue: boolean) {
     this.core = core;
+    this.generation = core.generation;
     this.request = request;
     this.response = response;
     this.method = request.method ?? "";
@@ -67,6 +71,7 @@ export class Exchange implements RequestContext, Expiring {
     const parent = strangerIn(request.rawHeaders);
     this.span = core.tracing.startSpan(methodLabel(this.method), { kind: "server", parent });
     core.counted(1);
+    this.generation.counted(1);
     response.exchange = this;
     response.on("close", onClose);
     response.on("error", onError);
@@ -152,6 +157,7 @@ export class Exchange implements RequestContext, Expiring {
     } catch (error) {
       this.#report(error);
     }
+    this.generation.counted(-1);
     core.counted(-1);
   }
 

@@ -1,8 +1,11 @@
 import type { Metrics } from "@plinth/kernel";
-import type { BuiltRoutes } from "./build-routes.ts";
+import type { Generation } from "./generation.ts";
 
-/** Gauges of what is open and known right now, read at each scrape. */
-export function observeState(metrics: Metrics, { pools, limits }: BuiltRoutes, inFlight: () => number): void {
+/**
+ * Gauges of what is open and known right now, read at each scrape.
+ * @param current - The generation that new requests begin with.
+ */
+export function observeState(metrics: Metrics, current: () => Generation, inFlight: () => number): void {
   metrics.gauge({
     name: "gateway_requests_in_flight",
     help: "Requests being served.",
@@ -14,7 +17,7 @@ export function observeState(metrics: Metrics, { pools, limits }: BuiltRoutes, i
     labels: ["service", "state"],
     aggregate: "max",
     collect: (gauge) => {
-      for (const { service, seats } of pools) {
+      for (const { service, seats } of current().pools.values()) {
         const ejected = seats.filter((seat) => seat.ejected).length;
         gauge.set({ service, state: "ejected" }, ejected);
         gauge.set({ service, state: "in_use" }, seats.length - ejected);
@@ -26,7 +29,7 @@ export function observeState(metrics: Metrics, { pools, limits }: BuiltRoutes, i
     help: "Open connections to the instances of each service.",
     labels: ["service"],
     collect: (gauge) => {
-      for (const { service, seats } of pools) {
+      for (const { service, seats } of current().pools.values()) {
         gauge.set(
           { service },
           seats.reduce((sum, { member }) => sum + member.upstream.connections, 0),
@@ -39,7 +42,7 @@ export function observeState(metrics: Metrics, { pools, limits }: BuiltRoutes, i
     help: "Requests that instances of each service are working on.",
     labels: ["service"],
     collect: (gauge) => {
-      for (const { service, seats } of pools)
+      for (const { service, seats } of current().pools.values())
         gauge.set(
           { service },
           seats.reduce((sum, seat) => sum + seat.inFlight, 0),
@@ -51,7 +54,7 @@ export function observeState(metrics: Metrics, { pools, limits }: BuiltRoutes, i
     help: "Callers that each rate limit remembers.",
     labels: ["policy"],
     collect: (gauge) => {
-      for (const { name, limiter } of limits) gauge.set({ policy: name }, limiter.keys);
+      for (const { name, limiter } of current().limits) gauge.set({ policy: name }, limiter.keys);
     },
   });
 }

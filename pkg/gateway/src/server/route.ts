@@ -7,6 +7,8 @@ import type { DeadlineList } from "./deadlines.ts";
 export interface LimitPolicy {
   readonly name: string;
   readonly by: "subject" | "address";
+  /** The same for policies that count the same. */
+  readonly form: string;
   readonly limiter: RateLimiter;
   /** Value of RateLimit-Policy. */
   readonly policyHeader: string;
