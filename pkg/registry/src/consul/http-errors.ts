@@ -57,6 +57,15 @@ export function timeoutError(request: ConsulRequest, address: ConsulAddress): Re
   );
 }
 
+export function sizeError(request: ConsulRequest, address: ConsulAddress, maxBytes: number): RegistryError {
+  const { advice = registryAdvice } = request;
+  return new RegistryError(
+    "ERR_REGISTRY_RESPONSE_SIZE",
+    "resource_exhausted",
+    `${nameOf(request, address)} was answered with more than ${maxBytes} bytes; ${advice.tooLarge}`,
+  );
+}
+
 /** Whatever a request failed with, but its deadline and its signal. */
 export function toRegistryError(
   error: unknown,
@@ -67,14 +76,7 @@ export function toRegistryError(
   if (error instanceof undiciErrors.ClientDestroyedError) return closedError("the Consul client");
   const where = nameOf(request, address);
   const { advice = registryAdvice } = request;
-  if (error instanceof undiciErrors.ResponseExceededMaxSizeError) {
-    return new RegistryError(
-      "ERR_REGISTRY_RESPONSE_SIZE",
-      "resource_exhausted",
-      `${where} was answered with more than ${maxResponseBytes} bytes; ${advice.tooLarge}`,
-      { cause: error },
-    );
-  }
+  if (error instanceof undiciErrors.ResponseExceededMaxSizeError) return sizeError(request, address, maxResponseBytes);
   if (error instanceof undiciErrors.ConnectTimeoutError) {
     return new RegistryError(
       "ERR_REGISTRY_TIMEOUT",

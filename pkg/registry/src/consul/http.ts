@@ -3,7 +3,7 @@ import { buildConnector, Pool } from "undici";
 import { abortable } from "../abortable.ts";
 import { closedError, RegistryError } from "../errors.ts";
 import type { ResolvedConnection } from "./connection.ts";
-import { statusError, timeoutError, toRegistryError } from "./http-errors.ts";
+import { sizeError, statusError, timeoutError, toRegistryError } from "./http-errors.ts";
 import type { SecureOptions } from "./tls.ts";
 
 export { AnsweredUnavailable } from "./http-errors.ts";
@@ -101,7 +101,7 @@ export class ConsulHttp {
 
   async #exchange(request: ConsulRequest, token: Secret | undefined, signal: AbortSignal): Promise<ConsulAnswer> {
     const { method, path, query = {}, body } = request;
-    const { authorization, address } = this.#connection;
+    const { authorization, address, maxResponseBytes } = this.#connection;
     const isBytes = body instanceof Uint8Array;
     const response = await this.#pool.request({
       method,
@@ -115,8 +115,12 @@ export class ConsulHttp {
       },
       ...(body === undefined ? {} : { body: isBytes ? body : JSON.stringify(body) }),
     });
-    const text = await response.body.text();
     const { statusCode: status, headers } = response;
+    if (Number(headers["content-length"]) > maxResponseBytes) {
+      response.body.destroy(); // undici would find out only when it has come
+      throw sizeError(request, address, maxResponseBytes);
+    }
+    const text = await response.body.text();
     const isAbsent = request.absentAllowed === true && status === 404 && headers["x-consul-index"] !== undefined;
     if ((status < 200 || status > 299) && !isAbsent) throw statusError(status, text, request, address);
     return { status, headers, text };
