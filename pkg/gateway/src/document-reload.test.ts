@@ -41,7 +41,7 @@ describe("the document of a running gateway", { timeout: 20_000 }, () => {
     assert.deepEqual([await status("/one"), await status("/two")], [503, 404]);
     write(route("two"));
     await until(async () => {
-      clock.advance(1_000);
+      await clock.advance(1_000);
       return (await status("/two")) === 503;
     });
     assert.equal(await status("/one"), 404);
