@@ -7,6 +7,7 @@ export {
   type ServiceDispatcher,
   type ServiceDispatcherOptions,
 } from "./discovery/dispatcher.ts";
+export { type PlinthResolver, type PlinthResolverOptions, registerPlinthResolver } from "./discovery/resolver.ts";
 export { propagate, type PropagateOptions, type Propagation } from "./propagation.ts";
 export { type FieldFault, RequestError, TransportError, type TransportErrorCode } from "./errors.ts";
 export { createGrpcClientInterceptors, type GrpcClientOptions } from "./grpc/client-metrics.ts";

@@ -58,7 +58,7 @@ export class ServiceRequest implements Cuttable {
     this.#tries++;
     const { identity, pool } = seat.member;
     const headers = identity === undefined ? this.#headers : [...this.#headers, instanceHeader, identity];
-    this.#attempt = new Attempt(this, seat);
+    this.#attempt = new Attempt(this, seat, this.#targets.nowMs());
     pool.dispatch({ ...this.#options, headers }, this.#attempt);
   }
 
@@ -72,12 +72,16 @@ export class ServiceRequest implements Cuttable {
 
   /** @returns Whether the reply is one for whoever sent the request. */
   replied(attempt: Attempt, status: number, headers: IncomingHttpHeaders, message: string | undefined): boolean {
+    if (status >= 200) {
+      attempt.repliedAtMs = this.#targets.nowMs();
+      attempt.hasFailed = unable.has(status);
+    }
     if (status === 421 && attempt.seat.member.identity !== undefined) {
       this.#targets.misdirect(attempt.seat);
-      attempt.release("unreachable");
+      attempt.release("local_failure");
       // `fetch` itself asks once more where it can
       if (isRepeatable(this.#options.body) && this.#mayTryAnother(attempt)) {
-        attempt.giveUp("unreachable");
+        attempt.giveUp("local_failure");
         this.#next();
         return false;
       }
@@ -87,7 +91,7 @@ export class ServiceRequest implements Cuttable {
   }
 
   upgraded(status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
-    finished(socket, () => this.#end("reached"));
+    finished(socket, () => this.#end("success"));
     this.#handler.onRequestUpgrade?.(this.#controller, status, headers, socket);
   }
 
@@ -96,7 +100,7 @@ export class ServiceRequest implements Cuttable {
   }
 
   replyEnded(trailers: IncomingHttpHeaders): void {
-    this.#end("reached");
+    this.#end("success");
     this.#handler.onResponseEnd?.(this.#controller, trailers);
   }
 
@@ -104,7 +108,7 @@ export class ServiceRequest implements Cuttable {
     const { isSent, isReused, hasReplied } = attempt;
     const { body, method } = this.#options;
     const isConnecting = !isSent && !isFaultOfCaller(error);
-    attempt.giveUp(hasReplied ? "reached" : isConnecting ? "unreachable" : "unknown");
+    attempt.giveUp(hasReplied ? "success" : isConnecting ? "local_failure" : "unknown");
     const isAborted = this.#controller.aborted;
     // The instance closed an idle connection just as the request went out on it: asking again is safe for safe methods.
     const isRace =
@@ -126,8 +130,9 @@ export class ServiceRequest implements Cuttable {
     this.#handler.onResponseStarted?.();
   }
 
-  release(seat: Seat<Target>, outcome: Outcome): void {
-    this.#targets.release(seat, outcome);
+  release({ seat, pickedAtMs, repliedAtMs, hasFailed }: Attempt, outcome: Outcome): void {
+    const told = outcome === "success" && hasFailed ? "failure" : outcome;
+    this.#targets.release(seat, told, pickedAtMs, repliedAtMs);
   }
 
   #mayTryAnother({ seat }: Attempt): boolean {
@@ -152,6 +157,10 @@ export class ServiceRequest implements Cuttable {
 /** What undici tells of one try. It is told nothing more once the request has gone on to another. */
 class Attempt implements AskingHandler {
   readonly seat: Seat<Target>;
+  readonly pickedAtMs: number;
+  repliedAtMs: number | undefined;
+  /** The instance says that it cannot serve. */
+  hasFailed = false;
   readonly #request: ServiceRequest;
   connection: { served: number } | undefined = undefined;
   isSent = false;
@@ -161,9 +170,10 @@ class Attempt implements AskingHandler {
   #isOver = false;
   #isReleased = false;
 
-  constructor(request: ServiceRequest, seat: Seat<Target>) {
+  constructor(request: ServiceRequest, seat: Seat<Target>, pickedAtMs: number) {
     this.#request = request;
     this.seat = seat;
+    this.pickedAtMs = pickedAtMs;
   }
 
   /** Nobody waits for it any more. */
@@ -176,7 +186,7 @@ class Attempt implements AskingHandler {
   release(outcome: Outcome): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    this.#request.release(this.seat, outcome);
+    this.#request.release(this, outcome);
   }
 
   onRequestStart(controller: Controller, context: unknown): void {
@@ -225,6 +235,8 @@ class Attempt implements AskingHandler {
   }
 }
 
+/** Statuses that speak against an instance. */
+const unable: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 const resets: ReadonlySet<string> = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 

@@ -13,8 +13,9 @@ export interface Target {
   readonly id: string;
   /** What requests to it carry in `plinth-instance`; undefined: nothing. */
   readonly identity: string | undefined;
-  /** Its share of the traffic, for balancers that know weights. */
+  /** Its share of the traffic. */
   readonly weight: number;
+  readonly zone: string | undefined;
   readonly pool: Pool;
 }
 
@@ -47,9 +48,6 @@ export interface ServiceTargetsOptions extends TargetsOptions {
   /** `http:` or `https:`. */
   readonly scheme: string;
 }
-
-/** So often another is picked for one that was tried; the choice is by chance. */
-const maxPicks = 16;
 
 /** The instances of one service, each with a pool of connections that lives as long as it is in the set. */
 export class ServiceTargets {
@@ -128,12 +126,8 @@ export class ServiceTargets {
    * @param tried - None of these, as long as there is another.
    */
   pick(tried: ReadonlySet<Target>): Seat<Target> | undefined {
-    let seat = this.#balancer.pick();
-    for (let at = 0; seat && at < maxPicks && this.#isOut(seat, tried); at++) {
-      this.#balancer.release(seat, "unknown");
-      seat = this.#balancer.pick(seat);
-    }
-    return seat;
+    if (tried.size === 0 && this.#misdirected.size === 0) return this.#balancer.pick();
+    return this.#balancer.pick({ avoid: ({ member }) => tried.has(member) || this.#misdirected.has(member.id) });
   }
 
   /** Whether there is another to try. */
@@ -146,9 +140,15 @@ export class ServiceTargets {
     this.#misdirected.add(member.id);
   }
 
-  /** Call once for each pick. */
-  release(seat: Seat<Target>, outcome: Outcome): void {
-    this.#balancer.release(seat, outcome);
+  /** The time that the balancer goes by. */
+  nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
+  /** Call once for each pick, with when that was, and when the head of the reply came. */
+  release(seat: Seat<Target>, outcome: Outcome, pickedAtMs: number, repliedAtMs: number | undefined): void {
+    const nowMs = this.nowMs();
+    this.#balancer.release(seat, outcome, nowMs - pickedAtMs, (repliedAtMs ?? nowMs) - pickedAtMs);
   }
 
   /** Why nothing was picked. */
@@ -170,10 +170,6 @@ export class ServiceTargets {
     for (const request of this.#requests) request.cut(error);
     for (const { member } of this.#balancer.seats) void member.pool.destroy(error);
     for (const pool of this.#retiring) void pool.destroy(error);
-  }
-
-  #isOut({ member }: Seat<Target>, tried: ReadonlySet<Target>): boolean {
-    return tried.has(member) || this.#misdirected.has(member.id);
   }
 
   async #close(): Promise<void> {
@@ -200,10 +196,10 @@ export class ServiceTargets {
     for (const instance of instances) {
       const authority = authorityOf(instance, "http");
       if (authority === undefined) continue;
-      const { identity, weight } = instance;
+      const { identity, weight, zone } = instance;
       const id = `${instance.id}@${authority}`;
       const pool = before.get(id)?.pool ?? this.#connect(authority);
-      members.push({ id, identity, weight, pool });
+      members.push({ id, identity, weight, zone, pool });
       before.delete(id);
     }
     this.#balancer.replace(members);

@@ -11,7 +11,9 @@ export interface SwappingCredentials {
   close(): void;
 }
 
-type CredentialsOptions = Pick<GrpcChannelOptions, "peer" | "address" | "tls" | "clock" | "log" | "metrics">;
+type CredentialsOptions = Pick<GrpcChannelOptions, "peer" | "tls" | "clock" | "log" | "metrics"> & {
+  readonly address: string;
+};
 
 export function credentialsOf({ address, tls, ...options }: CredentialsOptions): SwappingCredentials {
   if (tls === undefined) return { credentials: credentials.createInsecure(), close() {} };

@@ -8,13 +8,15 @@ import {
 } from "@bufbuild/protobuf";
 import {
   type CallOptions,
+  type ChannelOptions,
   Client,
   type ClientDuplexStream,
   type Interceptor,
   Metadata as GrpcMetadata,
   type StatusObject,
 } from "@grpc/grpc-js";
-import { messageOf, requireWhole, withDefaults } from "@plinth/kernel";
+import { messageOf, OptionError, requireWhole, withDefaults } from "@plinth/kernel";
+import { optionsOf as discovered, registerScheme } from "../../discovery/grpc-resolver.ts";
 import { TransportError } from "../../errors.ts";
 import type {
   ChannelCall,
@@ -32,7 +34,10 @@ import { isServiceError, toCallError } from "./failure.ts";
 import { asBytes, feed } from "./feed.ts";
 
 type Settings = Required<
-  Omit<GrpcChannelOptions, "peer" | "address" | "tls" | "log" | "metrics" | "tracing" | "clock">
+  Omit<
+    GrpcChannelOptions,
+    "peer" | "address" | "registry" | "service" | "filter" | "tls" | "log" | "metrics" | "tracing" | "clock"
+  >
 >;
 
 /** The channel on grpc-js. */
@@ -59,8 +64,10 @@ export class GrpcChannel implements RpcChannel {
     this.peer = options.peer;
     this.#options = settings;
     this.#calls = new InFlight(options.peer);
-    this.#credentials = credentialsOf(options);
-    this.#client = new Client(options.address, this.#credentials.credentials, {
+    const { address, found } = targetOf(options);
+    this.#credentials = credentialsOf({ ...options, address });
+    this.#client = new Client(address, this.#credentials.credentials, {
+      ...found,
       interceptors,
       "grpc.max_receive_message_length": settings.maxReplyBytes,
       "grpc.max_send_message_length": settings.maxRequestBytes,
@@ -93,7 +100,7 @@ export class GrpcChannel implements RpcChannel {
         asBytes,
         asBytes,
         bytes,
-        toGrpc(call.headers),
+        this.#metadataOf(call),
         optionsOf(call),
         (error, reply) => {
           if (error) answer.reject(error);
@@ -123,7 +130,7 @@ export class GrpcChannel implements RpcChannel {
         `/${target.method}`,
         asBytes,
         asBytes,
-        toGrpc(call.headers),
+        this.#metadataOf(call),
         optionsOf(call),
       );
       listen(under, call);
@@ -153,6 +160,12 @@ export class GrpcChannel implements RpcChannel {
     this.#client.close();
   }
 
+  #metadataOf({ headers }: ChannelCall<DescMethod>): GrpcMetadata {
+    const metadata = toGrpc(headers);
+    if (this.#options.waitForReady) metadata.setOptions({ waitForReady: true });
+    return metadata;
+  }
+
   #targetOf(method: DescMethod): CallTarget {
     return { peer: this.peer, method: methodName(method) };
   }
@@ -180,6 +193,18 @@ export class GrpcChannel implements RpcChannel {
       },
     };
   }
+}
+
+/** Where the library is to connect, and what it needs for that. */
+function targetOf({ address, registry, filter, clock, peer, service = peer }: GrpcChannelOptions): {
+  readonly address: string;
+  readonly found: ChannelOptions;
+} {
+  if ((address === undefined) === (registry === undefined))
+    throw new OptionError("ERR_OPTION_TYPE", "invalid_argument", "give one of address and registry, and not both");
+  if (registry) return { address: `plinth:///${service}`, found: discovered({ registry, filter, clock }) };
+  if (address?.startsWith("plinth:")) registerScheme();
+  return { address: address ?? "", found: address?.startsWith("plinth:") ? { "grpc.enable_http_proxy": 0 } : {} };
 }
 
 /** Why a call is not waited for any more; the first reason counts. */

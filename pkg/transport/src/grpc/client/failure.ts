@@ -6,6 +6,7 @@ import {
   badReply,
   badStatus,
   type CallTarget,
+  nobody,
   replyTooLarge,
   requestTooLarge,
   unreachable,
@@ -29,6 +30,7 @@ export function toCallError(error: ServiceError, target: CallTarget, maxReplyByt
   const status = given === "ok" ? "unknown" : given;
   const details = detailsIn(metadata);
   if (details.length > 0) return toRemoteError({ ...target, status, message: text, details });
+  if (begins(text, absent)) return nobody(target, text);
   if (begins(text, unsent)) return unreachable(target, error, true);
   // A stream that is cancelled by nobody here is one of a server, or of a proxy, that goes.
   if (status === "cancelled" || begins(text, lost) || systemError.test(text)) return unreachable(target, error, false);
@@ -40,6 +42,8 @@ export function toCallError(error: ServiceError, target: CallTarget, maxReplyByt
   return toRemoteError({ ...target, status, message: text, details, code, cause: error });
 }
 
+/** As `discovery/errors.ts` has it, from the resolver. */
+const absent = ["the registry knows no instance of ", "the registry has not told within "];
 const unsent = [
   "No connection established",
   "Name resolution failed",

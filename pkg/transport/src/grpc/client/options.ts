@@ -1,11 +1,20 @@
 import type { Clock, Logger, Metrics, Tracing } from "@plinth/kernel";
+import type { InstanceFilter, Registry } from "@plinth/registry";
 import type { ClientTls } from "../../tls/client.ts";
 
 export interface GrpcChannelOptions {
   /** Who is called, from a small fixed set: the name of a service, never an address. */
   readonly peer: string;
-  /** Where it is: `host:port`, `[::1]:port`, or `unix:/path`. */
-  readonly address: string;
+  /** Where it is: `host:port`, `[::1]:port`, `unix:/path`, or `plinth:///service`. This, or {@link registry}. */
+  readonly address?: string;
+  /** Tells who serves {@link service}: calls go to the less loaded of its instances, by weight. It outlives the channel. */
+  readonly registry?: Pick<Registry, "watch">;
+  /** With `registry`: the service, as it is registered. Default `peer`. */
+  readonly service?: string;
+  /** With `registry`: which instances. Default: all that speak gRPC. */
+  readonly filter?: InstanceFilter | undefined;
+  /** Calls wait for an instance, and for a connection, as long as they have time, where they would fail as unavailable. Default false. */
+  readonly waitForReady?: boolean;
   /** Encrypts the connection. Default: it is not. `{}` trusts Node's authorities. */
   readonly tls?: ClientTls;
   /** Largest message received, in bytes from 1. Default 4_194_304. */
@@ -40,4 +49,5 @@ export const grpcChannelDefaults = Object.freeze({
   keepAliveTimeoutMs: 10_000,
   minReconnectMs: 100,
   maxReconnectMs: 2_000,
+  waitForReady: false,
 });

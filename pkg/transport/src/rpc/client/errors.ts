@@ -41,6 +41,11 @@ export function unreachable(target: CallTarget, cause: unknown, isUnsent: boolea
   return new RpcError("ERR_RPC_UNAVAILABLE", "unavailable", `${target.peer} ${what}`, { ...target, cause, isUnsent });
 }
 
+/** The registry names nobody who could be called. */
+export function nobody(target: CallTarget, message: string, cause?: unknown): RpcError {
+  return new RpcError("ERR_NO_INSTANCE", "unavailable", message, { ...target, cause, isUnsent: true });
+}
+
 /** What was wrong with TLS, where that is why there is no connection. The libraries tell it by a code or in their text. */
 function tlsFaultIn(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined;
