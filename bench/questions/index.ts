@@ -8,6 +8,7 @@ import { errorBus } from "./error-bus.ts";
 import { grpcServer } from "./grpc-server.ts";
 import { httpServer } from "./http-server.ts";
 import { metrics } from "./metrics.ts";
+import { registry } from "./registry.ts";
 import { rpcHttp } from "./rpc-http.ts";
 import { testSchema } from "./test-schema.ts";
 
@@ -23,5 +24,6 @@ export const questions: readonly Question[] = [
   errorBus,
   metrics,
   database,
+  registry,
   testSchema,
 ];

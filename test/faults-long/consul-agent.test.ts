@@ -16,6 +16,8 @@ const rate = 40;
 
 /** Longer than the time to live of an entry, so that its checks have turned critical in the meantime. */
 const outageMs = 8_000;
+/** Longer than a service must be without instances for the last ones to be dropped. */
+const deadNodeMs = 12_000;
 
 describe("the Consul agent fails", () => {
   for (const wipe of [false, true]) {
@@ -120,6 +122,40 @@ describe("the Consul agent fails", () => {
       assert.equal(stale, 1);
       assert.ok(age >= outageMs / 1_000 - 4, `an age of ${age} s`);
       await untilConfirmed(fleet.gateway);
+    },
+  );
+
+  faultTest(
+    {
+      fault: "11 agent of the services dies",
+      done: `the gateway asks another agent; that of both services is killed by SIGKILL for ${deadNodeMs / 1_000} s: Consul takes its machine for dead`,
+      expected: "0 failed: nothing says that the services are dead",
+    },
+    async (witness) => {
+      await using cluster = await startConsulCluster({ agents: 2 });
+      const [ofServices, ofGateway] = cluster.agents;
+      assert.ok(ofServices && ofGateway);
+      const { secret } = await cluster.createToken(fleetRules);
+      await using fleet = await startFleet({
+        environment: { PLINTH_CONSUL_ADDR: ofServices.address, PLINTH_CONSUL_TOKEN: secret },
+        gatewayEnvironment: { PLINTH_CONSUL_ADDR: ofGateway.address },
+      });
+      const { untilPassing, listed } = readerOf(cluster);
+      await untilPassing(2);
+      const load = fleet.load();
+      await load.untilMore(100);
+      await ofServices.kill("SIGKILL");
+      await until(
+        async () => Object.values(await listed()).every((state) => state === "critical"),
+        "Consul takes the machine for dead",
+        60_000,
+      );
+      await delay(deadNodeMs);
+      witness.saw(`after it: ${load.failed()} failed`);
+      await ofServices.restart();
+      await untilPassing(2);
+      await load.untilMore(200);
+      witness.clean(await load.stop());
     },
   );
 

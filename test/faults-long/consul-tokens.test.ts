@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe } from "node:test";
 import { startConsulCluster } from "../support/consul-cluster.ts";
-import { fleetRules, readerOf } from "../support/consul-fleet.ts";
+import { fleetRules, readerOf, startConsulFleet } from "../support/consul-fleet.ts";
 import { faultTest } from "../support/fault-row.ts";
 import { startFleet, untilInUse } from "../support/fleet.ts";
 import { until } from "../support/until.ts";
@@ -66,6 +66,30 @@ describe("the ACL token fails", () => {
       } finally {
         await rm(folder, { recursive: true, force: true });
       }
+    },
+  );
+
+  faultTest(
+    {
+      fault: "16 policy withdrawn",
+      done: "the token stays, and may read no service for fifteen seconds: Consul answers with an empty list",
+      expected:
+        "what Consul hides looks like what is gone: 0 failed while registrations of the same token tell that it is denied",
+    },
+    async (witness) => {
+      await using running = await startConsulFleet();
+      const { fleet } = running;
+      await running.untilPassing(2);
+      const load = fleet.load();
+      await load.untilMore(100);
+      await running.setRules('node_prefix "" { policy = "read" }');
+      await delay(15_000);
+      witness.saw(`${load.failed()} failed until then`);
+      await running.setRules(fleetRules);
+      await running.untilPassing(2);
+      await untilInUse(fleet.gateway, fleet.instances);
+      await load.untilMore(100);
+      witness.clean(await load.stop());
     },
   );
 });

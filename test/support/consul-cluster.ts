@@ -14,6 +14,8 @@ const leaderLimitMs = 60_000;
 export interface ConsulToken {
   readonly secret: string;
   readonly accessor: string;
+  /** Name and id of the policy that holds its rules. */
+  readonly policy: { readonly name: string; readonly id: string };
 }
 
 export interface ConsulCluster extends AsyncDisposable {
@@ -26,6 +28,8 @@ export interface ConsulCluster extends AsyncDisposable {
   ask(node: ConsulNode, path: string, request?: NodeRequest): Promise<unknown>;
   /** A token that may do what `rules` say. @see https://developer.hashicorp.com/consul/docs/security/acl/acl-rules */
   createToken(rules: string): Promise<ConsulToken>;
+  /** From then on it may do what these rules say, and no more; an agent may remember others for a second. */
+  setRules(token: ConsulToken, rules: string): Promise<void>;
   /** From then on it is refused; an agent may remember it for a second. */
   revoke(token: ConsulToken): Promise<void>;
   /** Waits until a leader takes writes. */
@@ -114,6 +118,11 @@ class Cluster implements ConsulCluster {
     return this.#createToken(rules, randomUUID());
   }
 
+  async setRules({ policy }: ConsulToken, rules: string): Promise<void> {
+    const body = { ID: policy.id, Name: policy.name, Rules: rules };
+    await this.ask(await this.untilLed(), `/v1/acl/policy/${policy.id}`, { method: "PUT", body });
+  }
+
   async revoke({ accessor }: ConsulToken): Promise<void> {
     await this.ask(await this.untilLed(), `/v1/acl/token/${accessor}`, { method: "DELETE" });
   }
@@ -171,10 +180,10 @@ class Cluster implements ConsulCluster {
   async #createToken(rules: string, secret: string): Promise<ConsulToken> {
     const led = await this.untilLed();
     const name = `policy-${randomUUID()}`;
-    await this.ask(led, "/v1/acl/policy", { method: "PUT", body: { Name: name, Rules: rules } });
+    const made = await this.ask(led, "/v1/acl/policy", { method: "PUT", body: { Name: name, Rules: rules } });
     const body = { SecretID: secret, Policies: [{ Name: name }] };
     const token = asRecord(await this.ask(led, "/v1/acl/token", { method: "PUT", body }));
-    return { secret, accessor: String(token["AccessorID"]) };
+    return { secret, accessor: String(token["AccessorID"]), policy: { name, id: String(asRecord(made)["ID"]) } };
   }
 
   #outputs(): string {

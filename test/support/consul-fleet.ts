@@ -12,6 +12,8 @@ export const fleetRules =
 export interface ConsulFleet extends AsyncDisposable {
   readonly cluster: ConsulCluster;
   readonly fleet: Fleet;
+  /** What its programs ask with may do this from now on, and no more. */
+  setRules(rules: string): Promise<void>;
   /** Ids of the service's instances in the catalogue, with what their checks say together: `passing`, `warning` or `critical`. */
   listed(): Promise<Readonly<Record<string, string>>>;
   /** Ids of the instances that an agent has. */
@@ -33,12 +35,18 @@ export async function startConsulFleet({
 } = {}): Promise<ConsulFleet> {
   const cluster = await startConsulCluster(agents === undefined ? {} : { agents });
   try {
-    const { secret } = await cluster.createToken(fleetRules);
+    const token = await cluster.createToken(fleetRules);
     const fleet = await startFleet({
       ...options,
-      environment: { PLINTH_CONSUL_ADDR: via(cluster), PLINTH_CONSUL_TOKEN: secret, ...environment },
+      environment: { PLINTH_CONSUL_ADDR: via(cluster), PLINTH_CONSUL_TOKEN: token.secret, ...environment },
     });
-    return { cluster, fleet, ...readerOf(cluster), [Symbol.asyncDispose]: () => disposeBoth(fleet, cluster) };
+    return {
+      cluster,
+      fleet,
+      setRules: (rules) => cluster.setRules(token, rules),
+      ...readerOf(cluster),
+      [Symbol.asyncDispose]: () => disposeBoth(fleet, cluster),
+    };
   } catch (error) {
     await cluster[Symbol.asyncDispose]();
     throw error;
