@@ -16,6 +16,8 @@ import {
   httpSettings,
   type RpcService,
 } from "@plinth/transport";
+import type { AuditClient } from "../audit/types.ts";
+import { auditService } from "../audit/service.ts";
 import type { AuthzClient } from "../authz/types.ts";
 import { authzService } from "../authz/service.ts";
 import type { IdentityClient } from "../identity/types.ts";
@@ -25,6 +27,7 @@ import { identityService } from "../identity/service.ts";
 export interface ReferenceServerOptions {
   readonly identity?: IdentityClient;
   readonly authz?: AuthzClient;
+  readonly audit?: AuditClient;
   /** Contracts of one's own. */
   readonly services?: readonly RpcService[];
   /** Default: the system's. */
@@ -46,10 +49,11 @@ export interface ReferenceServer extends AsyncDisposable {
  * @example await using server = await referenceServer({ authz: fakeAuthz() });
  */
 export async function referenceServer(options: ReferenceServerOptions): Promise<ReferenceServer> {
-  const { identity, authz, clock = systemClock } = options;
+  const { identity, authz, audit, clock = systemClock } = options;
   const services = [
     ...(identity ? [identityService(identity)] : []),
     ...(authz ? [authzService(authz)] : []),
+    ...(audit ? [auditService(audit)] : []),
     ...(options.services ?? []),
   ];
   const log = await createLogger({ destination: { write: () => {} } });

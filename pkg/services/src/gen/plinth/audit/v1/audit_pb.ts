@@ -648,7 +648,7 @@ export type TailResponse = Message<"plinth.audit.v1.TailResponse"> & {
     case: "entry";
   } | {
     /**
-     * Nothing that fits up to here. The first comes at once, so that a reader knows that the stream has begun.
+     * Nothing else that fits up to here. One comes after what was there already, so that a reader knows what is new.
      *
      * @generated from field: plinth.audit.v1.Heartbeat heartbeat = 2;
      */
@@ -792,7 +792,7 @@ export const AuditService: GenService<{
   /**
    * Adds one event. The answer comes once it is kept: on disk, as often as the service keeps things.
    * Callers: scope `audit:record`. Safe to repeat: an event whose id is there already is not added again, and gets the receipt that it had.
-   * Errors: ERR_AUDIT_EVENT_CONFLICT when another event has the id; ERR_AUDIT_EVENT_INVALID.
+   * Errors: ERR_AUDIT_EVENT_CONFLICT when another event has the id; ERR_AUDIT_EVENT_INVALID for one that breaks what its fields say.
    *
    * @generated from rpc plinth.audit.v1.AuditService.Record
    */
