@@ -1,66 +1,20 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Readiness, Registration, RegistrationState, Registry, RegistryEvent } from "../registry.ts";
-import { type Script, ScriptedAgent, type ScriptedAnswer, type ScriptedRequest } from "../testing/index.ts";
+import type { Readiness, Registration } from "../registry.ts";
+import { ScriptedAgent, type ScriptedAnswer } from "../testing/index.ts";
+import {
+  failing,
+  fine,
+  instance,
+  isAlive,
+  isDeregister,
+  isReadyCheck,
+  isRegister,
+  kept,
+} from "../testing/kept-registry.ts";
 import { type ConsulRegistryOptions, createConsulRegistry } from "./consul-registry.ts";
 
 const limits = { timeout: 20_000 };
-const instance = { service: "notes", id: "notes-1", host: "10.1.2.3", ports: { http: 3_000, grpc: 3_001 } };
-
-const isRegister = ({ path }: ScriptedRequest): boolean => path === "/v1/agent/service/register";
-const isDeregister = ({ path }: ScriptedRequest): boolean => path === "/v1/agent/service/deregister/notes-1";
-const isAlive = ({ path }: ScriptedRequest): boolean => path === "/v1/agent/check/update/notes-1:alive";
-const isReadyCheck = ({ path }: ScriptedRequest): boolean => path === "/v1/agent/check/update/notes-1:ready";
-
-interface Kept extends AsyncDisposable {
-  readonly agent: ScriptedAgent;
-  readonly own: Registry;
-  readonly events: RegistryEvent[];
-  /** The registration's states so far. */
-  states(): RegistrationState[];
-  /** Resolves when the registration has come into `state`, the `count`th time. */
-  became(state: RegistrationState, count?: number): Promise<void>;
-}
-
-async function kept(script: Script, options: ConsulRegistryOptions = {}): Promise<Kept> {
-  const agent = await ScriptedAgent.start(script);
-  const events: RegistryEvent[] = [];
-  let told = Promise.withResolvers<void>();
-  const own = createConsulRegistry({
-    address: agent.address,
-    ttlMs: 150,
-    requestTimeoutMs: 300,
-    onEvent: (event) => {
-      events.push(event);
-      told.resolve();
-      told = Promise.withResolvers();
-    },
-    ...options,
-  });
-  const states = (): RegistrationState[] =>
-    events.flatMap((event) => (event.type === "registration" ? [event.state] : []));
-  return {
-    agent,
-    own,
-    events,
-    states,
-    async became(state, count = 1) {
-      while (states().filter((each) => each === state).length < count) await told.promise;
-    },
-    async [Symbol.asyncDispose]() {
-      await own.close();
-      await agent[Symbol.asyncDispose]();
-    },
-  };
-}
-
-const fine: Script = () => ({});
-
-/** Answers the first `count` requests that `isRight` accepts with `answer`, and is fine with all others. */
-function failing(isRight: (request: ScriptedRequest) => boolean, answer: ScriptedAnswer, count = Infinity): Script {
-  let left = count;
-  return (request) => (isRight(request) && left-- > 0 ? answer : {});
-}
 
 /** What the process is warned of until the returned function is called. */
 function warnings(): () => string[] {
@@ -137,7 +91,7 @@ describe("a registration in Consul", limits, () => {
         "plinth-version": "1.0.0",
         "plinth-zone": "a",
       },
-      Weights: { Passing: 3, Warning: 1 },
+      Weights: { Passing: 3, Warning: 3 },
       Checks: [
         {
           CheckID: "notes-1:alive",
@@ -160,7 +114,7 @@ describe("a registration in Consul", limits, () => {
   });
 
   const probes = [
-    ["http", { HTTP: "http://10.1.2.3:3000/ready", Name: "GET /ready" }, instance],
+    ["http", { HTTP: "http://10.1.2.3:3000/ready", Method: "HEAD", Name: "HEAD /ready" }, instance],
     ["tcp", { TCP: "10.1.2.3:3000", Name: "TCP connect" }, instance],
     ["tcp", { TCP: "[fd00::1]:3001", Name: "TCP connect" }, { ...instance, host: "fd00::1", ports: { grpc: 3_001 } }],
   ] as const;
@@ -183,7 +137,7 @@ describe("a registration in Consul", limits, () => {
     await using test = await kept(fine, { check: "http" });
     await assert.rejects(test.own.register(instance), {
       code: "ERR_REGISTRY_CHECK",
-      message: /use the check tcp or ttl/,
+      message: /use the check grpc, tcp or ttl/,
     });
     const onlyGrpc = { ...instance, ports: { grpc: 3_001 } };
     await assert.rejects(test.own.register(onlyGrpc, { readyPath: "/ready" }), { code: "ERR_REGISTRY_CHECK" });

@@ -1,7 +1,7 @@
 import { AppError, backoffDelayMs, type Clock, sleep } from "@plinth/kernel";
 import { abortable } from "../abortable.ts";
-import { closedError, RegistryError } from "../errors.ts";
-import { changedInstance } from "../instance.ts";
+import { goneError } from "../errors.ts";
+import { changedInstance, sameInstance } from "../instance.ts";
 import { askReadiness } from "../readiness.ts";
 import type {
   Instance,
@@ -12,44 +12,68 @@ import type {
   RegistrationState,
   RegistryListener,
 } from "../registry.ts";
-import type { CheckDefinition, ConsulClient } from "./client.ts";
+import type { ConsulClient } from "./client.ts";
 import { toServiceDefinition } from "./entry.ts";
-import { AnsweredUnavailable } from "./http.ts";
+import {
+  aliveText,
+  maintenanceText,
+  ownCheckId,
+  type OwnCheckOptions,
+  ownChecks,
+  readinessTexts,
+} from "./own-checks.ts";
+import { requireOwn } from "./own-entry.ts";
+import { isAnswer, isRefusal, RefusedChange } from "./refusals.ts";
 
-export interface KeptRegistrationOptions {
+export interface KeptRegistrationOptions extends OwnCheckOptions {
   readonly client: ConsulClient;
   readonly clock: Clock;
   readonly random: () => number;
   readonly onEvent: RegistryListener;
-  readonly ttlMs: number;
-  readonly deregisterAfterMs: number;
   readonly requestTimeoutMs: number;
-  /** The check that the agent makes itself, if any. */
-  readonly probe: CheckDefinition | undefined;
   readonly readiness: NonNullable<RegisterOptions["readiness"]>;
 }
 
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** So many that a stall of the event loop as long as liveness allows, ten seconds, and a beat before it fit into the default TTL. */
-const beatsPerTtl = 4;
+export const beatsPerTtl = 4;
 const firstRetryMs = 100;
-const readinessTexts = { passing: "ready", warning: "degraded", critical: "not ready" } as const;
 
 /**
- * One instance in the local agent, kept there: heartbeats while the agent knows it, registered again when it does not.
+ * One instance in the local agent, kept there: heartbeats while the agent has it as it was registered, registered again when not.
  *
- * Two TTL checks, since they mean two things. `alive` ends with the process, and Consul removes the entry some time later.
- * `ready` says whether it should get traffic: an app may be unready for an hour without losing its entry.
+ * Everything that is asked of the agent is asked by one loop, one request at a time: each round looks at what the agent has, makes it
+ * what it should be, and sends the heartbeat. A round comes with each heartbeat, and at once when there is something new to tell.
  */
 export class KeptRegistration implements Registration {
   readonly #options: KeptRegistrationOptions;
   readonly #leaving = new AbortController();
   readonly #firstTry = Promise.withResolvers<void>();
-  #instance: Instance;
-  #maintenance: string | undefined;
   #state: RegistrationState = "pending";
   #error: AppError | undefined;
   #loop: Promise<void> = Promise.resolve();
   #left: Promise<void> | undefined;
+  #pause: AbortController | undefined;
+  /** Told how the next round goes. */
+  #asking: PromiseWithResolvers<void>[] = [];
+  /** As it should be. */
+  #instance: Instance;
+  /** As the agent last took it. */
+  #accepted: Instance | undefined;
+  /** The agent has it, as far as is known; else it must be given anew. */
+  #isThere = false;
+  /** What stands under our id, its checks too, may be another's. */
+  #mayBeForeign = true;
+  #maintenance: string | undefined;
+  /** The agent has to be told of it. */
+  #isMaintenanceDue = false;
+  #toldMaintenance: string | undefined;
+  /** So many times in a row another's entry was found under our id: it is put right each time, and comes back. */
+  #overwrites = 0;
+  #readiness: Readiness | undefined;
   /** Whether the agent may have it: a registration was sent that was not refused for good. */
   #maybeThere = false;
 
@@ -62,16 +86,16 @@ export class KeptRegistration implements Registration {
     return this.#instance;
   }
 
-  get maintenanceReason(): string | undefined {
-    return this.#maintenance;
-  }
-
   get state(): RegistrationState {
     return this.#state;
   }
 
   get error(): AppError | undefined {
     return this.#error;
+  }
+
+  get maintenanceReason(): string | undefined {
+    return this.#maintenance;
   }
 
   /**
@@ -83,116 +107,189 @@ export class KeptRegistration implements Registration {
     return this.#firstTry.promise;
   }
 
-  async update(
-    changes: InstanceChanges,
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<void> {
-    if (this.#left) throw closedError(`the registration of ${this.instance.id}`);
-    this.#instance = changedInstance(this.#instance, changes);
-    await abortable(this.#register(), signal);
+  async update(changes: InstanceChanges, { signal }: CallOptions = {}): Promise<void> {
+    signal?.throwIfAborted();
+    this.#requireHere();
+    const changed = changedInstance(this.#instance, changes);
+    if (sameInstance(changed, this.#instance)) return;
+    this.#instance = changed;
+    await abortable(this.#nextRound(), signal);
   }
 
-  async maintenance(
-    reason: string | undefined,
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<void> {
-    if (this.#left) throw closedError(`the registration of ${this.instance.id}`);
+  async maintenance(reason: string | undefined, { signal }: CallOptions = {}): Promise<void> {
+    signal?.throwIfAborted();
+    this.#requireHere();
     this.#maintenance = reason;
-    await abortable(this.#beat(), signal);
+    this.#isMaintenanceDue = true;
+    await abortable(this.#nextRound(), signal);
   }
 
-  deregister({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+  deregister({ signal }: CallOptions = {}): Promise<void> {
     this.#left ??= this.#leave();
     return abortable(this.#left, signal);
   }
 
   async #keep(): Promise<void> {
-    const { clock, random, ttlMs } = this.#options;
     const { signal } = this.#leaving;
-    const heartbeatMs = ttlMs / beatsPerTtl;
     let failures = 0;
     while (!signal.aborted) {
-      let delayMs = heartbeatMs * (0.9 + 0.2 * random());
+      const asking = this.#asking.splice(0);
+      const wasThere = this.#isThere;
+      let delayMs = this.#heartbeatMs();
       try {
-        if (this.#state === "registered") await this.#beat();
-        else await this.#register();
+        await this.#round();
         failures = 0;
         this.#become("registered");
         this.#firstTry.resolve();
+        for (const { resolve } of asking) resolve();
       } catch (thrown) {
-        if (signal.aborted) return;
-        const error = AppError.from(thrown);
-        const wasRegistered = this.#state === "registered";
-        this.#fail(error, ++failures);
-        if (this.#state === "left") return;
-        // An agent that does not know it is told at once: heartbeats are spread out already. Else wait, no longer than a beat.
-        if (wasRegistered && isAnswer(error)) delayMs = 0;
-        else delayMs = backoffDelayMs(failures, { baseDelayMs: firstRetryMs, maxDelayMs: heartbeatMs, random });
+        if (signal.aborted) {
+          this.#asking.unshift(...asking);
+          break;
+        }
+        if (thrown instanceof RefusedChange) {
+          for (const { reject } of [...asking, ...this.#asking.splice(0)]) reject(thrown.error);
+          continue; // what was there before is there still, and waits for its heartbeat
+        }
+        delayMs = this.#failed(AppError.from(thrown), ++failures, wasThere);
+        for (const { resolve } of asking) resolve();
+        if (this.#state === "left") break;
       }
-      await sleep(clock, delayMs, { signal }).catch(() => undefined); // woken to leave
+      if (delayMs > 0 && this.#asking.length === 0 && !signal.aborted) await this.#wait(delayMs);
+    }
+    for (const { reject } of this.#asking.splice(0)) reject(goneError(this.#instance));
+  }
+
+  async #round(): Promise<void> {
+    if (!this.#isThere) await this.#change(() => this.#register("register"));
+    else if (this.#accepted === this.#instance) await this.#compare(this.#accepted);
+    else await this.#change(() => this.#register("update"));
+    if (this.#isMaintenanceDue) await this.#change(() => this.#tellMaintenance());
+    await this.#beat();
+  }
+
+  async #register(operation: "register" | "update"): Promise<void> {
+    const instance = this.#instance;
+    const readiness = await this.#askReadiness();
+    const definition = toServiceDefinition(instance, ownChecks(instance.id, readiness, this.#options));
+    this.#maybeThere = true;
+    // Not cut short by leaving: whether it arrived must be known before the entry is taken out.
+    // Checks of others stay where it is ours: by one of them an operator may have put it into maintenance.
+    await this.#options.client.registerService(definition, { operation, keepChecks: !this.#mayBeForeign });
+    if (operation === "register" && this.#maintenance !== undefined) this.#isMaintenanceDue = true; // it may have been forgotten
+    this.#mayBeForeign = false;
+    this.#isThere = true;
+    this.#accepted = instance;
+    if (operation === "update") this.#options.onEvent({ type: "registration_updated", registration: this });
+  }
+
+  /** Whether the agent still has what was registered. */
+  async #compare(instance: Instance): Promise<void> {
+    const found = await this.#options.client.readService(instance.id, { signal: this.#leaving.signal });
+    requireOwn(toServiceDefinition(instance, []), found);
+    this.#overwrites = 0;
+  }
+
+  async #tellMaintenance(): Promise<void> {
+    const { client, onEvent } = this.#options;
+    const { signal } = this.#leaving;
+    const reason = this.#maintenance;
+    const { id } = this.instance;
+    const told = this.#toldMaintenance; // which would keep its reason
+    if (told !== undefined && reason !== undefined && told !== reason)
+      await client.setMaintenance(id, undefined, { signal });
+    await client.setMaintenance(id, reason, { signal });
+    this.#toldMaintenance = reason;
+    if (this.#maintenance === reason) this.#isMaintenanceDue = false;
+    onEvent({ type: "maintenance", registration: this, reason });
+  }
+
+  /** @throws {@link RefusedChange} when the agent will never take it: it is then as it was. */
+  async #change(send: () => Promise<void>): Promise<void> {
+    try {
+      await send();
+    } catch (error) {
+      if (!isRefusal(error) || this.#accepted === undefined) throw error;
+      if (this.#accepted !== this.#instance) this.#instance = this.#accepted;
+      else if (this.#isMaintenanceDue) {
+        this.#maintenance = this.#toldMaintenance;
+        this.#isMaintenanceDue = false;
+      } else throw error;
+      throw new RefusedChange(error);
     }
   }
 
-  async #register(): Promise<void> {
-    const definition = toServiceDefinition(this.instance, await this.#checks());
-    this.#maybeThere = true;
-    // Not cut short by leaving: whether it arrived must be known before the entry is taken out.
-    await this.#options.client.registerService(definition);
-    await this.#beat(); // checks that were there before have kept their old status
-  }
-
   async #beat(): Promise<void> {
-    const { client } = this.#options;
+    const { client, onEvent } = this.#options;
     const { signal } = this.#leaving;
-    await client.updateCheck(this.#checkId("alive"), "passing", "heartbeats arrive", { signal });
-    const status = await this.#askReady();
-    // The texts are fixed: a changed one would be written through the whole cluster and wake all watches.
-    await client.updateCheck(this.#checkId("ready"), status, readinessTexts[status], { signal });
+    const { id } = this.instance;
+    await client.updateCheck(ownCheckId(id, "alive"), "passing", aliveText, { signal });
+    const readiness = await this.#askReadiness();
+    const text = this.#maintenance === undefined ? readinessTexts[readiness] : maintenanceText;
+    await client.updateCheck(ownCheckId(id, "ready"), readiness, text, { signal });
+    const previous = this.#readiness;
+    this.#readiness = readiness;
+    if (previous !== undefined && previous !== readiness)
+      onEvent({ type: "readiness", registration: this, readiness, previous });
   }
 
-  async #checks(): Promise<CheckDefinition[]> {
-    const { ttlMs, deregisterAfterMs, probe } = this.#options;
-    const readiness = await this.#askReady();
-    return [
-      {
-        CheckID: this.#checkId("alive"),
-        Name: "heartbeat of the process",
-        TTL: `${ttlMs}ms`,
-        Status: "passing",
-        DeregisterCriticalServiceAfter: `${deregisterAfterMs}ms`,
-      },
-      {
-        CheckID: this.#checkId("ready"),
-        Name: "readiness as the process says",
-        TTL: `${ttlMs}ms`,
-        Status: readiness,
-      },
-      ...(probe ? [{ ...probe, CheckID: this.#checkId("probe") }] : []),
-    ];
-  }
-
-  async #askReady(): Promise<Readiness> {
+  /** In maintenance it is critical by itself too: for the time in which the agent's own check for that is put in place or away. */
+  async #askReadiness(): Promise<Readiness> {
     const { readiness, clock, requestTimeoutMs } = this.#options;
     if (this.#maintenance !== undefined) return "critical";
     return abortable(askReadiness(readiness, { clock, limitMs: requestTimeoutMs }), this.#leaving.signal);
   }
 
-  #fail(error: AppError, failures: number): void {
+  /** @returns Milliseconds to wait before the next try. */
+  #failed(error: AppError, failures: number, wasThere: boolean): number {
+    const { random, onEvent, ttlMs } = this.#options;
+    const isOverwritten = error.code === "ERR_REGISTRY_OVERWRITTEN";
     this.#error = error;
-    this.#options.onEvent({ type: "registration_failed", registration: this, error, failures });
-    if (this.#state === "pending" && error.code === "ERR_REGISTRY_REJECTED") {
+    const count = isOverwritten ? ++this.#overwrites : failures;
+    onEvent({ type: "registration_failed", registration: this, error, failures: count });
+    if (this.#accepted === undefined && isRefusal(error)) {
       this.#maybeThere = false;
       this.#become("left", error);
       this.#firstTry.reject(error);
-      return;
+      return 0;
     }
     if (this.#state === "registered") this.#become("lost", error);
     this.#firstTry.resolve();
+    if (error.code === "ERR_REGISTRY_DENIED") return this.#heartbeatMs(); // asking again soon does not help
+    if (isOverwritten) this.#mayBeForeign = true;
+    if (isAnswer(error)) {
+      this.#isThere = false;
+      // An agent that does not know it is told at once: heartbeats are spread out already. Not twice in a row, since it may go on like that.
+      if (wasThere) return 0;
+    }
+    return backoffDelayMs(failures, { baseDelayMs: firstRetryMs, maxDelayMs: ttlMs / beatsPerTtl, random });
+  }
+
+  #heartbeatMs(): number {
+    const { ttlMs, random } = this.#options;
+    return (ttlMs / beatsPerTtl) * (0.9 + 0.2 * random());
+  }
+
+  /** Resolves when a round has gone through, or has failed in a way that is worth trying again. */
+  #nextRound(): Promise<void> {
+    const round = Promise.withResolvers<void>();
+    this.#asking.push(round);
+    this.#pause?.abort();
+    return round.promise;
+  }
+
+  async #wait(delayMs: number): Promise<void> {
+    const { signal } = (this.#pause = new AbortController());
+    await sleep(this.#options.clock, delayMs, { signal }).catch((error: unknown) => {
+      if (!signal.aborted) throw error; // else it was woken
+    });
+    this.#pause = undefined;
   }
 
   /** Ends the heartbeats, waits for a registration in flight, which could else come after, and takes it out. */
   async #leave(): Promise<void> {
     this.#leaving.abort(new Error("the instance is being deregistered"));
+    this.#pause?.abort();
     await this.#loop;
     this.#firstTry.resolve();
     if (this.#state === "left") return;
@@ -217,16 +314,7 @@ export class KeptRegistration implements Registration {
     this.#options.onEvent({ type: "registration", registration: this, state, previous });
   }
 
-  #checkId(what: "alive" | "ready" | "probe"): string {
-    return `${this.instance.id}:${what}`;
+  #requireHere(): void {
+    if (this.#left !== undefined || this.#state === "left") throw goneError(this.#instance);
   }
-}
-
-/** True when the agent itself said no, so that it is there and can be asked at once. */
-function isAnswer(error: AppError): boolean {
-  return (
-    error instanceof AnsweredUnavailable ||
-    (error instanceof RegistryError &&
-      (error.code === "ERR_REGISTRY_NOT_FOUND" || error.code === "ERR_REGISTRY_REJECTED"))
-  );
 }

@@ -38,12 +38,17 @@ export type ScriptedAnswer =
 
 export type Script = (request: ScriptedRequest) => ScriptedAnswer | Promise<ScriptedAnswer>;
 
-/** An HTTP server that plays a Consul agent, for answers that a real one does not give on command. */
+/**
+ * An HTTP server that plays a Consul agent, for answers that a real one does not give on command. Who asks for a service is told what was
+ * registered under its id, where the script says nothing else.
+ */
 export class ScriptedAgent implements AsyncDisposable {
   readonly requests: ScriptedRequest[] = [];
   readonly #server: Server;
   readonly #sockets = new WeakMap<Socket, Promise<void>>();
   readonly #arrivals = new Set<() => void>();
+  /** Registered services by id, as they came. */
+  readonly #services = new Map<string, unknown>();
   #script: Script;
 
   private constructor(server: Server, script: Script) {
@@ -107,6 +112,20 @@ export class ScriptedAgent implements AsyncDisposable {
     return closing;
   }
 
+  #remember({ method, path, body }: ScriptedRequest, answer: ScriptedAnswer): ScriptedAnswer {
+    if (typeof answer === "string" || (answer.status ?? 200) !== 200 || answer.body !== undefined) return answer;
+    const [, action = "", id = ""] = /^\/v1\/agent\/service\/(?:(register|deregister)\b\/?)?(.*)$/.exec(path) ?? [];
+    if (action === "register") this.#services.set(idOf(body), body);
+    else if (action === "deregister") this.#services.delete(id);
+    else if (method === "GET" && id !== "") {
+      const service = this.#services.get(id);
+      return service === undefined
+        ? { status: 404, body: `unknown service ID: ${id}` }
+        : { ...answer, body: toAnswer(service) };
+    }
+    return answer;
+  }
+
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", "http://agent");
     const chunks: Buffer[] = [];
@@ -123,7 +142,7 @@ export class ScriptedAgent implements AsyncDisposable {
     };
     this.requests.push(received);
     for (const arrived of this.#arrivals) arrived();
-    const answer = await this.#script(received);
+    const answer = this.#remember(received, await this.#script(received));
     if (answer === "hang") return;
     if (answer === "cut") {
       request.socket.destroy();
@@ -133,6 +152,17 @@ export class ScriptedAgent implements AsyncDisposable {
     if (index !== undefined) response.setHeader("x-consul-index", index);
     response.writeHead(status, headers).end(typeof body === "string" ? body : JSON.stringify(body));
   }
+}
+
+function idOf(body: unknown): string {
+  return typeof body === "object" && body !== null && "ID" in body ? String(body.ID) : "";
+}
+
+/** An agent names a service otherwise in what it gives than in what it takes. */
+function toAnswer(service: unknown): unknown {
+  return typeof service === "object" && service !== null && "Name" in service
+    ? { ...service, Service: service.Name }
+    : service;
 }
 
 /** One element of `GET /v1/health/service/:service`, with only what is read of it. */
