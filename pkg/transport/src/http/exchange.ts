@@ -34,9 +34,19 @@ export interface HttpExchangeOptions extends ExchangeOptions {
   readonly owner: ExchangeOwner;
 }
 
+/** Takes a body in the place of the request's stream. */
+export interface BodyTaker {
+  /** In order, until the end, or a failure. */
+  take(chunk: Buffer): void;
+  end(): void;
+  /** The caller has left before the end. */
+  fail(error: Error): void;
+}
+
 /** A request as the server makes it: it knows the exchange that it belongs to. */
 export class ServedRequest extends IncomingMessage {
   exchange: HttpExchange | undefined;
+  #taker: BodyTaker | undefined;
   /** What came behind the head of a request to upgrade the connection, which is no HTTP any more; undefined for any other. */
   upgradeHead: Buffer | undefined;
 
@@ -46,6 +56,49 @@ export class ServedRequest extends IncomingMessage {
     if (exchange === undefined) return super.emit(event, ...args);
     if (event !== "error" && this.listenerCount(event) === 0) return false;
     return exchange.tell(() => super.emit(event, ...args));
+  }
+
+  /**
+   * From now on the parser of HTTP hands the body to `taker`, and the stream has its end alone.
+   * @returns False when some of it is in the stream already, or somebody reads that: then nothing is changed.
+   */
+  divertBody(taker: BodyTaker): boolean {
+    if (this.complete || this.destroyed || this.readableLength > 0 || this.readableFlowing !== null) return false;
+    this.#taker = taker;
+    this._read(0); // somebody reads it, so that node does not drop it when the reply is out
+    return true;
+  }
+
+  /** Called by the parser of HTTP, outside of the request. */
+  override push(chunk: Buffer | null, encoding?: BufferEncoding): boolean {
+    const taker = this.#taker;
+    if (taker === undefined) return super.push(chunk, encoding);
+    try {
+      if (chunk !== null) taker.take(chunk);
+      else {
+        this.#taker = undefined;
+        super.push(null);
+        this.read(0); // nothing is in it: it ends at once
+        taker.end();
+      }
+    } catch (thrown) {
+      this.exchange?.fail(thrown);
+    }
+    return true;
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const taker = this.#taker;
+    this.#taker = undefined;
+    super._destroy(error, callback);
+    if (taker === undefined || error === null) return;
+    process.nextTick(() => {
+      try {
+        taker.fail(error);
+      } catch (thrown) {
+        this.exchange?.fail(thrown);
+      }
+    });
   }
 
   /** What fails while nobody listens, as an inflater does for what is no gzip, would end the process. */

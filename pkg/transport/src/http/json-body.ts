@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { TransportError } from "../errors.ts";
+import { readBody } from "./body.ts";
 import { HttpRefusal } from "./refusal.ts";
 
 /** Settings of the layer `limits` for JSON. */
@@ -39,8 +40,11 @@ export function readJson(app: FastifyInstance, limits: JsonLimits): void {
     }
     void parse(request, text, (error, body) => done(error && hasCoding(request) ? compressed() : error, body));
   };
-  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) =>
-    read(request, String(body), done),
+  app.addContentTypeParser("application/json", (request, payload, done) =>
+    readBody(request, payload, (error, body) => {
+      if (error || body === undefined) done(error);
+      else read(request, body.toString(), done);
+    }),
   );
   giveWay(app);
 }

@@ -5,6 +5,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { currentContext, messageOf, type RequestContext } from "@plinth/kernel";
 import type { AuthNeed } from "../auth.ts";
 import { TransportError } from "../errors.ts";
+import { readBody } from "../http/body.ts";
 import type { HttpApp } from "../http/server.ts";
 import { isThenable } from "../thenable.ts";
 import { renderConnectError } from "./connect-error.ts";
@@ -39,9 +40,7 @@ interface Reply {
 export function addUnaryMethods(app: HttpApp, services: readonly RpcService[]): void {
   // Messages are read by their contract, from bytes: what fastify would parse, it would parse in vain.
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(["application/json", "application/proto"], { parseAs: "buffer" }, (_request, body, done) =>
-    done(null, body),
-  );
+  app.addContentTypeParser(["application/json", "application/proto"], readBody);
   for (const { descriptor, handlers, needs } of services) {
     for (const method of descriptor.methods) {
       const handler = handlers[method.localName];
@@ -181,8 +180,8 @@ function asItIs(payload: Payload): Payload {
 }
 
 /** The same bytes, not a copy of them. */
-function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function parse(method: DescMethod, codec: Codec, bytes: Uint8Array): unknown {
