@@ -144,16 +144,19 @@ describe("a gRPC channel on a registry", () => {
   it("gives a slow instance less than a quick one", async () => {
     await using registry = disposable();
     const gate = Promise.withResolvers<void>();
-    await using slow = await startEcho(registry, "slow", {}, () => gate.promise);
+    let arrived = Promise.withResolvers<void>();
+    await using slow = await startEcho(registry, "slow", {}, () => {
+      arrived.resolve();
+      return gate.promise;
+    });
     await using quick = await startEcho(registry, "quick");
     await using echo = await caller({ registry });
     const under: Promise<string>[] = [];
-    await until(() => (under.push(echo.who()), quick.hits > 0 && slow.hits > 0));
     for (let at = 0; at < 80; at++) {
-      const held = slow.hits;
+      arrived = Promise.withResolvers<void>();
       const asked = echo.who();
       under.push(asked);
-      await Promise.race([asked, until(() => slow.hits > held)]);
+      await Promise.race([asked, arrived.promise]);
     }
     assert.ok(slow.hits < quick.hits, `${slow.hits} at the slow one, ${quick.hits} at the quick one`);
     gate.resolve();
