@@ -231,6 +231,39 @@ describe("registryModule", limits, () => {
     });
   }
 
+  it("takes what the settings do not say of the connection from Consul's own variables", async () => {
+    await using agent = await ScriptedAgent.start(() => ({ index: 1, body: [] }));
+    await using app = await testApp({
+      name: "notes",
+      modules: [coreModule, registryModule],
+      expose: [registry],
+      config: {
+        environment: {
+          PLINTH_REGISTRY_DRIVER: "consul",
+          PLINTH_CONSUL_DATACENTER: "eu",
+          PLINTH_CONSUL_NAMESPACE: "ours",
+          CONSUL_HTTP_ADDR: `127.0.0.1:${agent.port}`,
+          CONSUL_HTTP_TOKEN: "s3cret",
+          CONSUL_NAMESPACE: "theirs",
+          CONSUL_PARTITION: "west",
+        },
+      },
+    });
+    await app.get(registry).resolve("peer");
+    const { query, headers } = await agent.received(isHealth);
+    assert.deepEqual([query.get("dc"), query.get("ns"), query.get("partition")], ["eu", "ours", "west"]);
+    assert.equal(headers["x-consul-token"], "s3cret");
+  });
+
+  it("does not start with a variable of Consul's that makes no sense, and names it", async () => {
+    const modules = [coreModule, registryModule] as const;
+    const environment = { PLINTH_CONSUL_ADDR: "127.0.0.1:1", CONSUL_HTTP_SSL_VERIFY: "maybe" };
+    await assert.rejects(
+      testApp({ name: "notes", modules, expose: [registry], config: { environment } }),
+      /CONSUL_HTTP_SSL_VERIFY must be true or false, not "maybe"/,
+    );
+  });
+
   it("starts without Consul, degraded but ready, and tells", async () => {
     await using app = await testApp({
       name: "notes",

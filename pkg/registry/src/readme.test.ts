@@ -27,15 +27,20 @@ it("runs the example of the README", { timeout: 30_000 }, async () => {
   assert.deepEqual(await left.json(), {});
 });
 
+it("runs the example of the client", { timeout: 30_000 }, async () => {
+  await using agent = await startConsul();
+  assert.equal(await run(1, agent), "[ 'consul is passing' ] 0\ntrue true\n");
+});
+
 it("runs the example of config from Consul", { timeout: 30_000 }, async () => {
   await using agent = await startConsul();
   const put = async (key: string, body: string): Promise<void> => {
     assert.ok((await fetch(`${agent.address}/v1/kv/${key}`, { method: "PUT", body })).ok);
   };
   await put("config/shared", "log:\n  level: error\n");
-  assert.equal(await run(1, agent), "");
+  assert.equal(await run(2, agent), "");
   await put("config/notes/log/level", "info");
-  assert.match(await run(1, agent), /"level":"info"/);
+  assert.match(await run(2, agent), /"level":"info"/);
   await put("config/notes/log/level", "loud");
-  await assert.rejects(run(1, agent), /log\.level: .*\(consul:config\/notes\/log\/level\)/);
+  await assert.rejects(run(2, agent), /log\.level: .*\(consul:config\/notes\/log\/level\)/);
 });
