@@ -1,9 +1,10 @@
 // How a real agent is reached: by TLS, with a certificate of ours, on a socket, and with tokens that are replaced.
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { FakeClock } from "@plinth/kernel/testing";
 import {
   type ConsulClient,
   type ConsulConnectionOptions,
@@ -140,6 +141,26 @@ describe("a real agent with TLS, a socket and tokens", { timeout: 60_000 }, () =
       });
     });
   }
+
+  it("is reached with certificates that were replaced, and with the last good ones while they are not whole", async () => {
+    const put = async (name: string): Promise<void> => {
+      await copyFile(at(`${name}.pem`), at("rotated.pem"));
+      await copyFile(at(`${name}.key`), at("rotated.key"));
+    };
+    const tls = { caFile: at("ca.pem"), certFile: at("rotated.pem"), keyFile: at("rotated.key") };
+    const clock = new FakeClock();
+    await put("stranger");
+    await asked({ address: secure(), tls, clock }, async (consul) => {
+      await assert.rejects(consul.leader());
+      await put("ours");
+      await clock.advance(1_000);
+      assert.ok(await consul.leader());
+      await copyFile(at("garbage.pem"), at("rotated.pem"));
+      await clock.advance(1_000);
+      // several at a time need new connections
+      for (const answer of await Promise.all([1, 2, 3].map(() => consul.leader()))) assert.ok(answer);
+    });
+  });
 
   it("tells TLS and its absence apart where they meet", async () => {
     const plain = agent.address.replace("http:", "https:");

@@ -217,7 +217,6 @@ describe("what an agent may answer to a client", limits, () => {
   for (const [headers, expected] of [
     [{ "x-consul-lastcontact": "250", "x-consul-knownleader": "false" }, [250, false, false]],
     [{ "x-consul-lastcontact": "-1", "x-consul-knownleader": "yes" }, [undefined, undefined, false]],
-    [{ "x-consul-results-filtered-by-acls": "true" }, [undefined, undefined, true]],
   ] as const) {
     it(`reads how far an answer can be trusted from ${JSON.stringify(headers)}`, async () => {
       const { lastContactMs, knownLeader, filteredByAcls } = await asked({ headers, body: [] }, (consul) =>
@@ -226,6 +225,26 @@ describe("what an agent may answer to a client", limits, () => {
       assert.deepEqual([lastContactMs, knownLeader, filteredByAcls], expected);
     });
   }
+
+  it("takes an empty list from which all was left out for a refusal, and what is left of another for what it is", async () => {
+    const headers = { "x-consul-results-filtered-by-acls": "true" };
+    await assert.rejects(
+      asked({ headers, body: [] }, (consul) => consul.health("notes")),
+      {
+        code: "ERR_REGISTRY_DENIED",
+        message: /left out all instances of notes, .*service:read and node:read/,
+      },
+    );
+    await assert.rejects(
+      asked({ headers, body: {} }, (consul) => consul.catalogServices()),
+      {
+        code: "ERR_REGISTRY_DENIED",
+      },
+    );
+    const body = [scriptedEntry("a", { Service: "notes" })];
+    const partial = await asked({ headers, body }, (consul) => consul.health("notes"));
+    assert.deepEqual([partial.items.length, partial.filteredByAcls], [1, true]);
+  });
 
   it("is asked once for each call, with datacenter, namespace and partition where they count", async () => {
     await using agent = await ScriptedAgent.start(({ path }) =>

@@ -17,8 +17,9 @@ import {
 } from "./answers.ts";
 import type { BlockingQuery } from "./blocking.ts";
 import { type ConsulConnectionOptions, resolveConnection } from "./connection.ts";
+import { AnsweredUnavailable } from "./http.ts";
 import { ConsulKv } from "./kv.ts";
-import { type ConsulReadAnswer, type ConsulReadOptions, parseRead, readRequest } from "./read.ts";
+import { type ConsulReadAnswer, type ConsulReadOptions, parseRead, readRequest, requireSeen } from "./read.ts";
 import type { ServiceDefinition } from "./service-definition.ts";
 import { ConsulSession } from "./session.ts";
 
@@ -189,7 +190,27 @@ export class ConsulClient {
       options,
       query: { ...(passing ? { passing: "true" } : {}), ...(near === undefined ? {} : { near }) },
     });
-    return { entries: parseArray(text, service), ...parseRead(headers) };
+    const entries = parseArray(text, service);
+    const answer = parseRead(headers);
+    if (entries.length === 0) requireSeen(answer, `instances of ${service}`);
+    return { entries, ...answer };
+  }
+
+  /**
+   * Resolves when the token may read a service: where it may not, Consul's lists of instances are empty, as if there were none.
+   * @throws {@link RegistryError} `ERR_REGISTRY_DENIED`, and what keeps the agent from saying so.
+   * @see https://developer.hashicorp.com/consul/api-docs/agent/service#get-local-service-health
+   */
+  async requireReadable(service: string, { signal }: ConsulCallOptions = {}): Promise<void> {
+    const path = `/v1/agent/health/service/name/${encodeURIComponent(service)}`;
+    try {
+      await this.#session.send("agent", { method: "GET", path, query: this.#tenant, signal });
+    } catch (error) {
+      // Of instances that this agent has, it says by its status how they do: unknown, degraded, or critical.
+      if (error instanceof AnsweredUnavailable) return;
+      if (error instanceof RegistryError && error.code === "ERR_REGISTRY_NOT_FOUND") return;
+      throw error;
+    }
   }
 
   /** Passing instances of a service, from any server; blocks while the index is the newest. */
@@ -201,7 +222,10 @@ export class ConsulClient {
   async catalogServices(options: ConsulReadOptions = {}): Promise<ConsulReadAnswer & ConsulList<ConsulCatalogService>> {
     const path = "/v1/catalog/services";
     const { headers, text } = await this.#read("services", path, { options });
-    return { ...parseRead(headers), ...siftCatalog(text, path) };
+    const answer = parseRead(headers);
+    const list = siftCatalog(text, path);
+    if (list.items.length === 0) requireSeen(answer, "services");
+    return { ...answer, ...list };
   }
 
   /** `host:port` of the server that leads; undefined while none does. */

@@ -144,6 +144,17 @@ describe("a request", limits, () => {
     });
   }
 
+  it("is given up long before its wait is over where no connection is made", async () => {
+    await using server = await wire(() => {}); // begins no TLS
+    const address = `https://${server.address}`;
+    await asked({ address, requestTimeoutMs: 150 }, async (consul) => {
+      await assert.rejects(consul.health("notes", { index: 7, waitMs: 600_000 }), {
+        code: "ERR_REGISTRY_TIMEOUT",
+        message: /found no connection within 150 ms/,
+      });
+    });
+  });
+
   it("is not begun when it is aborted before, and has no deadline afterwards", async () => {
     const clock = new FakeClock();
     await using agent = await ScriptedAgent.start(() => ({ body: [] }));

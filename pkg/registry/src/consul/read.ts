@@ -67,6 +67,16 @@ export function parseRead(headers: ConsulAnswer["headers"]): ConsulReadAnswer {
 }
 
 /**
+ * For an answer that holds nothing: a token that may read none of it gets an empty list, which must not pass for the truth.
+ * @throws {@link RegistryError} `ERR_REGISTRY_DENIED`
+ */
+export function requireSeen({ filteredByAcls }: ConsulReadAnswer, what: string): void {
+  if (!filteredByAcls) return;
+  const message = `the agent left out all ${what}, which the token may not read; it needs service:read and node:read`;
+  throw new RegistryError("ERR_REGISTRY_DENIED", "permission_denied", message);
+}
+
+/**
  * Why an answer must be taken for stale: the server had no leader, or had not heard from it for longer than `maxStaleMs`.
  * @returns a {@link RegistryError} `ERR_REGISTRY_STALE`; undefined when the answer is as good as new.
  */
