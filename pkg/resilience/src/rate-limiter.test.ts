@@ -2,17 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
 import { createRateLimiter } from "./rate-limiter.ts";
-
-/** A generator of repeatable numbers in [0, 1): mulberry32. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d_2b_79_f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { seededRandom } from "./testing/seeded-random.ts";
 
 describe("createRateLimiter", () => {
   it("lets exactly the limit through at once, and says what is left", () => {
@@ -66,7 +56,7 @@ describe("createRateLimiter", () => {
 
   it("never lets more than the limit through in any window, and waiting as told is always enough", async () => {
     for (let seed = 1; seed <= 20; seed++) {
-      const random = seeded(seed);
+      const random = seededRandom(seed);
       const clock = new FakeClock();
       const limit = 1 + Math.floor(random() * 20);
       const windowMs = 100 + Math.floor(random() * 2_000);

@@ -23,11 +23,8 @@ export class RollingCounts {
   advance(nowMs: number): void {
     if (nowMs < this.#newestEndsMs) return;
     const past = 1 + Math.floor((nowMs - this.#newestEndsMs) / this.#sliceMs);
-    if (past >= slices) {
-      this.clear(nowMs);
-      return;
-    }
-    for (let step = 0; step < past; step++) {
+    const left = Math.min(past, slices);
+    for (let step = 0; step < left; step++) {
       const index = this.#newest + 1 === slices ? 0 : this.#newest + 1;
       this.first -= this.#first[index] ?? 0;
       this.second -= this.#second[index] ?? 0;

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { FakeClock } from "@plinth/kernel/testing";
+import { FakeClock, StallingClock } from "@plinth/kernel/testing";
 import type { Outcome } from "../outliers/types.ts";
+import { seededRandom } from "../testing/seeded-random.ts";
 import { createBalancer } from "./balancer.ts";
-import type { Balancer, Member } from "./types.ts";
+import type { Balancer, BalancerOptions, Member } from "./types.ts";
 
 const members = (...ids: string[]): Member[] => ids.map((id) => ({ id }));
 
@@ -183,5 +184,213 @@ describe("createBalancer", () => {
       code: "ERR_OPTION_RANGE",
       message: /^maxEjectedRatio /,
     });
+  });
+});
+
+/** Serves `count` calls one after the other, each as long as its member takes; tells how many each got. */
+function serve(
+  balancer: Balancer<Member>,
+  clock: StallingClock,
+  { count, latencyOf }: { readonly count: number; readonly latencyOf: (id: string) => number },
+): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (let i = 0; i < count; i++) {
+    const seat = balancer.pick()!;
+    counts[seat.member.id] = (counts[seat.member.id] ?? 0) + 1;
+    const ms = latencyOf(seat.member.id);
+    clock.stall(ms);
+    balancer.release(seat, "success", ms);
+  }
+  return counts;
+}
+
+describe("createBalancer by latency", () => {
+  const clock = new StallingClock();
+  const steady = { random: seededRandom(5), slowStartMs: 0 };
+
+  it("gives a member that is twenty times slower hardly anything, but tries it again", () => {
+    const balancer = createBalancer<Member>({ clock, ...steady });
+    balancer.replace(members("a", "b", "slow"));
+    const counts = serve(balancer, clock, { count: 3_000, latencyOf: (id) => (id === "slow" ? 200 : 10) });
+    assert.ok(counts.slow! >= 1 && counts.slow! < 30, `${counts.slow} of 3000`);
+  });
+
+  it("gives nothing more to one that hangs, however long ago it last answered", () => {
+    const balancer = createBalancer<Member>({ clock, ...steady });
+    balancer.replace(members("a", "b", "hangs"));
+    serve(balancer, clock, { count: 100, latencyOf: () => 10 });
+    let hanging = 0;
+    for (let i = 0; i < 1_000; i++) {
+      const seat = balancer.pick()!;
+      if (seat.member.id === "hangs") {
+        hanging++;
+        continue;
+      }
+      clock.stall(50);
+      balancer.release(seat, "success", 10);
+    }
+    assert.ok(hanging <= 3, `${hanging} of 1000`);
+  });
+
+  it("does not take one that fails fast for fast", () => {
+    const balancer = createBalancer<Member>({ clock, ...steady, outliers: false });
+    balancer.replace(members("a", "b", "fails"));
+    let failed = 0;
+    for (let i = 0; i < 2_000; i++) {
+      const seat = balancer.pick()!;
+      const isFailing = seat.member.id === "fails";
+      if (isFailing) failed++;
+      clock.stall(isFailing ? 1 : 20);
+      balancer.release(seat, isFailing ? "failure" : "success", isFailing ? 1 : 20);
+    }
+    assert.ok(failed < 500, `${failed} of 2000`);
+  });
+
+  it("counts what was broken off as no faster than it was until then", () => {
+    const balancer = createBalancer<Member>({ clock, ...steady });
+    balancer.replace(members("a"));
+    serve(balancer, clock, { count: 1, latencyOf: () => 10 });
+    const release = (elapsedMs: number): number | undefined => {
+      const seat = balancer.pick()!;
+      clock.stall(10_000);
+      balancer.release(seat, "unknown", elapsedMs);
+      return seat.latencyMs;
+    };
+    assert.equal(release(1), 10);
+    assert.ok(release(100)! > 60);
+  });
+
+  it("takes the time to the head of a long reply, when it is told, and not to its end", () => {
+    const balancer = createBalancer<Member>({ clock, ...steady });
+    balancer.replace(members("a"));
+    const seat = balancer.pick()!;
+    balancer.release(seat, "success", 60_000, 12);
+    assert.equal(seat.latencyMs, 12);
+  });
+
+  it("begins with a newcomer at what the fleet lets wait, and gives it a share that grows", () => {
+    const balancer = createBalancer<Member>({ clock, random: seededRandom(6), slowStartMs: 10_000 });
+    balancer.replace(members("a", "b", "c"));
+    serve(balancer, clock, { count: 300, latencyOf: (id) => ({ a: 5, b: 10, c: 90 })[id] ?? 10 });
+    balancer.replace(members("a", "b", "c", "new"));
+    const [a, b, c, newcomer] = balancer.seats;
+    const middle = [a!.latencyMs!, b!.latencyMs!, c!.latencyMs!].toSorted((x, y) => x - y)[1];
+    assert.equal(newcomer!.latencyMs, middle);
+    const shares: number[] = [];
+    for (let part = 0; part < 5; part++) {
+      const counts = serve(balancer, clock, { count: 400, latencyOf: () => 5 });
+      shares.push((counts.new ?? 0) / 400);
+    }
+    assert.ok(shares[0]! > 0.01 && shares[0]! < 0.15, `at first ${shares[0]}`);
+    assert.ok(shares[4]! > 0.18, `in the end ${shares[4]}`);
+  });
+
+  it("starts slowly after an ejection too", () => {
+    const balancer = createBalancer<Member>({
+      clock,
+      random: seededRandom(7),
+      policy: "round-robin",
+      outliers: { localFailures: 1 },
+    });
+    balancer.replace(members("a", "b"));
+    take(balancer, "a", "local_failure");
+    clock.stall(6_000);
+    const counts = { a: 0, b: 0 };
+    for (let i = 0; i < 110; i++) {
+      const seat = balancer.pick()!;
+      counts[seat.member.id === "a" ? "a" : "b"]++;
+      balancer.release(seat, "success", 0);
+    }
+    assert.ok(counts.a >= 9 && counts.a <= 11, `a tenth of its weight at first: ${counts.a}`);
+  });
+});
+
+describe("createBalancer by zone", () => {
+  const zoned = [
+    { id: "near-1", zone: "x" },
+    { id: "near-2", zone: "x" },
+    { id: "far-1", zone: "y" },
+    { id: "far-2", zone: "y" },
+  ];
+  const create = (options: BalancerOptions = {}) => {
+    const clock = new StallingClock();
+    const balancer = createBalancer<Member>({ clock, random: seededRandom(8), zone: "x", slowStartMs: 0, ...options });
+    balancer.replace(zoned);
+    return { balancer, clock };
+  };
+
+  it("stays in its own zone without load", () => {
+    for (const policy of ["p2c-ewma", "round-robin"] as const) {
+      const { balancer } = create({ policy });
+      assert.deepEqual(picked(balancer), new Set(["near-1", "near-2"]));
+    }
+  });
+
+  it("spills over under load, so that the other zone bears about as many times less as was said", () => {
+    const { balancer } = create({ spillOver: 2 });
+    for (let i = 0; i < 300; i++) balancer.pick();
+    const loadOf = (zone: string) =>
+      balancer.seats.filter(({ member }) => member.zone === zone).reduce((sum, { inFlight }) => sum + inFlight, 0);
+    assert.ok(Math.abs(loadOf("x") - 200) <= 10, `${loadOf("x")} of 300 near`);
+  });
+
+  it("uses all zones when most of its own is out, none is there, or it is the only one", () => {
+    const { balancer } = create({ ...inTurn, zone: "x", outliers: { localFailures: 1, maxEjectedRatio: 1 } });
+    take(balancer, "near-1", "local_failure");
+    assert.deepEqual(picked(balancer), new Set(["near-2"]), "half of them will do");
+    take(balancer, "near-2", "local_failure");
+    assert.deepEqual(picked(balancer), new Set(["far-1", "far-2"]));
+    balancer.replace(members("a", "b"));
+    assert.deepEqual(picked(balancer), new Set(["a", "b"]));
+    balancer.replace(zoned.slice(0, 2));
+    assert.equal(picked(balancer).size, 2);
+  });
+
+  it("goes to the other zone when it is to avoid its own", () => {
+    const { balancer } = create();
+    const seat = balancer.pick({ avoid: ({ member }) => member.zone === "x" });
+    assert.equal(seat?.member.zone, "y");
+  });
+});
+
+describe("createBalancer, when too many are ejected", () => {
+  it("uses all of them again", () => {
+    const balancer = createBalancer<Member>({
+      clock: new StallingClock(),
+      ...inTurn,
+      outliers: { localFailures: 1, maxEjectedRatio: 1, panicRatio: 0.5 },
+    });
+    balancer.replace(members("a", "b", "c"));
+    take(balancer, "a", "local_failure");
+    assert.deepEqual(picked(balancer), new Set(["b", "c"]));
+    take(balancer, "b", "local_failure");
+    assert.equal(balancer.isPanicking, true);
+    assert.deepEqual(picked(balancer), new Set(["a", "b", "c"]));
+    balancer.readmit("a");
+    assert.equal(balancer.isPanicking, false);
+    assert.deepEqual(picked(balancer), new Set(["a", "c"]));
+  });
+
+  it("goes by keys to the same members as before, but for those ejected", () => {
+    const balancer = createBalancer<Member>({
+      policy: "consistent-hash",
+      hashBound: Infinity,
+      outliers: { localFailures: 1 },
+    });
+    balancer.replace(members("a", "b", "c", "d"));
+    const owners = () =>
+      Array.from({ length: 200 }, (_, i) => {
+        const seat = balancer.pick({ key: `k${i}` })!;
+        balancer.release(seat, "unknown", 0);
+        return seat.member.id;
+      });
+    const before = owners();
+    const lost = balancer.pick({ key: "k0" })!;
+    balancer.release(lost, "local_failure", 0);
+    const after = owners();
+    for (const [index, id] of before.entries())
+      if (id === lost.member.id) assert.notEqual(after[index], id);
+      else assert.equal(after[index], id);
+    assert.equal(new Set(after).size, 3, "its keys are shared out");
   });
 });

@@ -7,6 +7,8 @@ import type { Balancer, BalancerOptions, BalancingPolicy, Member, PickWish, Seat
 
 /** Work stays in its own zone while at least this share of its members there is open. */
 const minOpenInZone = 0.5;
+/** What one call counts in what calls usually take. */
+const usualShare = 0.02;
 
 /**
  * Balances work over members by latency and load, in turn or by key; leaves out members that fail, starts new ones slowly, and prefers
@@ -34,6 +36,8 @@ class SeatBalancer<T extends Member> implements Balancer<T> {
   readonly #spillOver: number;
   readonly #readInFlight = (): number => this.#inFlight;
   #inFlight = 0;
+  /** What calls that succeed take, whoever answers. */
+  #usualMs = 0;
   #seats: OwnSeat<T>[] = [];
   /** Undefined when there are no members. */
   #policy: Policy<T> | undefined;
@@ -103,9 +107,11 @@ class SeatBalancer<T extends Member> implements Balancer<T> {
     this.#inFlight--;
     const nowMs = this.#clock.monotonicMs();
     const { decayMs } = this.#rules;
-    if (outcome === "success") seat.addLatency(latencyMs, nowMs, decayMs);
-    else if (outcome === "unknown") seat.addUnfinished(latencyMs, nowMs, decayMs);
-    else seat.addFailure(latencyMs, nowMs, decayMs);
+    if (outcome === "success") {
+      seat.addLatency(latencyMs, nowMs, decayMs);
+      this.#usualMs += (latencyMs - this.#usualMs) * usualShare;
+    } else if (outcome === "unknown") seat.addUnfinished(latencyMs, nowMs, decayMs);
+    else seat.addFailure(latencyMs, nowMs, decayMs, this.#usualMs);
     if (seat.suspect && !seat.isGone && this.#detector?.record(seat.suspect, outcome, elapsedMs, nowMs) === true)
       this.#recount(nowMs);
   }

@@ -80,8 +80,10 @@ export class OwnSeat<T extends Member> implements Seat<T> {
     this.#latencyAtMs = nowMs;
   }
 
-  addFailure(latencyMs: number, nowMs: number, decayMs: number): void {
-    this.addLatency(Math.max(latencyMs, failurePenalty * (this.latencyMs ?? baseMs)), nowMs, decayMs);
+  /** @param usualMs - What all members let us wait: one that never succeeded has no latency of its own. */
+  addFailure(latencyMs: number, nowMs: number, decayMs: number, usualMs: number): void {
+    const knownMs = Math.max(baseMs, usualMs, this.latencyMs ?? 0);
+    this.addLatency(Math.max(latencyMs, failurePenalty * knownMs), nowMs, decayMs);
   }
 
   /** Broken off: it would have taken at least so long. */
