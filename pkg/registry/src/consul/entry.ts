@@ -31,6 +31,8 @@ const entrySchema = z.object({
 export interface ReadEntries {
   /** Those that get traffic. */
   readonly instances: readonly Instance[];
+  /** Those that only their machine's agent, which is silent, keeps from it: nothing says that they are dead themselves. */
+  readonly silent: readonly Instance[];
   /** All of them, counted. */
   readonly states: InstanceCounts;
   readonly skipped: readonly SkippedEntry[];
@@ -38,6 +40,7 @@ export interface ReadEntries {
 
 interface ReadEntry extends StatedInstance {
   readonly node: string;
+  readonly isSilent: boolean;
 }
 
 /**
@@ -69,7 +72,8 @@ export function parseEntries(service: string, entries: readonly unknown[]): Read
     const own = [...twins.values()].filter(isInTraffic);
     return own.length < 2 ? own : own.map(withNode);
   });
-  return { instances: inTraffic(live), states: countStates(all), skipped };
+  const silent = all.filter(({ isSilent }) => isSilent).map(({ instance }) => instance);
+  return { instances: inTraffic(live), silent, states: countStates(all), skipped };
 }
 
 /** State and tags of each entry that makes sense, for those who count. */
@@ -87,8 +91,8 @@ function isInTraffic({ state }: ReadEntry): boolean {
   return state === "passing" || state === "warning";
 }
 
-function withNode({ instance, state, node }: ReadEntry): ReadEntry {
-  return { instance: Object.freeze({ ...instance, id: `${instance.id}@${node}` }), state, node };
+function withNode({ instance, ...entry }: ReadEntry): ReadEntry {
+  return { ...entry, instance: Object.freeze({ ...instance, id: `${instance.id}@${entry.node}` }) };
 }
 
 /** From the best to the worst. */
@@ -100,6 +104,12 @@ function stateOf(checks: readonly { readonly CheckID: string; readonly Status: s
   if (failing.some(({ CheckID }) => isMaintenance(CheckID))) return "maintenance";
   if (failing.some(({ Status }) => Status !== "warning")) return "critical";
   return failing.length > 0 ? "warning" : "passing";
+}
+
+/** Whether the gossip between agents is all that speaks against it: the agent of its machine is gone, which says nothing of what else runs there. */
+function isSilent(checks: readonly { readonly CheckID: string; readonly Status: string }[]): boolean {
+  const failing = checks.filter(({ Status }) => Status !== "passing" && Status !== "warning");
+  return failing.length > 0 && failing.every(({ CheckID }) => CheckID === "serfHealth");
 }
 
 /** @see https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode */
@@ -151,6 +161,7 @@ function parseEntry(service: string, entry: unknown): ReadEntry | SkippedEntry {
   return {
     node: node.Node,
     state,
+    isSilent: isSilent(parsed.data.Checks ?? []),
     instance: frozenInstance({
       service,
       id: given.ID,

@@ -25,6 +25,8 @@ function ids({ instances }: InstanceSet): string[] {
 }
 
 const isHealth = ({ path }: ScriptedRequest): boolean => path === "/v1/health/service/notes";
+/** Asked when a service has no instances any more: whether the token may read them at all. */
+const isReadable = ({ path }: ScriptedRequest): boolean => path === "/v1/agent/health/service/name/notes";
 const indexOf = ({ query }: ScriptedRequest): string | null => query.get("index");
 
 interface Watched extends AsyncDisposable {
@@ -34,7 +36,9 @@ interface Watched extends AsyncDisposable {
 }
 
 async function watched(script: Script, options: ConsulRegistryOptions = {}): Promise<Watched> {
-  const agent = await ScriptedAgent.start(script);
+  const agent = await ScriptedAgent.start((request) =>
+    isReadable(request) ? { status: 404, body: [] } : script(request),
+  );
   const events: RegistryEvent[] = [];
   const own = createConsulRegistry({
     address: agent.address,
@@ -261,7 +265,7 @@ describe("the watch of a service in Consul", limits, () => {
         [[], false],
       ],
     );
-    const [, , emptied] = test.agent.requests;
+    const [, , emptied] = test.agent.requests.filter(isHealth);
     assert.ok(performance.now() - emptied!.atMs >= 60, "dropped before the time to confirm had passed");
     assert.ok(
       Number.parseInt(emptied!.query.get("wait") ?? "", 10) <= 80,
@@ -284,6 +288,68 @@ describe("the watch of a service in Consul", limits, () => {
       return ids(set).join() === "a-2";
     });
     assert.deepEqual([...new Set(seen)], ["a-1", "a-2"]);
+  });
+
+  it("takes no empty answer for the truth that the token may not read, and says so", async () => {
+    const full = { index: 5, body: [scriptedEntry("a-1")] };
+    let mayRead = false;
+    const answers = inTurn([full], { index: 6, body: [] });
+    const agent = await ScriptedAgent.start((request) =>
+      isReadable(request)
+        ? mayRead
+          ? { status: 404, body: [] }
+          : { status: 403, body: "Permission denied" }
+        : answers(),
+    );
+    const failures: string[] = [];
+    const own = createConsulRegistry({
+      address: agent.address,
+      maxBackoffMs: 5,
+      emptyConfirmMs: 0,
+      maxRequestsPerSecond: 1_000,
+      onEvent: (event) => void (event.type === "watch_failed" && failures.push(event.error.code)),
+    });
+    try {
+      const view = own.follow("notes");
+      await waitForSet(own, "notes", ({ stale }) => stale);
+      assert.deepEqual(ids(view.current!), ["a-1"]);
+      assert.deepEqual([...new Set(failures)], ["ERR_REGISTRY_DENIED"]);
+      mayRead = true;
+      await waitForSet(own, "notes", ({ instances, stale }) => instances.length === 0 && !stale);
+    } finally {
+      await own.close();
+      await agent[Symbol.asyncDispose]();
+    }
+  });
+
+  it("keeps instances that only the silence of their machines speaks against, while there is no other", async () => {
+    const on = (id: string, machine: string, ready: string): unknown => ({
+      ...entry(id),
+      Checks: [
+        { CheckID: "serfHealth", Status: machine },
+        { CheckID: `${id}:ready`, Status: ready },
+      ],
+    });
+    const answers = [
+      [on("a-1", "passing", "passing"), on("a-2", "passing", "passing")],
+      [on("a-1", "critical", "passing"), on("a-2", "critical", "critical")],
+      [on("a-1", "critical", "passing"), on("a-2", "critical", "critical"), scriptedEntry("a-3")],
+    ].map((body, at) => ({ index: at + 5, body }));
+    await using test = await watched(inTurn(answers), { emptyConfirmMs: 0 });
+    const seen: unknown[] = [];
+    for await (const set of test.own.watch("notes")) {
+      seen.push([ids(set).join(), set.stale]);
+      if (ids(set).join() === "a-3") break;
+    }
+    assert.deepEqual(seen.at(0), ["a-1,a-2", false]);
+    assert.deepEqual(seen.at(-1), ["a-3", false]);
+    assert.ok(!seen.some((each) => JSON.stringify(each).startsWith('[""')), JSON.stringify(seen));
+
+    await using late = await watched(inTurn([answers[1]!]), { emptyConfirmMs: 0 });
+    const view = late.own.follow("notes");
+    await waitForSet(late.own, "notes", ({ stale }) => stale);
+    assert.deepEqual(ids(view.current!), ["a-1"], "who comes only then has those that may live");
+    assert.equal(late.own.stats().services[0]!.error?.code, "ERR_REGISTRY_UNCONFIRMED");
   });
 
   it("takes an empty answer at once when nothing was known", async () => {

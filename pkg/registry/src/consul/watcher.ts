@@ -1,4 +1,5 @@
 import type { AppError, BackoffOptions, Clock } from "@plinth/kernel";
+import { RegistryError } from "../errors.ts";
 import type { Feed } from "../feed.ts";
 import type { RegistryListener } from "../registry.ts";
 import { followIndex } from "./blocking.ts";
@@ -60,22 +61,27 @@ class Watcher {
     });
   }
 
-  #ask(index: number): Promise<HealthAnswer> {
+  async #ask(index: number): Promise<HealthAnswer> {
     const { client, waitMs } = this.#options;
+    const { service } = this.#feed;
     const untilConfirmedMs =
       this.#emptySinceMs === undefined ? Infinity : Math.max(1, this.#emptyLeftMs(this.#emptySinceMs));
     const untilFreshMs = this.#staleSinceMs === undefined ? Infinity : staleWaitMs;
-    return client.healthEntries(this.#feed.service, {
+    const answer = await client.healthEntries(service, {
       index,
       waitMs: Math.min(waitMs, untilConfirmedMs, untilFreshMs),
       signal: this.#signal,
     });
+    // What a token may not read looks like what is gone.
+    const isOdd = answer.filteredByAcls || (this.#feed.current?.instances.length ?? 0) > 0;
+    if (answer.entries.length === 0 && isOdd) await client.requireReadable(service, { signal: this.#signal });
+    return answer;
   }
 
   #take(answer: HealthAnswer): void {
     const { service } = this.#feed;
     const { onEvent } = this.#options;
-    const { instances, states, skipped } = parseEntries(service, answer.entries);
+    const { instances, silent, states, skipped } = parseEntries(service, answer.entries);
     const newlySkipped = skipped.filter(({ id }) => !this.#skipped.has(id));
     if (newlySkipped.length > 0) onEvent({ type: "entries_skipped", service, skipped: newlySkipped });
     this.#skipped = new Set(skipped.map(({ id }) => id));
@@ -84,6 +90,12 @@ class Watcher {
     if (error) {
       this.#feed.seed(instances, { ageMs: answer.lastContactMs ?? 0, states });
       this.#feed.doubt({ error });
+      return;
+    }
+    if (instances.length === 0 && silent.length > 0) {
+      this.#emptySinceMs = undefined;
+      this.#feed.seed(silent, { ageMs: 0, states });
+      this.#feed.doubt({ error: silentError(service, silent.length), states });
       return;
     }
     if (this.#isDoubtful(instances.length)) {
@@ -142,4 +154,10 @@ class Watcher {
     this.#feed.doubt({ error });
     this.#options.onEvent({ type: "watch_failed", service: this.#feed.service, error, failures });
   }
+}
+
+/** As long as another instance is left, those of silent machines get no traffic. Where none is, they are likelier to live than all at once dead. */
+function silentError(service: string, count: number): RegistryError {
+  const message = `the machines of all instances of ${service} that are left, ${count}, are silent in Consul; the last known ones stay. Look at the agents there`;
+  return new RegistryError("ERR_REGISTRY_UNCONFIRMED", "unavailable", message);
 }
