@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { advertisedHost, type Endpoint, type Interfaces, portsOf } from "./endpoints.ts";
+import { addressTowards } from "./route.ts";
 
 function endpoint(host: string, protocol: Endpoint["protocol"] = "http", port = 3_000): Endpoint {
   return { protocol, host, port: () => port };
@@ -40,7 +41,7 @@ describe("advertisedHost", () => {
         advertisedHost(
           hosts.map((host) => endpoint(host)),
           undefined,
-          interfaces,
+          { interfaces },
         ),
         expected,
       );
@@ -48,14 +49,65 @@ describe("advertisedHost", () => {
   }
 
   it("is the given one, whatever the endpoints listen on", () => {
-    assert.equal(advertisedHost([endpoint("127.0.0.1"), endpoint("::1")], "notes.example", machine), "notes.example");
+    assert.equal(
+      advertisedHost([endpoint("127.0.0.1"), endpoint("::1")], "notes.example", { interfaces: machine }),
+      "notes.example",
+    );
+  });
+
+  const chosen: readonly (readonly [given: string, expected: string])[] = [
+    ["eth0", "10.1.2.3"],
+    ["lo", "127.0.0.1"],
+    ["10.0.0.0/8", "10.1.2.3"],
+    ["10.1.2.3/32", "10.1.2.3"],
+    ["fd00::/8", "fd00::7"],
+    ["eth7", "eth7"],
+  ];
+  for (const [given, expected] of chosen) {
+    it(`is ${expected} when ${given} is asked for`, () => {
+      assert.equal(advertisedHost([endpoint("0.0.0.0")], given, { interfaces: machine }), expected);
+    });
+  }
+
+  for (const [given, message] of [
+    [
+      "192.168.0.0/16",
+      /no address of this machine is in 192\.168\.0\.0\/16.*there are lo 127\.0\.0\.1, .*eth0 10\.1\.2\.3$/,
+    ],
+    ["10.0.0.0/33", /"10\.0\.0\.0\/33" is no network/],
+    ["host/8", /"host\/8" is no network/],
+  ] as const) {
+    it(`refuses ${given}, saying what there is`, () => {
+      assert.throws(() => advertisedHost([endpoint("0.0.0.0")], given, { interfaces: machine }), {
+        code: "ERR_REGISTRY_HOST",
+        message,
+      });
+    });
+  }
+
+  it("is the address towards the agent when it listens on all of them, and on none in particular", () => {
+    const known = { interfaces: machine, towardsAgent: "10.7.7.7" };
+    assert.equal(advertisedHost([endpoint("0.0.0.0")], undefined, known), "10.7.7.7");
+    assert.equal(advertisedHost([endpoint("10.9.9.9")], undefined, known), "10.9.9.9");
+    assert.equal(advertisedHost([endpoint("::")], "eth0", known), "10.1.2.3");
+  });
+
+  it("finds no route to tell of towards this machine itself, a name that is none, and one that is given up", async () => {
+    assert.equal(await addressTowards("127.0.0.1"), undefined);
+    assert.equal(await addressTowards("no-such-host.invalid"), undefined);
+    await assert.rejects(addressTowards("127.0.0.1", AbortSignal.abort(new Error("given up"))), {
+      message: "given up",
+    });
   });
 
   it("cannot be two", () => {
-    assert.throws(() => advertisedHost([endpoint("127.0.0.1"), endpoint("::1", "grpc")], undefined, machine), {
-      code: "ERR_REGISTRY_HOST",
-      message: /127\.0\.0\.1 and ::1.*set registry\.advertiseHost$/,
-    });
+    assert.throws(
+      () => advertisedHost([endpoint("127.0.0.1"), endpoint("::1", "grpc")], undefined, { interfaces: machine }),
+      {
+        code: "ERR_REGISTRY_HOST",
+        message: /127\.0\.0\.1 and ::1.*set registry\.advertiseHost$/,
+      },
+    );
   });
 });
 

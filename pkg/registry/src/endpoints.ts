@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { BlockList, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { token } from "@plinth/kernel";
 import { RegistryError } from "./errors.ts";
@@ -14,6 +14,10 @@ export interface Endpoint {
   port(): number;
   /** Path that answers 2xx while the app is ready, if it has one here. Default none. */
   readonly readyPath?: string | undefined;
+  /** It refuses calls that carry the id of another instance in `plinth-instance`. Default false. */
+  readonly checksIdentity?: boolean | undefined;
+  /** It speaks TLS, as do who calls it and what checks it. Default false. */
+  readonly tls?: boolean | undefined;
   /** Why nobody who knows its host and port alone could use it: it is left out of the instance, and the log says so. Absent: they can. */
   readonly unusable?: string | undefined;
 }
@@ -45,18 +49,28 @@ export function portsOf(all: readonly Endpoint[]): Ports {
   return ports;
 }
 
+/** What is known of the machine that an app runs on. */
+export interface Machine {
+  /** Default: what Node says. */
+  readonly interfaces?: (() => Interfaces) | undefined;
+  /** Its address towards the agent of the registry, if that is on another machine. */
+  readonly towardsAgent?: string | undefined;
+}
+
 /**
- * The host that others reach this app at: the given one, else the one it listens on, else this machine's first address
- * that is not internal, else loopback.
+ * The host that others reach this app at: the given one; else the one it listens on; else, listening on all of them, this machine's address
+ * towards the agent, its first address that is not internal, or loopback.
  *
- * @throws {@link RegistryError} `ERR_REGISTRY_HOST` when the endpoints listen on different addresses.
+ * @param given - A name or address; or which of this machine's addresses it is: that of an interface, such as `eth0`, or the first in a
+ *   network, such as `10.0.0.0/8`. IPv4 comes first.
+ * @throws {@link RegistryError} `ERR_REGISTRY_HOST` when the endpoints listen on different addresses, and when no address is as given.
  */
 export function advertisedHost(
   all: readonly Endpoint[],
   given: string | undefined,
-  interfaces: () => Interfaces = networkInterfaces,
+  { interfaces = networkInterfaces, towardsAgent }: Machine = {},
 ): string {
-  if (given !== undefined) return given;
+  if (given !== undefined) return chosenHost(given, interfaces());
   const hosts = new Set(all.map(({ host }) => host.replace(/^\[(.*)\]$/, "$1")));
   const specific = [...hosts].filter((host) => !isUnspecified(host));
   const [only] = specific;
@@ -69,7 +83,46 @@ export function advertisedHost(
   }
   if (only !== undefined) return only;
   const onlyIpv6 = [...hosts].every((host) => isIP(host) === 6);
-  return ownAddress(interfaces(), onlyIpv6) ?? "127.0.0.1";
+  return towardsAgent ?? ownAddress(interfaces(), onlyIpv6) ?? "127.0.0.1";
+}
+
+/** Whether the rule asks for the route to the agent. */
+export function listensEverywhere(all: readonly Endpoint[], given: string | undefined): boolean {
+  return given === undefined && all.every(({ host }) => isUnspecified(host.replace(/^\[(.*)\]$/, "$1")));
+}
+
+function chosenHost(given: string, interfaces: Interfaces): string {
+  const named = interfaces[given];
+  if (named === undefined && !given.includes("/")) return given;
+  const candidates = (named ?? Object.values(interfaces).flatMap((each) => each ?? []))
+    .filter(({ address }) => !address.toLowerCase().startsWith("fe80:"))
+    .toSorted((a, b) => (a.family === b.family ? 0 : a.family === "IPv4" ? -1 : 1));
+  const inNetwork = named ? () => true : networkOf(given);
+  const found = candidates.find(({ address }) => inNetwork(address));
+  if (found) return found.address;
+  const there = Object.entries(interfaces).flatMap(([name, each]) =>
+    (each ?? []).map(({ address }) => `${name} ${address}`),
+  );
+  throw new RegistryError(
+    "ERR_REGISTRY_HOST",
+    "failed_precondition",
+    `no address of this machine is in ${given}, which registry.advertiseHost asks for; there are ${there.join(", ") || "none"}`,
+  );
+}
+
+function networkOf(cidr: string): (address: string) => boolean {
+  const [network = "", bits = ""] = cidr.split("/", 2);
+  const family = isIP(network);
+  if (family === 0 || !/^\d{1,3}$/.test(bits) || Number(bits) > (family === 6 ? 128 : 32)) {
+    throw new RegistryError(
+      "ERR_REGISTRY_HOST",
+      "failed_precondition",
+      `registry.advertiseHost ${JSON.stringify(cidr)} is no network; write a host, the name of an interface, or a network such as 10.0.0.0/8`,
+    );
+  }
+  const list = new BlockList();
+  list.addSubnet(network, Number(bits), family === 6 ? "ipv6" : "ipv4");
+  return (address) => isIP(address) === family && list.check(address, family === 6 ? "ipv6" : "ipv4");
 }
 
 /** `::` takes IPv4 as well on most systems, so IPv4 comes first there too; link-local addresses need a zone to be of use. */

@@ -13,6 +13,7 @@ import {
   type Tracing,
   tracing,
 } from "@plinth/kernel";
+import { agentHostOf } from "./consul/address.ts";
 import { createConsulRegistry } from "./consul/consul-registry.ts";
 import { endpoints } from "./endpoints.ts";
 import { instrumentRegistry, measureRegistry, registryCheck } from "./instrumentation.ts";
@@ -37,8 +38,18 @@ const selfRegistration = token("registry.self").of<SelfRegistration>();
 /** Joins when everything is up, leaves first when stopping; a failed or cancelled start takes it back as well. */
 const provideSelfRegistration = provider({
   provides: selfRegistration,
-  needs: { registry, endpoints, info: appInfo, health, log: logger, errors: errorBus, settings: registrySettings },
-  create: ({ log, ...options }) => new SelfRegistration({ ...options, log: log.named("registry") }),
+  needs: {
+    registry,
+    endpoints,
+    info: appInfo,
+    health,
+    log: logger,
+    errors: errorBus,
+    settings: registrySettings,
+    consul: consulSettings,
+  },
+  create: ({ log, consul: { addr }, ...options }) =>
+    new SelfRegistration({ ...options, log: log.named("registry"), agentHost: addr && agentHostOf(addr) }),
   join: (self, { signal }) => self.join({ signal }),
   leave: (self, { signal }) => self.leave({ signal }),
   stop: (self, { signal }) => self.leave({ signal }),

@@ -1,6 +1,7 @@
 import type { AppInfo, ErrorBus, Health, Logger } from "@plinth/kernel";
-import { advertisedHost, type Endpoint, portsOf } from "./endpoints.ts";
+import { advertisedHost, type Endpoint, listensEverywhere, portsOf } from "./endpoints.ts";
 import type { Registration, Registry } from "./registry.ts";
+import { addressTowards } from "./route.ts";
 
 export interface SelfRegistrationOptions {
   readonly registry: Registry;
@@ -9,11 +10,14 @@ export interface SelfRegistrationOptions {
   readonly health: Health;
   readonly log: Logger;
   readonly errors: ErrorBus;
+  /** Host of the registry's agent, if it has one. */
+  readonly agentHost?: string | undefined;
   readonly settings: {
     readonly advertiseHost?: string | undefined;
     readonly zone?: string | undefined;
     readonly tags: readonly string[];
     readonly weight: number;
+    readonly ttlMs: number;
   };
 }
 
@@ -30,7 +34,7 @@ export class SelfRegistration {
   registration: Registration | undefined;
 
   async join({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const { registry, endpoints: all, info, health, log, settings } = this.#options;
+    const { registry, endpoints: all, info, health, log, settings, agentHost } = this.#options;
     for (const { protocol, unusable } of all)
       if (unusable !== undefined) log.warn("endpoint not registered", { protocol, why: unusable });
     const endpoints = all.filter(({ unusable }) => unusable === undefined);
@@ -39,11 +43,20 @@ export class SelfRegistration {
       log.debug("no endpoints, so not registered");
       return;
     }
-    const { advertiseHost, zone, tags, weight } = settings;
+    const { advertiseHost, zone, tags, weight, ttlMs } = settings;
+    const { maxStallMs = 0 } = health.liveness();
+    if (ttlMs < shortestTtlMs(maxStallMs))
+      log.warn("heartbeats can stop for longer than registry.ttlMs while the app counts as alive", {
+        ttlMs,
+        maxStallMs,
+      });
+    const asksRoute = agentHost !== undefined && listensEverywhere(endpoints, advertiseHost);
+    const towardsAgent = asksRoute ? await addressTowards(agentHost, signal) : undefined;
     const instance = {
       service: info.name,
       id: info.instanceId,
-      host: advertisedHost(endpoints, advertiseHost),
+      identity: endpoints.every(({ checksIdentity }) => checksIdentity === true) ? info.instanceId : undefined,
+      host: advertisedHost(endpoints, advertiseHost, { towardsAgent }),
       ports: portsOf(endpoints),
       version: info.version,
       zone,
@@ -58,6 +71,7 @@ export class SelfRegistration {
         return state === "degraded" ? "warning" : "passing";
       },
       readyPath: endpoints.find(({ protocol, readyPath }) => protocol === "http" && readyPath !== undefined)?.readyPath,
+      tls: endpoints.filter(({ tls }) => tls === true).map(({ protocol }) => protocol),
     });
     const { state, error } = this.registration;
     if (state === "pending")
@@ -80,4 +94,10 @@ export class SelfRegistration {
       errors.report(error, { origin: "lifecycle", severity: "warning", attributes });
     }
   }
+}
+
+/** A stall as long as liveness allows, and the longest pause between two heartbeats before it, must fit in. */
+function shortestTtlMs(maxStallMs: number): number {
+  const longestPause = 1.1 / 4; // of the TTL: four beats in it, each with a tenth of jitter
+  return maxStallMs / (1 - longestPause);
 }

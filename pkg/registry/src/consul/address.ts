@@ -56,3 +56,9 @@ function parseSocket(text: string, tls: boolean, refuse: (why: string) => never)
   if (tls) return refuse("TLS is not spoken on a socket of this machine");
   return { origin: "http://localhost", socketPath: path, text: `unix://${path}` };
 }
+
+/** Name or address of the machine that an agent is on; undefined for one behind a socket of this machine. */
+export function agentHostOf(text: string): string | undefined {
+  const { origin, socketPath } = parseConsulAddress(text);
+  return socketPath === undefined ? new URL(origin).hostname.replace(/^\[(.*)\]$/, "$1") : undefined;
+}
