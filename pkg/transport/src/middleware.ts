@@ -16,6 +16,7 @@ export const layers = Object.freeze([
   "log-context",
   "metrics",
   "access-log",
+  "instance",
   "deadline",
   "limits",
   "security-headers",

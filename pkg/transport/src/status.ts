@@ -69,6 +69,7 @@ const byHttp: ReadonlyMap<number, Status> = new Map<number, Status>([
   [412, "failed_precondition"],
   [413, "resource_exhausted"],
   [416, "out_of_range"],
+  [421, "unavailable"],
   [429, "resource_exhausted"],
   [431, "resource_exhausted"],
   [499, "cancelled"],

@@ -54,6 +54,8 @@ export interface CallOptions {
   readonly loopDelay?: LoopDelay | undefined;
   /** Code of the user's around each call, each at its place among the layers. Default none. */
   readonly middlewares?: readonly Middleware[] | undefined;
+  /** This instance: calls that name another are refused. Absent: none is. */
+  readonly instanceId?: string | undefined;
   /** Finds out who asks. Absent: nobody is asked. */
   readonly authenticator?: Authenticator | undefined;
 }

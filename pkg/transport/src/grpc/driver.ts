@@ -23,7 +23,7 @@ export function openGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { settings, services, health, log, errors, clock, metrics, onDied } = options;
   const core = new CallCore(options);
   const server = new Server(toLibraryOptions(settings));
-  const probe = healthService({ health, services });
+  const probe = healthService({ health, services, instanceId: options.instanceId });
   const reflection = settings.reflection ? reflectionServices([...services, probe]) : [];
   for (const service of [...services, ...reflection, probe]) core.serve(service, { isProbe: service === probe });
   const guard = new ConnectionGuard({

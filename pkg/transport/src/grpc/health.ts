@@ -9,14 +9,17 @@ import { type RpcService, rpcService } from "../rpc/service.ts";
 export interface HealthServiceOptions {
   readonly health: Health;
   readonly services: readonly RpcService[];
+  /** This instance, which is known as `plinth.instance/<id>` besides: another is not, so that a check fails whose instance has gone. */
+  readonly instanceId?: string | undefined;
 }
 
 /**
- * The gRPC health protocol over the app's readiness. It knows the server ("") and each service by name.
+ * The gRPC health protocol over the app's readiness. It knows the server ("") and each service by name, and the instance by its id.
  * @see https://github.com/grpc/grpc/blob/master/doc/health-checking.md
  */
-export function healthService({ health, services }: HealthServiceOptions): RpcService {
-  const known = new Set(["", ...services.map(({ descriptor }) => descriptor.typeName)]);
+export function healthService({ health, services, instanceId }: HealthServiceOptions): RpcService {
+  const listed = ["", ...services.map(({ descriptor }) => descriptor.typeName)];
+  const known = new Set(instanceId === undefined ? listed : [...listed, `plinth.instance/${instanceId}`]);
   return rpcService(HealthService, {
     async check({ service }) {
       if (!known.has(service))
@@ -27,7 +30,7 @@ export function healthService({ health, services }: HealthServiceOptions): RpcSe
     async list() {
       const { state } = await health.readiness();
       const status = toServing(state);
-      return { statuses: Object.fromEntries([...known].map((service) => [service, { status }])) };
+      return { statuses: Object.fromEntries(listed.map((service) => [service, { status }])) };
     },
     /** Ends, after the last status, when the app begins to stop: the stream must not outlive the server. */
     async *watch({ service }, { signal }) {

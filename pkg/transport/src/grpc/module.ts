@@ -1,5 +1,6 @@
 import {
   appControl,
+  appInfo,
   clock,
   defineModule,
   errorBus,
@@ -40,10 +41,11 @@ const provideGrpcServer = provider({
     middlewares,
     authenticator: optional(authenticator),
     control: appControl,
+    app: appInfo,
   },
-  create: ({ log, control, ...options }) => {
+  create: ({ log, control, app, ...options }) => {
     const onDied = (error: TransportError): void => control.fail(error, "process");
-    return createGrpcServer({ ...options, log: log.named("grpc"), onDied });
+    return createGrpcServer({ ...options, instanceId: app.instanceId, log: log.named("grpc"), onDied });
   },
   start: (server) => server.listen(),
   drain: (server, { signal }) => server.drain({ signal }),
@@ -53,10 +55,12 @@ const provideGrpcServer = provider({
 const provideGrpcEndpoint = provider({
   provides: endpoints,
   needs: { server: grpcServer, settings: grpcSettings },
-  create: ({ server, settings: { socketPath } }) => ({
+  create: ({ server, settings: { socketPath, tls } }) => ({
     protocol: "grpc" as const,
     host: server.host,
     port: () => server.port,
+    checksIdentity: true,
+    tls: tls !== undefined,
     unusable: socketPath === undefined ? undefined : "it listens on a path, grpc.socketPath, and on no port",
   }),
 });

@@ -3,6 +3,7 @@ import type { Authenticator } from "../auth.ts";
 import { AuthGate } from "../auth-gate.ts";
 import { ClientAddresses } from "../client-address.ts";
 import type { Exchange } from "../exchange.ts";
+import { instanceHeader, requireMeant } from "../instance.ts";
 import { type Layer, type Middleware, orderOf } from "../middleware.ts";
 import { runMiddleware } from "../run-middleware.ts";
 import type { CallExchange } from "./call-exchange.ts";
@@ -15,6 +16,7 @@ export type Stage = (exchange: CallExchange, wire: Wire) => undefined | Promise<
 export interface StagesOptions {
   readonly settings: GrpcSettings;
   readonly middlewares?: readonly Middleware[] | undefined;
+  readonly instanceId?: string | undefined;
   readonly authenticator?: Authenticator | undefined;
   /** Refuses a call while there is too much to do. */
   readonly overload: Stage;
@@ -44,7 +46,7 @@ export class Stages {
   readonly #metricsAt: number;
   readonly #accessLogAt: number;
 
-  constructor({ settings, middlewares, authenticator, overload }: StagesOptions, host: StagesHost) {
+  constructor({ settings, instanceId, middlewares, authenticator, overload }: StagesOptions, host: StagesHost) {
     const order = orderOf(middlewares ?? []);
     this.#host = host;
     this.gate = new AuthGate(authenticator, settings.auth);
@@ -52,6 +54,7 @@ export class Stages {
     const stages: Partial<Record<Layer, Stage | undefined>> = {
       overload: this.shedsFirst ? undefined : overload,
       "client-address": settings.trustedProxies.length === 0 ? undefined : clientAddressStage(settings),
+      instance: instanceId === undefined ? undefined : instanceStage(instanceId),
       auth: this.gate.isOpen ? undefined : authStage(this.gate),
     };
     const stepsUpTo = (end: number): Step[] =>
@@ -152,6 +155,13 @@ function clientAddressStage(settings: GrpcSettings): Stage {
   const addresses = new ClientAddresses(settings);
   return (exchange) => {
     exchange.clientAddress = addresses.originOf(exchange.clientAddress, (name) => exchange.header(name)).address;
+    return undefined;
+  };
+}
+
+function instanceStage(instanceId: string): Stage {
+  return (exchange) => {
+    requireMeant(exchange.header(instanceHeader), instanceId);
     return undefined;
   };
 }

@@ -48,6 +48,8 @@ export interface RequestCoreOptions {
   readonly ops?: OpsHandler | undefined;
   /** How late the event loop runs. Absent: no request is refused for that. */
   readonly loopDelay?: LoopDelay | undefined;
+  /** This instance: requests that name another are refused. Absent: none is. */
+  readonly instanceId?: string | undefined;
   /** Who tells who asks. Absent: nobody is asked. */
   readonly authenticator?: Authenticator | undefined;
   /** Code of the user's around each request, each at its place among the layers. Default none. */

@@ -138,6 +138,7 @@ export function toParserFailure(error: Error & { readonly code?: unknown }): Htt
 
 function classify(thrown: unknown): HttpFailure {
   if (thrown instanceof HttpRefusal) return { error: thrown, httpStatus: thrown.httpStatus };
+  if (thrown instanceof TransportError && thrown.code === "ERR_MISDIRECTED") return { error: thrown, httpStatus: 421 };
   if (AppError.is(thrown)) return { error: thrown };
   if (!(thrown instanceof Error) || !("code" in thrown) || typeof thrown.code !== "string")
     return { error: toUnexpected(thrown), isUnexpected: true };

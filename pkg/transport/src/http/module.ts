@@ -64,6 +64,7 @@ export function httpModuleIn(settings: HttpSection) {
       const server = await createHttpServer({
         ...options,
         info: { title: app.name, version: app.version },
+        instanceId: app.instanceId,
         log: options.log.named(settings.section),
         routes: [...routes, connectRoutes(services)],
         ops: port === undefined ? ops : undefined,
@@ -107,6 +108,7 @@ const provideHttpEndpoint = provider({
     host: server.host,
     port: () => server.port,
     unusable: server.unusable,
+    checksIdentity: true,
     readyPath: port === undefined ? "/ready" : undefined,
   }),
 });

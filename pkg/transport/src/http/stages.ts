@@ -6,6 +6,7 @@ import { clientAddressStage } from "./client-address.ts";
 import type { RequestCoreOptions } from "./core.ts";
 import { corsStage } from "./cors.ts";
 import type { HttpExchange } from "./exchange.ts";
+import { instanceStage } from "./instance.ts";
 import { limitsStage } from "./limits.ts";
 import { securityHeadersStage } from "./security-headers.ts";
 import type { Reached } from "./observe.ts";
@@ -33,6 +34,7 @@ export type StageMaker = (options: RequestCoreOptions) => Stage | undefined;
  */
 const makers: Readonly<Partial<Record<Layer, StageMaker>>> = {
   "client-address": clientAddressStage,
+  instance: instanceStage,
   limits: limitsStage,
   "security-headers": securityHeadersStage,
   cors: corsStage,

@@ -51,7 +51,8 @@ const provideOpsHandler = provider({
     settings: opsSettings,
   },
   ground: true,
-  create: ({ info, settings, ...rest }) => createOpsHandler({ ...rest, version: info.version, token: settings.token }),
+  create: ({ info, settings, ...rest }) =>
+    createOpsHandler({ ...rest, instanceId: info.instanceId, version: info.version, token: settings.token }),
 });
 
 /** Opens first and closes last: it answers while everything else starts and drains. */

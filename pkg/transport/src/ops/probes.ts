@@ -1,10 +1,13 @@
 import type { IncomingMessage } from "node:http";
 import type { Health, Secret } from "@plinth/kernel";
+import { instanceHeader, misdirected } from "../instance.ts";
 import type { OpsReply } from "./handler.ts";
 import { asksForDetails } from "./verbose.ts";
 
 export interface ProbeOptions {
   readonly health: Health;
+  /** This instance: who asks whether another is ready is told that it is not here. Absent: nobody is told so. */
+  readonly instanceId?: string | undefined;
   /** Of the app; in verbose answers. */
   readonly version?: string | undefined;
   /** Lets callers from elsewhere have verbose answers. Absent: callers on this machine alone. */
@@ -21,7 +24,12 @@ export function healthz(request: IncomingMessage, { health, version, token }: Pr
 }
 
 /** `/ready`: the app's state and its checks. */
-export async function ready(request: IncomingMessage, { health, version, token }: ProbeOptions): Promise<OpsReply> {
+export async function ready(
+  request: IncomingMessage,
+  { health, instanceId, version, token }: ProbeOptions,
+): Promise<OpsReply> {
+  const named = request.headers[instanceHeader];
+  if (instanceId !== undefined && named !== undefined && named !== instanceId) throw misdirected();
   const isVerbose = asksForDetails(request, token);
   const { ready: isReady, status, state, checks } = await health.readiness();
   if (!isVerbose) return reply(isReady, { status, state, checks });
