@@ -31,3 +31,8 @@ export { AuditError, type AuditErrorCode, auditErrors } from "./audit/errors.ts"
 export { auditService } from "./audit/service.ts";
 export type * from "./audit/types.ts";
 export { AuditService } from "./gen/plinth/audit/v1/audit_pb.ts";
+export { createAuthClient } from "./auth/client.ts";
+export { type AuthErrorCode, authErrors } from "./auth/errors.ts";
+export { authService } from "./auth/service.ts";
+export type * from "./auth/types.ts";
+export { AuthService } from "./gen/plinth/auth/v1/auth_pb.ts";

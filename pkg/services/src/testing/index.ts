@@ -7,3 +7,5 @@ export { identityContract, type IdentityContractOptions } from "./identity-contr
 export { type ReferenceServer, referenceServer, type ReferenceServerOptions } from "./reference-server.ts";
 export { auditContract, type AuditContractOptions } from "./audit-contract.ts";
 export { type FakeAudit, fakeAudit } from "./fake-audit.ts";
+export { authContract, type AuthContractOptions } from "./auth-contract.ts";
+export { type FakeAuth, fakeAuth, type FakeAuthOptions } from "./fake-auth.ts";

@@ -18,6 +18,8 @@ import {
 } from "@plinth/transport";
 import type { AuditClient } from "../audit/types.ts";
 import { auditService } from "../audit/service.ts";
+import type { AuthClient } from "../auth/types.ts";
+import { authService } from "../auth/service.ts";
 import type { AuthzClient } from "../authz/types.ts";
 import { authzService } from "../authz/service.ts";
 import type { IdentityClient } from "../identity/types.ts";
@@ -25,6 +27,7 @@ import { identityService } from "../identity/service.ts";
 
 /** What a reference server serves: fakes, or anything else that does the work. */
 export interface ReferenceServerOptions {
+  readonly auth?: AuthClient;
   readonly identity?: IdentityClient;
   readonly authz?: AuthzClient;
   readonly audit?: AuditClient;
@@ -49,8 +52,9 @@ export interface ReferenceServer extends AsyncDisposable {
  * @example await using server = await referenceServer({ authz: fakeAuthz() });
  */
 export async function referenceServer(options: ReferenceServerOptions): Promise<ReferenceServer> {
-  const { identity, authz, audit, clock = systemClock } = options;
+  const { auth, identity, authz, audit, clock = systemClock } = options;
   const services = [
+    ...(auth ? [authService(auth)] : []),
     ...(identity ? [identityService(identity)] : []),
     ...(authz ? [authzService(authz)] : []),
     ...(audit ? [auditService(audit)] : []),

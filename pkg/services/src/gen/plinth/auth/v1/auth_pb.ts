@@ -839,14 +839,16 @@ export const IssuerSchema: GenMessage<Issuer> = /*@__PURE__*/
  */
 export type RotateKeysRequest = Message<"plinth.auth.v1.RotateKeysRequest"> & {
   /**
-   * How long it is published before it signs: from 0, which is for a key that has leaked, to 7 days. Unset: twice the max_age.
+   * How long it is published before it signs: from 0, which is for a key that has leaked, to 7 days. Unset: 0 with revoke_old, else twice
+   * the max_age.
    *
    * @generated from field: google.protobuf.Duration publish_ahead = 1;
    */
   publishAhead?: Duration | undefined;
 
   /**
-   * Takes the old key out at once, and with it all that it signed: for one that has leaked. Default false.
+   * Takes the old key out at once, and with it all that it signed: for one that has leaked. Needs a
+   * publish_ahead of 0. Default false.
    *
    * @generated from field: bool revoke_old = 2;
    */
@@ -1336,7 +1338,8 @@ export const AuthService: GenService<{
    * Makes a new key, which is published at once and signs only after `publish_ahead`, so that every verifier knows it by then. The key
    * that signed is published until the last token it signed has expired.
    * Callers: operators with the scope `auth:rotate-keys`.
-   * Errors: ERR_AUTH_ROTATION_PENDING while a key waits already; ERR_REQUEST_ID_REUSED.
+   * Errors: ERR_AUTH_ROTATION_PENDING while a key waits already, unless this one is to sign at once: then that one is dropped;
+   * ERR_REQUEST_ID_REUSED.
    *
    * @generated from rpc plinth.auth.v1.AuthService.RotateKeys
    */
