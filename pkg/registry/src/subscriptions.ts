@@ -48,7 +48,9 @@ export class Subscriptions {
 
   /** What is known without asking. */
   current(service: string, filter?: InstanceFilter): InstanceSet | undefined {
-    return this.#entries.get(service)?.feed.glance(filter);
+    const entry = this.#entries.get(service);
+    if (!entry && filter) toSelection(filter); // throws before anything is asked
+    return entry?.feed.glance(filter);
   }
 
   /** What the snapshot on disk has, for when asking has failed. */

@@ -9,6 +9,8 @@ export interface SuiteContext {
   /** An instance of this test's own service. */
   readonly instance: (id: string, more?: Partial<NewInstance>) => NewInstance;
   readonly service: string;
+  /** Puts an instance where both find it; what it returns takes it away. */
+  readonly give: (instance: NewInstance) => Promise<() => Promise<void>>;
 }
 
 type SuiteTest = (context: SuiteContext) => Promise<void>;

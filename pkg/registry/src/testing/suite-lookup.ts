@@ -9,48 +9,48 @@ export function lookingUp(define: Define): void {
     assert.ok(set.ageMs >= 0 && set.ageMs < 10_000);
   });
 
-  define("watches whole sets, from the present one on", async ({ mine, other, instance, service }) => {
+  define("watches whole sets, from the present one on", async ({ mine, give, instance, service }) => {
     const stop = new AbortController();
     const watch = mine.watch(service, { signal: stop.signal })[Symbol.asyncIterator]();
     const empty = await nextOf(watch);
     assert.deepEqual([idsOf(empty), empty.revision], [[], 1]);
-    const second = await other.register(instance("a-2"));
+    const takeSecond = await give(instance("a-2"));
     assert.deepEqual(idsOf(await nextOf(watch)), ["a-2"]);
-    await other.register(instance("a-1"));
+    await give(instance("a-1"));
     const both = await nextOf(watch);
     assert.deepEqual([idsOf(both), both.revision], [["a-1", "a-2"], 3]);
-    await second.deregister();
+    await takeSecond();
     const last = await nextOf(watch);
     assert.deepEqual([idsOf(last), last.revision], [["a-1"], 4]);
     stop.abort();
     assert.deepEqual(await watch.next(), { value: undefined, done: true });
   });
 
-  define("is told of no other service", async ({ mine, other, instance, service }) => {
+  define("is told of no other service", async ({ mine, give, instance, service }) => {
     const watch = mine.watch(service)[Symbol.asyncIterator]();
     await nextOf(watch);
-    await other.register(instance("b-1", { service: `${service}-b` }));
+    await give(instance("b-1", { service: `${service}-b` }));
     await finds(mine, `${service}-b`, ["b-1"]);
-    await other.register(instance("a-1"));
+    await give(instance("a-1"));
     const next = await nextOf(watch);
     assert.deepEqual([idsOf(next), next.revision], [["a-1"], 2]);
   });
 
-  define("tells a slow reader the latest set only", async ({ mine, other, instance, service }) => {
+  define("tells a slow reader the latest set only", async ({ mine, give, instance, service }) => {
     const watch = mine.watch(service)[Symbol.asyncIterator]();
     await nextOf(watch);
     const ids = ["a-1", "a-2", "a-3"];
-    for (const id of ids) await other.register(instance(id));
+    for (const id of ids) await give(instance(id));
     await finds(mine, service, ids);
     assert.deepEqual(idsOf(await nextOf(watch)), ids);
   });
 
-  define("sees the empty set after the last instance has gone", async ({ mine, other, instance, service }) => {
-    const registration = await other.register(instance("a-1"));
+  define("sees the empty set after the last instance has gone", async ({ mine, give, instance, service }) => {
+    const takeAway = await give(instance("a-1"));
     await finds(mine, service, ["a-1"]);
     const watch = mine.watch(service)[Symbol.asyncIterator]();
     await nextOf(watch);
-    await registration.deregister();
+    await takeAway();
     let set = await nextOf(watch);
     while (set.stale) set = await nextOf(watch); // a registry may doubt it at first
     assert.deepEqual(idsOf(set), []);
@@ -82,8 +82,8 @@ export function lookingUp(define: Define): void {
     assert.deepEqual(mine.stats().services, []);
   });
 
-  define("shows a followed service without waiting", async ({ mine, other, instance, service }) => {
-    await other.register(instance("a-1"));
+  define("shows a followed service without waiting", async ({ mine, give, instance, service }) => {
+    await give(instance("a-1"));
     await finds(mine, service, ["a-1"]);
     const view = mine.follow(service);
     await view.ready;
@@ -91,7 +91,7 @@ export function lookingUp(define: Define): void {
     assert.ok(before);
     assert.deepEqual(idsOf(before), ["a-1"]);
     assert.equal(await mine.resolve(service), view.current);
-    await other.register(instance("a-2"));
+    await give(instance("a-2"));
     const set = await finds(mine, service, ["a-1", "a-2"]);
     assert.equal(view.current?.instances, set.instances);
     assert.deepEqual(idsOf(before), ["a-1"], "a set that was handed out does not change");
@@ -102,11 +102,11 @@ export function lookingUp(define: Define): void {
 
   define(
     "keeps a view alive while another of the same service is closed",
-    async ({ mine, other, instance, service }) => {
+    async ({ mine, give, instance, service }) => {
       const [first, second] = [mine.follow(service), mine.follow(service)];
       await second.ready;
       first.close();
-      await other.register(instance("a-1"));
+      await give(instance("a-1"));
       await finds(mine, service, ["a-1"]);
       assert.deepEqual(idsOf(second.current ?? { instances: [] }), ["a-1"]);
       second.close();

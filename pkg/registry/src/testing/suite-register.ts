@@ -71,6 +71,27 @@ export function registering(define: Define): void {
     await waitForSet(other, service, (set) => idsOf(set).includes("a-1"));
   });
 
+  define("finds an instance that is degraded, as one with a warning", async ({ mine, other, instance, service }) => {
+    let answer: Readiness = "warning";
+    await mine.register(instance("a-1", { weight: 5 }), { readiness: () => answer });
+    const view = other.follow(service);
+    const set = await finds(other, service, ["a-1"]);
+    assert.deepEqual(
+      set.instances.map(({ status, weight }) => [status, weight]),
+      [["warning", 5]],
+    );
+    const counted = (): unknown => other.stats().services[0]?.states;
+    assert.deepEqual(counted(), { passing: 0, warning: 1, critical: 0, maintenance: 0 });
+    answer = "passing";
+    await waitForSet(other, service, ({ instances }) => instances[0]?.status === "passing");
+    answer = "critical";
+    await finds(other, service, []);
+    const [summary] = (await other.services()).filter((one) => one.service === service);
+    assert.deepEqual(summary, { service, passing: 0, warning: 0, critical: 1, tags: [] });
+    assert.deepEqual(counted(), { passing: 0, warning: 0, critical: 1, maintenance: 0 });
+    view.close();
+  });
+
   define("refuses an id that is registered already", async ({ mine, instance }) => {
     const first = await mine.register(instance("a-1"));
     await assert.rejects(mine.register(instance("a-1")), { code: "ERR_REGISTRY_DUPLICATE", message: /^a-1 / });

@@ -1,5 +1,6 @@
 import { describe, it } from "node:test";
-import type { Registry } from "../registry.ts";
+import type { NewInstance, Registry } from "../registry.ts";
+import { filtering } from "./suite-filter.ts";
 import type { Define } from "./suite-context.ts";
 import { lookingUp } from "./suite-lookup.ts";
 import { registering } from "./suite-register.ts";
@@ -8,6 +9,8 @@ import { registering } from "./suite-register.ts";
 export interface RegistryWorld extends AsyncDisposable {
   /** Opens another registry on the same instances, as another process would. The suite closes it. */
   open(): Registry;
+  /** How an instance is put there, where registering does not do it; returns how to take it away. Default: by registering it. */
+  readonly give?: ((instance: NewInstance) => () => void) | undefined;
 }
 
 /**
@@ -15,9 +18,14 @@ export interface RegistryWorld extends AsyncDisposable {
  * so open them with short times.
  *
  * @param createWorld - Called once for each test.
+ * @param options.parts - Which halves it takes. A registry that only finds what others have written down takes `finding`. Default: both.
  * @example registrySuite("memory", async () => worldOn(createMemoryStore()));
  */
-export function registrySuite(name: string, createWorld: () => Promise<RegistryWorld>): void {
+export function registrySuite(
+  name: string,
+  createWorld: () => Promise<RegistryWorld>,
+  { parts = ["registering", "finding"] }: { readonly parts?: readonly ("registering" | "finding")[] } = {},
+): void {
   let tests = 0;
   const define: Define = (title, test) => {
     const service = `suite-${++tests}`;
@@ -29,6 +37,15 @@ export function registrySuite(name: string, createWorld: () => Promise<RegistryW
           mine,
           other,
           service,
+          give: world.give
+            ? async (given) => {
+                const takeAway = world.give?.(given);
+                return async () => takeAway?.();
+              }
+            : async (given) => {
+                const registration = await other.register(given);
+                return () => registration.deregister();
+              },
           instance: (id, more = {}) => ({ service, id, host: "127.0.0.1", ports: { http: 3_000 }, ...more }),
         });
       } finally {
@@ -37,7 +54,9 @@ export function registrySuite(name: string, createWorld: () => Promise<RegistryW
     });
   };
   describe(`${name} registry`, () => {
-    registering(define);
+    if (parts.includes("registering")) registering(define);
+    if (!parts.includes("finding")) return;
     lookingUp(define);
+    filtering(define);
   });
 }
