@@ -7,29 +7,30 @@ import {
   toJsonString,
 } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { AppError, messageOf, OptionError, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
-import { buildConnector, Pool } from "undici";
+import { AppError, type Clock, messageOf, OptionError, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
+import type { Registry } from "@plinth/registry";
+import { buildConnector, type Dispatcher, Pool } from "undici";
+import { UndiciServiceDispatcher } from "../../discovery/undici-dispatcher.ts";
 import { TransportError } from "../../errors.ts";
 import { type HttpClientOutcome, observeHttpClient } from "../../http/client-metrics.ts";
-import { type ClientContext, clientContextOf } from "../../tls/client.ts";
+import { clientContextOf, type ClientTls } from "../../tls/client.ts";
 import { methodName } from "../service.ts";
 import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "./channel.ts";
 import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-options.ts";
 import { metadataOf, readReply } from "./connect-reply.ts";
-import { badCall, badReply, type CallTarget, replyTooLarge, RpcError, unreachable } from "./errors.ts";
+import { badCall, badReply, type CallTarget, nobody, replyTooLarge, RpcError, unreachable } from "./errors.ts";
 import { InFlight } from "./in-flight.ts";
 import { type HttpCall, type HttpReply, send } from "./send.ts";
 
-type Settings = Required<Omit<ConnectChannelOptions, "peer" | "url" | "tls" | "log" | "metrics" | "tracing" | "clock">>;
+type Settings = Required<Pick<ConnectChannelOptions, keyof typeof connectChannelDefaults>>;
 
 /** The channel on undici. */
 export class ConnectChannel implements RpcChannel {
   readonly peer: string;
   readonly #options: Settings;
-  readonly #pool: Pool;
+  readonly #way: Way;
   readonly #origin: string;
   readonly #prefix: string;
-  readonly #context: ClientContext;
   readonly #calls: InFlight;
   readonly #observe: ReturnType<typeof observeHttpClient>;
   #closed: Promise<void> | undefined;
@@ -39,36 +40,18 @@ export class ConnectChannel implements RpcChannel {
     const settings = withDefaults<Settings>(connectChannelDefaults, options);
     for (const name of ["maxReplyBytes", "maxConnections", "maxPending", "connectTimeoutMs", "keepAliveMs"] as const)
       requireWhole(name, settings[name], { min: 1 });
-    const url = parseUrl(options.url);
+    const url = parseUrl(options);
     this.peer = peer;
     this.#options = settings;
     this.#origin = url.origin;
     this.#prefix = url.pathname.replace(/\/$/, "");
     this.#calls = new InFlight(peer);
     this.#observe = observeHttpClient({ metrics, tracing, peer, clock });
-    // another connector for another certificate: it keeps sessions, by which a server would know the one before
-    const context = clientContextOf({ tls, peer, clock, log, metrics, onChange: () => (connect = toConnector()) });
-    const toConnector = (): buildConnector.connector =>
-      buildConnector({
-        timeout: settings.connectTimeoutMs,
-        allowH2: false,
-        ...context.secure,
-        ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
-      });
-    let connect = toConnector();
-    this.#context = context;
-    this.#pool = new Pool(url.origin, {
-      connections: settings.maxConnections,
-      pipelining: 1,
-      allowH2: false,
-      // each call has a deadline of its own, which is exact
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: settings.keepAliveMs,
-      keepAliveMaxTimeout: settings.keepAliveMs,
-      maxHeaderSize: 16_384,
-      connect: (target, done) => connect(target, done),
-    });
+    const { registry, service = peer, filter } = options;
+    this.#way =
+      registry === undefined
+        ? poolOf(url, settings, { peer, tls, clock, log, metrics })
+        : instancesOf(url, settings, { registry, service, filter, tls, clock, log, metrics });
   }
 
   async unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
@@ -110,8 +93,7 @@ export class ConnectChannel implements RpcChannel {
   }
 
   #end(): Promise<void> {
-    this.#context.close();
-    return this.#pool.destroy();
+    return this.#way.close();
   }
 
   async #send(call: HttpCall, target: CallTarget, signal: AbortSignal): Promise<HttpReply> {
@@ -120,8 +102,8 @@ export class ConnectChannel implements RpcChannel {
     try {
       const headers = { ...observed.headers, ...call.headers };
       const reply = await send(
-        this.#pool,
-        { ...call, headers },
+        this.#way.dispatcher,
+        { ...call, origin: this.#origin, headers },
         {
           signal,
           maxBytes,
@@ -180,19 +162,108 @@ function timeoutHeaders(timeoutMs: number): Record<string, string> {
   return { "connect-timeout-ms": text, "plinth-timeout-ms": text };
 }
 
-function parseUrl(given: string | URL): URL {
-  const url = URL.parse(given);
+/** How requests get to the service. */
+interface Way {
+  readonly dispatcher: Dispatcher;
+  close(): Promise<void>;
+}
+
+type Defined<T> = { readonly [K in keyof Required<T>]: T[K] | undefined };
+type Told = Defined<Pick<ConnectChannelOptions, "log" | "metrics">> & {
+  readonly tls: ClientTls;
+  readonly clock: Clock;
+};
+
+/** To one address. */
+function poolOf(url: URL, settings: Settings, told: Told & { readonly peer: string }): Way {
+  const { tls } = told;
+  // another connector for another certificate: it keeps sessions, by which a server would know the one before
+  const context = clientContextOf({ ...told, onChange: () => (connect = toConnector()) });
+  const toConnector = (): buildConnector.connector =>
+    buildConnector({
+      timeout: settings.connectTimeoutMs,
+      allowH2: false,
+      ...context.secure,
+      ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+    });
+  let connect = toConnector();
+  const dispatcher = new Pool(url.origin, {
+    connections: settings.maxConnections,
+    pipelining: 1,
+    allowH2: false,
+    // each call has a deadline of its own, which is exact
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    keepAliveTimeout: settings.keepAliveMs,
+    keepAliveMaxTimeout: settings.keepAliveMs,
+    maxHeaderSize: maxHeadBytes,
+    connect: (target, done) => connect(target, done),
+  });
+  return {
+    dispatcher,
+    close() {
+      context.close();
+      return dispatcher.destroy();
+    },
+  };
+}
+
+/** To the instances that a registry tells. */
+function instancesOf(
+  url: URL,
+  { maxConnections, maxPending, connectTimeoutMs, keepAliveMs }: Settings,
+  {
+    registry,
+    service,
+    filter,
+    log,
+    metrics,
+    ...told
+  }: Told &
+    Defined<Pick<ConnectChannelOptions, "filter">> & {
+      readonly registry: Pick<Registry, "watch">;
+      readonly service: string;
+    },
+): Way {
+  const dispatcher = new UndiciServiceDispatcher({
+    ...told,
+    ...(log ? { log } : {}),
+    ...(metrics ? { metrics } : {}),
+    registry,
+    services: { [url.hostname]: { service, filter } },
+    maxConnections,
+    maxPending,
+    connectTimeoutMs,
+    keepAliveMs,
+    headersTimeoutMs: 0,
+    bodyTimeoutMs: 0,
+    maxHeadBytes,
+  });
+  return { dispatcher, close: () => dispatcher.destroy() };
+}
+
+/** Largest head of a reply. */
+const maxHeadBytes = 16_384;
+
+function parseUrl({ url: given, registry, service, peer, tls }: ConnectChannelOptions): URL {
+  if ((given === undefined) === (registry === undefined))
+    throw new OptionError("ERR_OPTION_TYPE", "invalid_argument", "give one of url and registry, and not both");
+  const url = URL.parse(given ?? `${tls ? "https" : "http"}://${service ?? peer}`);
   if (url && (url.protocol === "http:" || url.protocol === "https:") && !url.search && !url.hash && !url.username)
     return url;
   throw new OptionError(
     "ERR_OPTION_TYPE",
     "invalid_argument",
-    "url must be http://host:port or https://host:port, with a path at most",
+    given === undefined
+      ? "service must be what the host of a URL can be: letters, digits, - and ."
+      : "url must be http://host:port or https://host:port, with a path at most",
   );
 }
 
 /** What undici failed with, as what it means for a call. */
 function toError(error: unknown, wasSent: boolean, target: CallTarget, maxBytes: number): Error {
+  if (error instanceof TransportError)
+    return error.code === "ERR_NO_INSTANCE" ? nobody(target, error.message, error) : error;
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "UND_ERR_HEADERS_OVERFLOW" || code === "HPE_HEADER_OVERFLOW")
     return replyTooLarge(target, maxBytes, error);

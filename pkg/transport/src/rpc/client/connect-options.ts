@@ -1,11 +1,18 @@
 import type { Clock, Logger, Metrics, Tracing } from "@plinth/kernel";
+import type { InstanceFilter, Registry } from "@plinth/registry";
 import type { ClientTls } from "../../tls/client.ts";
 
 export interface ConnectChannelOptions {
   /** Who is called, from a small fixed set: the name of a service, never an address. */
   readonly peer: string;
-  /** Where it is: `http` or `https`, host and port, and a path that stands before those of the methods, if any. */
-  readonly url: string | URL;
+  /** Where it is: `http` or `https`, host and port, and a path that stands before those of the methods, if any. This, or {@link registry}. */
+  readonly url?: string | URL;
+  /** Tells who serves {@link service}: calls go to the less loaded of its instances, by `https` where `tls` is given. It outlives the channel. */
+  readonly registry?: Pick<Registry, "watch">;
+  /** With `registry`: the service, as it is registered. Default `peer`. */
+  readonly service?: string;
+  /** With `registry`: which instances. Default: all that speak HTTP. */
+  readonly filter?: InstanceFilter | undefined;
   /** How messages are written: `proto` is smaller and cheaper, `json` can be read on the way. Default `proto`. */
   readonly codec?: "proto" | "json";
   /** Calls methods without side effects by GET, which caches on the way understand; by POST where the URL would be too long. Default false. */
@@ -14,7 +21,7 @@ export interface ConnectChannelOptions {
   readonly acceptGzip?: boolean;
   /** Largest reply, inflated, in bytes from 1. Default 4_194_304. */
   readonly maxReplyBytes?: number;
-  /** Connections at most, from 1; each has one call at a time, and more calls wait for one. Default 64. */
+  /** Connections at most, with `registry` to each instance, from 1; each has one call at a time, and more calls wait for one. Default 64. */
   readonly maxConnections?: number;
   /** Calls under way at most, waiting ones included, from 1; one more fails at once as `ERR_OVERLOADED`. Default 1_024. */
   readonly maxPending?: number;

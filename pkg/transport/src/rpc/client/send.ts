@@ -2,6 +2,8 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Dispatcher } from "undici";
 
 export interface HttpCall {
+  /** For dispatchers that serve more than one. */
+  readonly origin?: string;
   readonly method: "GET" | "POST";
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
