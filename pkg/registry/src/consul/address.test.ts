@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { parseConsulAddress } from "./address.ts";
+import * as fc from "fast-check";
+import { RegistryError } from "../errors.ts";
+import { type ConsulAddress, parseConsulAddress } from "./address.ts";
 
 describe("parseConsulAddress", () => {
   for (const [text, origin] of [
@@ -40,6 +42,26 @@ describe("parseConsulAddress", () => {
       assert.throws(() => parseConsulAddress(text), { code: "ERR_REGISTRY_ADDRESS", message: /^consul address / });
     });
   }
+
+  it("says each address so that it is read as the same again, or refuses it as none", () => {
+    const host = fc.constantFrom("consul", "10.0.0.1", "[::1]", "localhost", "a.b", "", "x y", "é");
+    const port = fc.constantFrom("", ":80", ":443", ":8500", ":0", ":99999", ":x");
+    const scheme = fc.constantFrom("", "http://", "https://", "HTTP://", "unix://", "ftp://");
+    const made = fc.tuple(scheme, host, port).map((parts) => parts.join(""));
+    fc.assert(
+      fc.property(fc.oneof(made, fc.string()), fc.boolean(), (text, tls) => {
+        let read: ConsulAddress;
+        try {
+          read = parseConsulAddress(text, { tls });
+        } catch (error) {
+          assert.ok(error instanceof RegistryError && error.code === "ERR_REGISTRY_ADDRESS", String(error));
+          return;
+        }
+        assert.deepEqual(parseConsulAddress(read.text), read);
+      }),
+      { seed: 7, numRuns: 1_000 },
+    );
+  });
 
   it("takes the path of a socket as it is written", () => {
     assert.deepEqual(parseConsulAddress("unix:///run/my%20consul.sock"), {

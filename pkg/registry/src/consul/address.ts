@@ -6,7 +6,7 @@ export interface ConsulAddress {
   readonly origin: string;
   /** Path of a Unix domain socket; absent: the origin's host and port. */
   readonly socketPath?: string;
-  /** As messages name it: the origin, or `unix:///path`. */
+  /** As messages name it, and as it can be parsed again: the origin, with a port 80 that URLs leave out, or `unix:///path`. */
   readonly text: string;
 }
 
@@ -45,7 +45,7 @@ export function parseConsulAddress(text: string, options: ParseAddressOptions = 
   if (url.pathname !== "/" || url.search !== "" || url.hash !== "") return refuse("it has a path or a query");
   const port = /:(\d+)\/?$/.exec(text)?.[1] ?? (url.protocol === "http:" ? defaultPort : ""); // a URL drops :80
   const { origin } = new URL(`${tls ? "https:" : url.protocol}//${url.hostname}${port && `:${port}`}`);
-  return { origin, text: origin };
+  return { origin, text: origin.startsWith("http:") && port === "80" ? `${origin}:80` : origin };
 }
 
 function parseSocket(text: string, tls: boolean, refuse: (why: string) => never): ConsulAddress {

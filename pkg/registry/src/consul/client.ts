@@ -15,7 +15,6 @@ import {
   siftHealth,
   siftServices,
 } from "./answers.ts";
-import type { BlockingQuery } from "./blocking.ts";
 import { type ConsulConnectionOptions, resolveConnection } from "./connection.ts";
 import { AnsweredUnavailable } from "./http.ts";
 import { ConsulKv } from "./kv.ts";
@@ -211,11 +210,6 @@ export class ConsulClient {
       if (error instanceof RegistryError && error.code === "ERR_REGISTRY_NOT_FOUND") return;
       throw error;
     }
-  }
-
-  /** Passing instances of a service, from any server; blocks while the index is the newest. */
-  async passingInstances(service: string, query: BlockingQuery): Promise<HealthAnswer> {
-    return this.healthEntries(service, { ...query, passing: true });
   }
 
   /** The names of all services in the catalogue; blocks while `index` is the newest. */

@@ -1,10 +1,10 @@
 import { requireWhole } from "@plinth/kernel";
 import { responseError } from "./answers.ts";
-import type { BlockingAnswer, BlockingQuery } from "./blocking.ts";
+import type { BlockingQuery } from "./blocking.ts";
 import { type ConsulConnectionOptions, resolveConnection } from "./connection.ts";
 import { adviceFor, parseKvEntries, requireUnfiltered } from "./kv-entry.ts";
 import { pathOfKey, requireKey } from "./kv-key.ts";
-import { type ConsulConsistency, parseRead, readRequest } from "./read.ts";
+import { type ConsulConsistency, type ConsulReadAnswer, parseRead, readRequest } from "./read.ts";
 import { ConsulSession } from "./session.ts";
 
 /** The same connection as everywhere, but that answers have 1 MiB at most unless said: enough for one value of 512 KiB, which come as base64. */
@@ -27,7 +27,7 @@ export type KvSelector =
   | { readonly key: string; readonly prefix?: undefined }
   | { readonly prefix: string; readonly key?: undefined };
 
-export interface KvAnswer extends BlockingAnswer {
+export interface KvAnswer extends ConsulReadAnswer {
   /** None when there is no such key. */
   readonly entries: readonly KvEntry[];
 }
@@ -93,7 +93,7 @@ export class ConsulKv {
       signal: query.signal,
     });
     requireUnfiltered(headers, selector);
-    return { entries: status === 404 ? [] : parseKvEntries(text, selector), index: parseRead(headers).index };
+    return { entries: status === 404 ? [] : parseKvEntries(text, selector), ...parseRead(headers) };
   }
 
   /** @returns false when `cas` did not hold, and nothing was written. Consul takes at most 512 KiB by default. */
