@@ -1,9 +1,11 @@
 // npm run simulate -- registry [--seconds 10] [--results FOLDER]: a fleet on this machine, larger than a test would make it.
+// npm run simulate -- brown-out: what retries do to a call tree of which the lowest layer has too little for a while; prints a table.
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { simulateBrownOut, toBrownOutTable } from "./simulations/brown-out.ts";
 import { simulateRegistry } from "./simulations/registry.ts";
 
-const simulations = { registry: simulateRegistry };
+const simulations = ["registry", "brown-out"];
 
 async function main(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -13,11 +15,13 @@ async function main(args: readonly string[]): Promise<number> {
   });
   const [name = ""] = positionals;
   const seconds = values.seconds === undefined ? undefined : Number(values.seconds);
-  if (!(name in simulations) || positionals.length !== 1 || (seconds !== undefined && !(seconds > 0))) {
-    process.stderr.write(
-      `usage: npm run simulate -- ${Object.keys(simulations).join(" | ")} [--seconds 10] [--results FOLDER]\n`,
-    );
+  if (!simulations.includes(name) || positionals.length !== 1 || (seconds !== undefined && !(seconds > 0))) {
+    process.stderr.write(`usage: npm run simulate -- ${simulations.join(" | ")} [--seconds 10] [--results FOLDER]\n`);
     return 2;
+  }
+  if (name === "brown-out") {
+    process.stdout.write(toBrownOutTable(simulateBrownOut()));
+    return 0;
   }
   const root = join(import.meta.dirname, "..");
   const resultsDirectory =

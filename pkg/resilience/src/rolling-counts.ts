@@ -1,5 +1,5 @@
 /** Slices that a window is counted in. */
-const slices = 10;
+export const slices = 10;
 
 /**
  * Two counts over the last window, in slices of a tenth of it that leave as a whole: what is counted stays for at least nine tenths
@@ -33,6 +33,16 @@ export class RollingCounts {
       this.#newest = index;
     }
     this.#newestEndsMs += past * this.#sliceMs;
+  }
+
+  /** Of the slice that it is now. Advance it first. */
+  get newestFirst(): number {
+    return this.#first[this.#newest] ?? 0;
+  }
+
+  /** Of the slice that it is now. Advance it first. */
+  get newestSecond(): number {
+    return this.#second[this.#newest] ?? 0;
   }
 
   /** Advance it first. */

@@ -34,7 +34,10 @@ describe("createRetryBudget, whatever comes", () => {
                 budget.deposit();
                 requests.push(slice);
               } else {
-                const allowed = within(retries) < Math.max(minRetries, Math.floor(within(requests) * ratio));
+                const allowance = (count: number) => Math.max(minRetries, Math.floor(count * ratio));
+                const inSlice = (times: readonly number[]) => times.filter((one) => one === slice).length;
+                const perSlice = Math.max(inSlice(requests), within(requests) / 10);
+                const allowed = within(retries) < allowance(within(requests)) && inSlice(retries) < allowance(perSlice);
                 assert.equal(budget.withdraw(), allowed);
                 if (allowed) retries.push(slice);
               }

@@ -1,5 +1,5 @@
 import { type Clock, requireNumber, requireWhole, systemClock } from "@plinth/kernel";
-import { RollingCounts } from "../rolling-counts.ts";
+import { RollingCounts, slices } from "../rolling-counts.ts";
 
 export interface RetryBudgetOptions {
   /** Retries by requests, 0 to 1. Default 0.2. */
@@ -35,7 +35,8 @@ export interface RetryBudget {
 /**
  * A retry budget by a sliding window, in tenths that leave as a whole: in whatever window a retry is asked for, the retries in it
  * stay within the share of the requests in it. A retry never outlives the requests that paid for it, so that over any long
- * time retries add at most `ratio` to what would be sent without them, or `minRetries` for each window.
+ * time retries add at most `ratio` to what would be sent without them, or `minRetries` for each window. What was not used of a calm
+ * window cannot be spent all at once: the same holds for each tenth, of whose requests there are taken to be as many as in the mean.
  *
  * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
  * @see Finagle, retry budgets: https://twitter.github.io/finagle/guide/Clients.html#retries
@@ -76,8 +77,10 @@ class WindowBudget implements RetryBudget {
   }
 
   get available(): number {
-    const { first, second } = this.#now();
-    return Math.max(0, Math.max(this.#minRetries, Math.floor(first * this.ratio)) - second);
+    const { first, second, newestFirst, newestSecond } = this.#now();
+    const inWindow = this.#allowance(first) - second;
+    const inSlice = this.#allowance(Math.max(newestFirst, first / slices)) - newestSecond;
+    return Math.max(0, Math.min(inWindow, inSlice));
   }
 
   deposit(): void {
@@ -91,6 +94,10 @@ class WindowBudget implements RetryBudget {
     }
     this.refused++;
     return false;
+  }
+
+  #allowance(requests: number): number {
+    return Math.max(this.#minRetries, Math.floor(requests * this.ratio));
   }
 
   #now(): RollingCounts {
