@@ -54,7 +54,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     service: "name of the service in the gateway's config",
     state: "`in_use`, `ejected`",
     outcome:
-      "`reply`, `aborted`, `unreachable`, `connect_timeout`, `busy`, `timeout`, `reset`, `stalled`, `invalid`, `unsendable`",
+      "`reply`, `aborted`, `unreachable`, `misdirected`, `connect_timeout`, `busy`, `timeout`, `reset`, `stalled`, `invalid`, `unsendable`",
   },
   grpc_client: { peer: "name that the caller gives to the other side", method: rpcMethod, status: canonical },
   grpc_server: { method: rpcMethod, status: canonical, direction: "`received`, `sent`" },

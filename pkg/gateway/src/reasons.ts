@@ -126,6 +126,12 @@ export const reasons = Object.freeze({
     "Connecting to the instance failed, on another try as well if there was one.",
     { retryable: true },
   ),
+  upstream_misdirected: entry(
+    502,
+    "the service could not be reached",
+    "Another instance answers at the address that the registry gave, and refused, as did what was tried besides; or the body of the request was on its way. The registry takes such an entry out when its checks fail.",
+    { retryable: true },
+  ),
   upstream_connect_timeout: entry(
     504,
     "the service could not be reached in time",

@@ -27,6 +27,8 @@ export interface Additions {
   readonly timeoutMs: number | undefined;
   /** Undefined on anonymous routes. */
   readonly identity: IdentityHeaders | undefined;
+  /** The instance that it is for; undefined for one that does not look at that. */
+  readonly instance: string | undefined;
   /** Authorization to pass on; undefined to keep it from the service. */
   readonly authorization: string | undefined;
 }
@@ -34,7 +36,7 @@ export interface Additions {
 /** Appends what services get from the gateway, and only from it: the client's copies are gone from `head.headers`. */
 export function addForwardingHeaders(head: RequestHead, additions: Additions): string[] {
   const { headers, host } = head;
-  const { identity, authorization, timeoutMs } = additions;
+  const { identity, authorization, timeoutMs, instance } = additions;
   if (head.hasLength) headers.push("content-length", `${head.bodyLength}`);
   if (authorization !== undefined) headers.push("authorization", authorization);
   headers.push(
@@ -53,6 +55,7 @@ export function addForwardingHeaders(head: RequestHead, additions: Additions): s
     "traceparent",
     additions.traceparent,
   );
+  if (instance !== undefined) headers.push("plinth-instance", instance);
   if (timeoutMs !== undefined) headers.push("plinth-timeout-ms", `${timeoutMs}`);
   if (identity) {
     headers.push(

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { formatTraceparent, type Span } from "@plinth/kernel";
 import type { Outcome, Seat } from "@plinth/resilience";
 import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.ts";
@@ -7,11 +8,13 @@ import { type Reason, reasonOf } from "../reasons.ts";
 import type { Endpoint } from "../upstream/service-pool.ts";
 import type { FailureKind, UpstreamCall, UpstreamFailure, UpstreamHandlers } from "../upstream/upstream.ts";
 import type { Exchange, GatewayResponse } from "./exchange.ts";
+import type { RequestBody } from "./request-body.ts";
 import { methodLabel } from "./observer.ts";
 import type { Route } from "./route.ts";
 
 const reasonOfFailure: Readonly<Record<FailureKind, Reason>> = {
   unreachable: "upstream_unreachable",
+  misdirected: "upstream_misdirected",
   connect_timeout: "upstream_connect_timeout",
   busy: "instances_busy",
   timeout: "upstream_timeout",
@@ -25,6 +28,9 @@ const reasonOfFailure: Readonly<Record<FailureKind, Reason>> = {
 const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>(["unreachable", "connect_timeout", "busy"]);
 /** Replies with which an instance says that it cannot serve. */
 const failingStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
+/** So many instances are tried while each address turns out to be another's. */
+const maxMisdirected = 3;
+const misdirectedStatus = 421;
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 /** The body of a reply this small comes with its head; other heads are not kept waiting for their body. */
 const smallBodyBytes = 16_384;
@@ -97,10 +103,16 @@ export class Forwarding implements UpstreamHandlers {
       traceparent: formatTraceparent(span),
       timeoutMs: route.deadlines && Math.max(1, Math.floor(exchange.expiresAtMs - this.#sentAtMs)),
       identity: this.#identity,
+      instance: seat.member.identity,
       authorization: route.auth === undefined || route.auth.forwardToken ? head.authorization : undefined,
     });
     this.#call = seat.member.upstream.send(
-      { method, target: this.#target, headers, body: exchange.body ?? null },
+      {
+        method,
+        target: this.#target,
+        headers,
+        body: this.attempts > 1 ? bodyAgain(exchange.body) : (exchange.body ?? null),
+      },
       this,
     );
   }
@@ -108,6 +120,10 @@ export class Forwarding implements UpstreamHandlers {
   onHead(status: number, headers: ReplyHeaders): void {
     const exchange = this.#exchange;
     try {
+      if (status === misdirectedStatus && this.#seat?.member.identity !== undefined) {
+        this.#refusedAsAnother(this.#seat);
+        return;
+      }
       const { response, core } = exchange;
       this.#latencyMs = core.clock.monotonicMs() - this.#sentAtMs;
       this.#hasFailed = failingStatuses.has(status);
@@ -180,6 +196,14 @@ export class Forwarding implements UpstreamHandlers {
     }
   }
 
+  /** It has done nothing, and says so before anything else. RFC 9110, 15.5.20: any method may be sent again elsewhere. */
+  #refusedAsAnother(seat: Seat<Endpoint>): void {
+    const cause = new Error("another instance is at the address");
+    this.#call?.abort();
+    this.#route.pool.misdirected(seat);
+    this.onFailure({ kind: "misdirected", sent: true, reused: false, cause });
+  }
+
   /** Goes on reading the reply: the client has taken what it was given. */
   resume(): void {
     this.#call?.resume();
@@ -196,6 +220,10 @@ export class Forwarding implements UpstreamHandlers {
   /** Once, and only when the first try cannot have had an effect. A body that was touched is gone. */
   #mayRetry({ kind, sent, reused }: UpstreamFailure, tried: Seat<Endpoint> | undefined): boolean {
     const { body, method } = this.#exchange;
+    if (kind === "misdirected") {
+      const isWhole = body === undefined || body.again !== undefined;
+      return isWhole && this.attempts < maxMisdirected && this.#route.pool.seats.some((seat) => seat !== tried);
+    }
     if (this.attempts > 1 || body?.started === true) return false;
     if (!sent && neverArrived.has(kind)) return this.#route.pool.seats.some((seat) => seat !== tried);
     // The instance closed an idle connection just as the request went out on it. Asking again is safe for safe methods.
@@ -220,6 +248,12 @@ export class Forwarding implements UpstreamHandlers {
 function outcomeOf(end: FailureKind | "reply" | "aborted", hasFailed: boolean): Outcome {
   if (end === "reply") return hasFailed ? "failure" : "success";
   return end === "unreachable" || end === "connect_timeout" ? "local_failure" : "unknown";
+}
+
+/** What was sent to the instance before, whole; or the body itself, where it has not been touched. */
+function bodyAgain(body: RequestBody | undefined): Readable | null {
+  if (body === undefined) return null;
+  return body.started && body.again !== undefined ? Readable.from([body.again]) : body;
 }
 
 function onDrain(this: GatewayResponse): void {

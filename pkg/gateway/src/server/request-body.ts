@@ -10,6 +10,10 @@ export interface RequestBodyOptions {
   readonly onTooLarge: () => void;
 }
 
+/** A body no longer than this can be sent to another instance when the first was the wrong one. */
+const maxKeptBytes = 65_536;
+const empty = Buffer.alloc(0);
+
 /**
  * The body of a client's request on its way to a service: counted, with backpressure, and apart from the client's socket, so
  * that a client of the service that destroys it does the socket no harm. Untouched until it is first read.
@@ -18,6 +22,9 @@ export class RequestBody extends Readable {
   readonly #options: RequestBodyOptions;
   #bytes = 0;
   #started = false;
+  /** What came so far, as long as it is little. */
+  #kept: Buffer[] | undefined = [];
+  #isWhole = false;
 
   constructor(options: RequestBodyOptions) {
     super({ highWaterMark: 65_536 });
@@ -28,6 +35,12 @@ export class RequestBody extends Readable {
   /** Whether any of it may have been taken. */
   get started(): boolean {
     return this.#started;
+  }
+
+  /** All of it, to be sent once more; undefined when it is too long for that, or has not come whole. */
+  get again(): Buffer | undefined {
+    if (!this.#started) return this.destroyed ? undefined : empty;
+    return this.#isWhole && this.#kept ? Buffer.concat(this.#kept) : undefined;
   }
 
   override _read(): void {
@@ -51,13 +64,18 @@ export class RequestBody extends Readable {
   readonly #onData = (chunk: Buffer): void => {
     const { request, maxBytes, onTooLarge } = this.#options;
     this.#bytes += chunk.length;
+    if (this.#bytes <= maxKeptBytes) this.#kept?.push(chunk);
+    else this.#kept = undefined;
     if (this.#bytes > maxBytes) {
       this.destroy(new Error("the body is larger than allowed"));
       onTooLarge();
     } else if (!this.push(chunk)) request.pause();
   };
 
-  readonly #onEnd = (): void => void this.push(null);
+  readonly #onEnd = (): void => {
+    this.#isWhole = true;
+    this.push(null);
+  };
 
   readonly #onClose = (): void => {
     if (!this.#options.request.complete) this.destroy(new Error("the client left before the end of its body"));

@@ -8,6 +8,8 @@ export interface Endpoint {
   /** Changes with the address, so that nothing known of one sticks to another. */
   readonly id: string;
   readonly instanceId: string;
+  /** What requests to it carry in `plinth-instance`; undefined for one that does not look at that. */
+  readonly identity: string | undefined;
   readonly weight: number;
   readonly upstream: Upstream;
 }
@@ -22,6 +24,9 @@ export interface ServicePoolOptions {
   readonly random?: (() => number) | undefined;
 }
 
+/** A member whose address another answers at stays out for so long. */
+const misdirectedMs = 30_000;
+
 /** The instances of one service: connections come and go with them, and each request goes to the one of two that lets it wait less. */
 export class ServicePool {
   readonly service: string;
@@ -29,6 +34,8 @@ export class ServicePool {
   readonly #view: RegistryView;
   readonly #balancer: Balancer<Endpoint>;
   readonly #retiring = new Set<Upstream>();
+  /** Members at whose address another instance answers: left out as long as there are others, and tried again from time to time. */
+  readonly #misdirected = new Map<string, number>();
   #known: readonly Instance[] | undefined;
 
   constructor(options: ServicePoolOptions) {
@@ -51,7 +58,17 @@ export class ServicePool {
   /** The instance for a request, counted as in use until released. Undefined when there is none. */
   pick(except?: Seat<Endpoint>): Seat<Endpoint> | undefined {
     this.refresh();
+    if (this.#misdirected.size > 0) {
+      const nowMs = this.#options.clock.monotonicMs();
+      const isOut = ({ member }: Seat<Endpoint>): boolean => (this.#misdirected.get(member.id) ?? 0) > nowMs;
+      return this.#balancer.pick({ avoid: (seat) => seat === except || isOut(seat) });
+    }
     return this.#balancer.pick(except && { avoid: (seat) => seat === except });
+  }
+
+  /** Another instance answers at its address: it is ejected until the registry takes it out, or for a while. */
+  misdirected({ member }: Seat<Endpoint>): void {
+    this.#misdirected.set(member.id, this.#options.clock.monotonicMs() + misdirectedMs);
   }
 
   /**
@@ -77,13 +94,16 @@ export class ServicePool {
     for (const instance of instances) {
       const authority = authorityOf(instance, "http");
       if (authority === undefined) continue;
-      const id = `${instance.id}@${authority}`;
+      const id = `${instance.id}@${authority}${instance.identity === undefined ? "" : `#${instance.identity}`}`;
       const known = before.get(id);
       members.push(known ? { ...known, weight: instance.weight } : this.#connect(id, instance, authority));
       before.delete(id);
     }
     this.#balancer.replace(members);
-    for (const { upstream } of before.values()) this.#retire(upstream);
+    for (const [id, { upstream }] of before) {
+      this.#misdirected.delete(id);
+      this.#retire(upstream);
+    }
   }
 
   /** Closes idle connections and resolves when the rest have ended. */
@@ -104,7 +124,7 @@ export class ServicePool {
   #connect(id: string, instance: Instance, authority: string): Endpoint {
     const { createUpstream, upstream: options, clock } = this.#options;
     const upstream = createUpstream({ ...options, authority, clock });
-    return { id, instanceId: instance.id, weight: instance.weight, upstream };
+    return { id, instanceId: instance.id, identity: instance.identity, weight: instance.weight, upstream };
   }
 
   /** What is under way on it goes on to its end. */

@@ -18,6 +18,8 @@ export type FailureKind =
   /** No connection: refused, unroutable, name unknown. */
   | "unreachable"
   | "connect_timeout"
+  /** Another instance than the one meant is at the address, and has refused: nothing was done. */
+  | "misdirected"
   /** Every connection that may be opened is in use. */
   | "busy"
   /** Connected, but no reply head in time. */

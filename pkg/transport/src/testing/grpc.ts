@@ -25,6 +25,7 @@ export interface TestGrpcOptions {
   readonly tracing?: Tracing;
   readonly scopes?: RequestScopes;
   readonly loopDelay?: LoopDelay;
+  readonly instanceId?: string;
   readonly middlewares?: readonly Middleware[];
   readonly authenticator?: Authenticator;
   /** What the server is given in place of its log or metrics, made of them. */
@@ -71,6 +72,7 @@ export async function startGrpc(options: TestGrpcOptions = {}): Promise<TestGrpc
     health,
     scopes: options.scopes,
     loopDelay: options.loopDelay,
+    instanceId: options.instanceId,
     middlewares: options.middlewares,
     authenticator: options.authenticator,
     services: [rpcService(EchoService, { ...echoHandlers, ...handlers })],

@@ -30,6 +30,7 @@ export interface TestHttpOptions {
   readonly scopes?: RequestScopes;
   readonly loopDelay?: LoopDelay;
   readonly authenticator?: Authenticator;
+  readonly instanceId?: string;
   readonly middlewares?: HttpServerOptions["middlewares"];
   /** What the server is given in place of its log or metrics, made of them. */
   readonly replace?: (layers: Layers) => Partial<Layers>;
@@ -90,6 +91,7 @@ export async function startHttp(options: TestHttpOptions = {}): Promise<TestHttp
     scopes: options.scopes,
     loopDelay: options.loopDelay,
     authenticator: options.authenticator,
+    instanceId: options.instanceId,
     middlewares: options.middlewares,
     routes: [routes],
     ...replace?.({ log, metrics }),
