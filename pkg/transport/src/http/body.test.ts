@@ -1,8 +1,16 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect as connectHttp2 } from "node:http2";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { describe, it } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { currentContext } from "@plinth/kernel";
 import { until } from "@plinth/kernel/testing";
+import { makeCertificate } from "../testing/certificates.ts";
 import { parseReply, RawConnection, startHttp, type TestHttp, type TestHttpOptions } from "../testing/http.ts";
+import { tlsSettings } from "../tls/settings.ts";
 import { readBody } from "./body.ts";
 import type { HttpApp } from "./server.ts";
 
@@ -47,6 +55,42 @@ describe("a body", () => {
     await connection.until(whole);
     connection.write(`${head("content-length: 3\r\nconnection: close")}abc${head("content-length: 3")}`);
     assert.match(await connection.ended, /"body":"abc"/);
+  });
+
+  it("is whole over TLS and over HTTP/2, and bounded there as well", async () => {
+    const authority = makeCertificate({ name: "authority" });
+    const folder = mkdtempSync(join(tmpdir(), "plinth-body-"));
+    const [certFile, keyFile] = [join(folder, "tls.crt"), join(folder, "tls.key")];
+    try {
+      const { cert, key } = makeCertificate({ issuer: authority });
+      writeFileSync(certFile, cert);
+      writeFileSync(keyFile, key);
+      await using http = await start(() => {}, { http2: true, tls: tlsSettings.parse({ certFile, keyFile }) });
+      const to = { host: "127.0.0.1", servername: "localhost", port: http.server.port, ca: authority.cert };
+      const socket = connectTls({ ...to, ALPNProtocols: ["http/1.1"] });
+      const session = connectHttp2(`https://localhost:${to.port}`, {
+        createConnection: () => connectTls({ ...to, ALPNProtocols: ["h2"] }),
+      });
+      try {
+        socket.write(`${head("content-length: 100\r\nconnection: close")}${text}`);
+        assert.equal(parseReply(await textOf(socket)).body, whole);
+        for (const [body, expected] of [
+          [text, whole],
+          ["a".repeat(1_001), /ERR_REQUEST_TOO_LARGE/],
+        ] as const) {
+          const stream = session.request({ ":method": "POST", ":path": "/", "content-type": "text/raw" });
+          stream.end(body);
+          const reply = await textOf(stream);
+          if (typeof expected === "string") assert.equal(reply, expected);
+          else assert.match(reply, expected);
+        }
+      } finally {
+        socket.destroy();
+        session.destroy();
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it("of each of several requests sent at once belongs to its own", async () => {
