@@ -84,6 +84,11 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     outcome:
       "`ok`, `denied`, `not_found`, `rejected`, `unavailable`, `unreachable`, `timeout`, `cancelled`, `unreadable`",
   },
+  registry_instances_by_state: {
+    service: "name of a followed service",
+    state: "`passing`, `warning`, `critical`, `maintenance`",
+  },
+  registry_snapshot: { outcome: "`ok`, `failed`" },
   error_sentry: { outcome: "`sent`, `sampled_out`, `paused`, `failed`" },
   error_webhook: {
     outcome: "`sent`, `refused`, `failed`, `paused`, `aborted`",

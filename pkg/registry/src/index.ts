@@ -32,6 +32,16 @@ export { authorityOf } from "./instance.ts";
 
 export { createMemoryRegistry, type MemoryRegistryOptions } from "./memory/memory-registry.ts";
 export { createMemoryStore, type MemoryStore } from "./memory/memory-store.ts";
+export { createStaticRegistry, type StaticRegistry, type StaticRegistryOptions } from "./static/static-registry.ts";
+export type {
+  DnsSource,
+  SrvSource,
+  StaticInstance,
+  StaticPorts,
+  StaticServices,
+  StaticSource,
+} from "./static/sources.ts";
+export { pickVersion, splitByVersion, type VersionShare } from "./split-by-version.ts";
 export { type ConsulRegistryOptions, createConsulRegistry } from "./consul/consul-registry.ts";
 export type { CheckKind } from "./consul/probe.ts";
 export {

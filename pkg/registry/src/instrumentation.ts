@@ -7,6 +7,7 @@ import {
   type Metrics,
 } from "@plinth/kernel";
 import { RegistryError } from "./errors.ts";
+import { noCounts } from "./states.ts";
 import type { Registry, RegistryEvent, RegistryListener, RegistryOperation } from "./registry.ts";
 
 export interface InstrumentationOptions {
@@ -230,6 +231,20 @@ export function measureRegistry(registry: Registry, metrics: Metrics): void {
       },
     });
   }
+  metrics.gauge({
+    name: "registry_instances_by_state",
+    help: "Instances of a followed service by state, as last told; those in maintenance or critical get no traffic.",
+    labels: ["service", "state"],
+    aggregate: "max",
+    collect: (gauge) => {
+      const followed = new Map(registry.stats().services.map(({ service, states }) => [service, states]));
+      for (const service of followed.keys()) seen.add(service);
+      for (const service of seen) {
+        const counts: Readonly<Record<string, number>> = followed.get(service) ?? noCounts;
+        for (const [state, count] of Object.entries(counts)) gauge.set({ service, state }, count);
+      }
+    },
+  });
   metrics.gauge({
     name: "registry_registrations",
     help: "Registrations of this app by state: pending, registered or lost.",

@@ -6,6 +6,8 @@ import {
   errorBus,
   health,
   healthChecks,
+  live,
+  type LiveSettings,
   logger,
   metrics,
   provider,
@@ -21,6 +23,8 @@ import { createMemoryRegistry } from "./memory/memory-registry.ts";
 import type { Registry, RegistryListener } from "./registry.ts";
 import { SelfRegistration } from "./self-registration.ts";
 import { consulSettings, registrySettings } from "./settings.ts";
+import { createStaticRegistry } from "./static/static-registry.ts";
+import type { StaticServices } from "./static/sources.ts";
 
 export const registry = token("registry").of<Registry>();
 
@@ -65,6 +69,7 @@ const provideRegistry = provider({
   provides: registry,
   needs: {
     settings: registrySettings,
+    hot: live(registrySettings),
     consul: consulSettings,
     info: appInfo,
     clock,
@@ -73,7 +78,7 @@ const provideRegistry = provider({
     errors: errorBus,
     tracing,
   },
-  create: ({ settings, consul, info, clock: time, log, tracing: spans, ...telemetry }) => {
+  create: ({ settings, hot, consul, info, clock: time, log, tracing: spans, ...telemetry }) => {
     const context = {
       clock: time,
       tracing: spans,
@@ -83,18 +88,39 @@ const provideRegistry = provider({
     const own =
       driver === "memory"
         ? createMemoryRegistry(context)
-        : createConsulRegistry({
-            ...context,
-            ...settings,
-            ...consul,
-            address: consul.addr,
-            environment: info.environment,
-          });
+        : driver === "static"
+          ? openStatic(hot, context)
+          : createConsulRegistry({
+              ...context,
+              ...settings,
+              ...consul,
+              address: consul.addr,
+              environment: info.environment,
+            });
     measureRegistry(own, telemetry.metrics);
     return own;
   },
   stop: (own, { signal }) => own.close({ signal }),
 });
+
+/** Follows the services in the config for as long as the app runs. */
+function openStatic(
+  settings: LiveSettings<StaticSettings>,
+  { clock: time, onEvent }: Pick<RegistryContext, "clock" | "onEvent">,
+): Registry {
+  const own = createStaticRegistry({ ...settings.current, clock: time, onEvent });
+  settings.subscribe((next, previous) => {
+    if (next.services !== previous.services) own.replace(next.services);
+  });
+  return own;
+}
+
+interface StaticSettings {
+  readonly services: StaticServices;
+  readonly snapshotFile?: string | undefined;
+  readonly snapshotMaxAgeMs: number;
+  readonly emptyConfirmMs: number;
+}
 
 /** The registry that the settings name, with this app registered in it when it has endpoints. */
 export const registryModule = defineModule("registry", [

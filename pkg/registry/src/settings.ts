@@ -7,14 +7,60 @@ const ms = (min: number, max: number, description: string): z.ZodNumber =>
 
 const text = (description: string): z.ZodOptional<z.ZodString> => z.string().min(1).optional().meta({ description });
 
+const shared = {
+  version: text("Their version."),
+  zone: text("Their failure domain."),
+  weight: z.int().min(1).max(65_535).optional().meta({ description: "Their share of the traffic." }),
+  tags: z.array(z.string().min(1)).optional().meta({ description: "Their tags." }),
+  metadata: z.record(z.string(), z.string()).optional().meta({ description: "Their metadata." }),
+};
+const portNumber = z.int().min(1).max(65_535).optional();
+const ports = z.strictObject({ http: portNumber, grpc: portNumber }).meta({ description: "Ports by protocol." });
+const lookedUp = {
+  ...shared,
+  refreshMs: ms(1_000, 86_400_000, "Looked up again after so long at the latest, in ms. Default 30_000.").optional(),
+  family: z
+    .union([z.literal(4), z.literal(6)])
+    .optional()
+    .meta({ description: "Only addresses of IPv4, or of IPv6." }),
+};
+
+/** Where the instances of one service are. */
+const staticSource = z.union([
+  z.array(
+    z.strictObject({
+      ...shared,
+      host: z.string().min(1).meta({ description: "Name or address." }),
+      ports,
+      id: text("Default: made of service, host and port."),
+    }),
+  ),
+  z.strictObject({ ...lookedUp, dns: z.string().min(1).meta({ description: "Name of A and AAAA records." }), ports }),
+  z.strictObject({
+    ...lookedUp,
+    srv: z.string().min(1).meta({ description: "Name of SRV records." }),
+    protocol: z.enum(["http", "grpc"]).meta({ description: "What their ports speak." }),
+  }),
+]);
+
 /** How this app is registered and finds others. */
 export const registrySettings = defineSettings(
   "registry",
   z.strictObject({
-    driver: z.enum(["memory", "consul"]).optional().meta({
+    driver: z.enum(["memory", "consul", "static"]).optional().meta({
       description:
-        "Where instances are kept. Default: `consul` when `consul.addr` is set, else `memory`: this process alone.",
+        "Where instances are kept. `static`: in `services`, and nobody is told of this app. Default: `consul` when `consul.addr` is set, else `memory`: this process alone.",
     }),
+    services: z.record(z.string().min(1), staticSource).default({}).meta({
+      description:
+        "For the driver `static`: by service a list of instances, the name of A and AAAA records, or that of SRV records.",
+    }),
+    snapshotFile: text(
+      "File that keeps what is known of services, for a start without the registry; no other user may write it. Default: none is kept.",
+    ),
+    snapshotMaxAgeMs: ms(1_000, 2_592_000_000, "What is older in that file is not used, in ms.").default(
+      consulDefaults.snapshotMaxAgeMs,
+    ),
     advertiseHost: z.string().min(1).optional().meta({
       description:
         "Host that others reach this app at. Default: the one it listens on, else this machine's first address.",
@@ -49,6 +95,7 @@ export const registrySettings = defineSettings(
       "How long a service must stay empty before its last instances are dropped, in ms; above the time between two heartbeats.",
     ).default(consulDefaults.emptyConfirmMs),
   }),
+  { reloadable: ["services"] },
 );
 
 /** The Consul agent, and how it is asked. */

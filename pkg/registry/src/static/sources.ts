@@ -2,13 +2,16 @@ import { OptionError, requireNumber } from "@plinth/kernel";
 import { formatAuthority, isHost, isPort, requireServiceName, toInstance } from "../instance.ts";
 import type { Instance, NewInstance, Ports } from "../registry.ts";
 
+/** Ports by protocol, at least one. */
+export type StaticPorts = { readonly [K in keyof Ports]?: Ports[K] | undefined };
+
 /** What all instances of a source have in common. */
 type Shared = Pick<NewInstance, "version" | "zone" | "weight" | "tags" | "metadata">;
 
 /** One instance by name or address. */
 export interface StaticInstance extends Shared {
   readonly host: string;
-  readonly ports: Ports;
+  readonly ports: StaticPorts;
   /** Default: made of the service, the host and the first port. */
   readonly id?: string | undefined;
 }
@@ -23,7 +26,7 @@ interface LookedUp extends Shared {
 /** An instance for each A and AAAA record of a name, all with the same ports. */
 export interface DnsSource extends LookedUp {
   readonly dns: string;
-  readonly ports: Ports;
+  readonly ports: StaticPorts;
 }
 
 /** An instance for each address of each target of SRV records, those of the lowest priority that can be found; weight 0 counts as 1. */
@@ -64,7 +67,7 @@ export function requireSources(services: StaticServices): void {
 /** The instances of a list. @throws {@link RegistryError} `ERR_REGISTRY_INSTANCE` */
 export function listed(service: string, source: readonly StaticInstance[]): readonly Instance[] {
   return source.map(({ host, ports, id = idOf(service, host, ports), ...shared }) =>
-    toInstance({ ...shared, service, id, host, ports }),
+    toInstance({ ...shared, service, id, host, ports: given(ports) }),
   );
 }
 
@@ -73,12 +76,26 @@ export function foundAt(
   service: string,
   { version, zone, weight, tags, metadata }: Shared,
   host: string,
-  ports: Ports,
+  ports: StaticPorts,
 ): Instance {
-  return toInstance({ service, id: idOf(service, host, ports), host, ports, version, zone, weight, tags, metadata });
+  return toInstance({
+    service,
+    id: idOf(service, host, ports),
+    host,
+    ports: given(ports),
+    version,
+    zone,
+    weight,
+    tags,
+    metadata,
+  });
 }
 
-function idOf(service: string, host: string, { http, grpc }: Ports): string {
+function given({ http, grpc }: StaticPorts): Ports {
+  return { ...(http === undefined ? {} : { http }), ...(grpc === undefined ? {} : { grpc }) };
+}
+
+function idOf(service: string, host: string, { http, grpc }: StaticPorts): string {
   const port = http ?? grpc;
   return `${service}@${isPort(port) ? formatAuthority(host, port).replaceAll(/[[\]]/g, "") : host}`;
 }

@@ -86,7 +86,7 @@ export function registering(define: Define): void {
     await waitForSet(other, service, ({ instances }) => instances[0]?.status === "passing");
     answer = "critical";
     await finds(other, service, []);
-    const [summary] = (await other.services()).filter((one) => one.service === service);
+    const summary = (await other.services()).find((one) => one.service === service);
     assert.deepEqual(summary, { service, passing: 0, warning: 0, critical: 1, tags: [] });
     assert.deepEqual(counted(), { passing: 0, warning: 0, critical: 1, maintenance: 0 });
     view.close();
