@@ -35,23 +35,36 @@ export interface ConsulAnswer {
   readonly text: string;
 }
 
+/**
+ * What is answered at once shares so few connections, and keeps them. An agent closes connections beyond 200 of one address, unless told
+ * otherwise: blocking queries may use those up, and heartbeats must get through then too.
+ * @see https://developer.hashicorp.com/consul/docs/agent/config/config-files#http_max_conns_per_client
+ */
+const promptConnections = 4;
+/** Longer than any two heartbeats are apart. */
+const promptKeepAliveMs = 600_000;
+
 /** Requests to the agent, each with a deadline: no retries here, and every failure typed. */
 export class ConsulHttp {
   readonly #connection: ResolvedConnection;
   readonly #clock: Clock;
-  readonly #pool: Pool;
+  readonly #prompt: Pool;
+  /** One connection for each blocking query: nothing may queue behind one. */
+  readonly #held: Pool;
 
   constructor(connection: ResolvedConnection) {
     this.#connection = connection;
     this.#clock = connection.clock;
-    // Connections are as many as there are requests: a heartbeat must not queue behind blocking queries.
-    this.#pool = new Pool(connection.address.origin, {
+    const common: Pool.Options = {
       allowH2: false,
       headersTimeout: 0, // the deadline below covers all of it
       bodyTimeout: 0,
       maxResponseSize: connection.maxResponseBytes,
       connect: connectorOf(connection),
-    });
+    };
+    const { origin } = connection.address;
+    this.#held = new Pool(origin, common);
+    this.#prompt = new Pool(origin, { ...common, connections: promptConnections, keepAliveTimeout: promptKeepAliveMs });
   }
 
   /**
@@ -82,7 +95,8 @@ export class ConsulHttp {
 
   /** Cuts what is in flight. */
   async close(): Promise<void> {
-    await this.#pool.destroy(closedError("the Consul client"));
+    const reason = closedError("the Consul client");
+    await Promise.all([this.#prompt.destroy(reason), this.#held.destroy(reason)]);
   }
 
   async #authorized(request: ConsulRequest, signal: AbortSignal): Promise<ConsulAnswer> {
@@ -103,7 +117,8 @@ export class ConsulHttp {
     const { method, path, query = {}, body } = request;
     const { authorization, address, maxResponseBytes } = this.#connection;
     const isBytes = body instanceof Uint8Array;
-    const response = await this.#pool.request({
+    const pool = query["index"] === undefined ? this.#prompt : this.#held;
+    const response = await pool.request({
       method,
       path,
       query: { ...query },
