@@ -1,12 +1,14 @@
 import { parseArgs } from "node:util";
 import { didYouMean, graphFormats, type RunCommand } from "@plinth/kernel";
 import { actionOf, type NewMigration, optionsOfAction, toMigrate, toNewMigration } from "./migrate-arguments.ts";
+import { type ServicesQuestion, toServicesQuestion } from "./services-arguments.ts";
 import { type Given, oneOf, UsageError } from "./usage.ts";
 
 /** What the command line was told to do. */
 export type Invocation =
   | { readonly kind: "help" | "version" }
   | NewMigration
+  | ServicesQuestion
   | {
       readonly kind: "ask";
       readonly main: string;
@@ -20,7 +22,7 @@ export type Invocation =
 const defaultLimitMs = { plain: 60_000, start: 120_000, migrate: 86_400_000 };
 
 export const usage = `plinth shows what a Plinth app is made of, what it is configured with and what it serves, and migrates its databases,
-without running it.
+without running it; and it shows what is registered.
 
 usage:
   plinth graph MAIN [--format tree|dot|mermaid|json] [--start] [--timeout SECONDS] [-- ARGUMENTS]
@@ -50,11 +52,17 @@ usage:
       writes an empty migration with the next number into FOLDER, which is ./migrations by default
       --ts        in TypeScript in place of SQL
 
+  plinth services [SERVICE] [--consul ADDRESS] [--json] [--timeout SECONDS]
+      what is registered in Consul: each instance with its health, version, zone and address, and how old that is
+      --consul    the agent; by default as PLINTH_CONSUL_ADDR and Consul's own CONSUL_HTTP_ADDR say, else 127.0.0.1:8500
+      --json      for programs
+
   plinth --help
   plinth --version
 
 MAIN is the file that calls app.run() or runApps(); ARGUMENTS are passed to it. It is loaded, but its apps do not run.
 --timeout is how long it may take: 60 seconds by default, 120 with --start, a day with migrate.
+Tokens for Consul come from PLINTH_CONSUL_TOKEN or Consul's own variables, and are no options: others could read them.
 Exit codes: 0 as asked, 1 faults in the app or no answer from it, 2 faults in the command line.
 `;
 
@@ -73,6 +81,7 @@ const options = {
   database: { type: "string" },
   folder: { type: "string" },
   ts: { type: "boolean" },
+  consul: { type: "string" },
 } as const;
 type OptionName = keyof typeof options;
 
@@ -81,6 +90,7 @@ const commands = {
   config: ["json", "schema", "timeout"],
   openapi: ["app", "timeout"],
   migrate: ["to", "steps", "dry-run", "database", "app", "json", "timeout", "folder", "ts"],
+  services: ["consul", "json", "timeout"],
 } as const satisfies Readonly<Record<string, readonly OptionName[]>>;
 type CommandName = keyof typeof commands;
 
@@ -103,6 +113,7 @@ export function parseArguments(args: readonly string[]): Invocation {
   if (given.has("help")) return { kind: "help" };
   if (given.has("version")) return { kind: "version" };
   if (command === undefined) throw new UsageError(`there is no command; ${oneOf("take", Object.keys(commands))}`);
+  if (command === "services") return toServicesQuestion(positionals.slice(1), given, toLimitMs(command, given));
   const action = command === "migrate" ? actionOf(positionals.splice(1, 1)[0]) : undefined;
   if (action !== undefined) requireOptionsOf(action, given);
   if (action === "new") return toNewMigration(positionals.slice(1), given);

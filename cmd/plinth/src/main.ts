@@ -16,6 +16,7 @@ async function main(args: readonly string[]): Promise<number> {
     const invocation = parseArguments(args);
     if (invocation.kind === "ask") return await askMain(invocation);
     if (invocation.kind === "new") return await writeNewMigration(invocation, new Date());
+    if (invocation.kind === "services") return await (await import("./services.ts")).printServices(invocation);
     process.stdout.write(invocation.kind === "help" ? usage : `${versionOf()}\n`);
     return 0;
   } catch (error) {
