@@ -108,6 +108,7 @@ type Fields = Readonly<Record<string, unknown>>;
 
 function typeOf(node: Fields): string {
   if (Array.isArray(node.enum)) return node.enum.map((choice) => code(String(choice))).join(", ");
+  if (Array.isArray(node.anyOf)) return node.anyOf.map((choice) => typeOf(fieldsOf(choice))).join("; or ");
   if (node.type === "array") return `list of ${typeOf(fieldsOf(node.items))}`;
   if (node.properties !== undefined) return `object of ${Object.keys(fieldsOf(node.properties)).map(code).join(", ")}`;
   if (node.type === "object") return `map of ${typeOf(fieldsOf(node.additionalProperties))}`;
