@@ -8,10 +8,11 @@ import { type ConsulAgent, startConsul } from "../../../scripts/servers/index.ts
 
 const folder = join(import.meta.dirname, "..");
 
-/** Runs the example of the README at this place, and gives what it has printed. */
-async function run(at: number, agent: ConsulAgent): Promise<string> {
+/** Runs the example of the README that calls `what`, and gives what it has printed. */
+async function run(what: string, agent: ConsulAgent): Promise<string> {
   const text = await readFile(join(folder, "README.md"), "utf8");
-  const [, example = ""] = [...text.matchAll(/```ts\n(.*?)```/gs)][at] ?? [];
+  const examples = [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, example = ""]) => example);
+  const example = examples.find((each) => each.includes(`${what}(`)) ?? assert.fail(`no example calls ${what}`);
   const { stdout } = await promisify(execFile)(
     process.execPath,
     ["--conditions=plinth-source", "--input-type=module-typescript", "--eval", example],
@@ -22,14 +23,14 @@ async function run(at: number, agent: ConsulAgent): Promise<string> {
 
 it("runs the example of the README", { timeout: 30_000 }, async () => {
   await using agent = await startConsul();
-  assert.equal(await run(0, agent), "[ 'notes-1 at 127.0.0.1:3000' ]\n");
+  assert.equal(await run("createConsulRegistry", agent), "[ 'notes-1 at 127.0.0.1:3000' ]\n");
   const left = await fetch(`${agent.address}/v1/agent/services`);
   assert.deepEqual(await left.json(), {});
 });
 
 it("runs the example of the client", { timeout: 30_000 }, async () => {
   await using agent = await startConsul();
-  assert.equal(await run(1, agent), "[ 'consul is passing' ] 0\ntrue true\n");
+  assert.equal(await run("createConsulClient", agent), "[ 'consul is passing' ] 0\ntrue true\n");
 });
 
 it("runs the example of config from Consul", { timeout: 30_000 }, async () => {
@@ -38,9 +39,14 @@ it("runs the example of config from Consul", { timeout: 30_000 }, async () => {
     assert.ok((await fetch(`${agent.address}/v1/kv/${key}`, { method: "PUT", body })).ok);
   };
   await put("config/shared", "log:\n  level: error\n");
-  assert.equal(await run(2, agent), "");
+  assert.equal(await run("consulConfig", agent), "");
   await put("config/notes/log/level", "info");
-  assert.match(await run(2, agent), /"level":"info"/);
+  assert.match(await run("consulConfig", agent), /"level":"info"/);
   await put("config/notes/log/level", "loud");
-  await assert.rejects(run(2, agent), /log\.level: .*\(consul:config\/notes\/log\/level\)/);
+  await assert.rejects(run("consulConfig", agent), /log\.level: .*\(consul:config\/notes\/log\/level\)/);
+});
+
+it("runs the example of changes and maintenance", { timeout: 30_000 }, async () => {
+  await using agent = await startConsul();
+  assert.equal(await run("maintenance", agent), "");
 });
