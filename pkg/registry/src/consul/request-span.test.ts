@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createTracing, randomHex, type Span, type StartSpanOptions, type Tracing } from "@plinth/kernel";
 import { ScriptedAgent } from "../testing/index.ts";
+import { createConsulClient } from "./client.ts";
 import { createConsulRegistry } from "./consul-registry.ts";
 
 interface Seen {
@@ -77,5 +78,17 @@ describe("spans of requests to Consul", () => {
     await assert.rejects(own.resolve("users"), { code: "ERR_REGISTRY_DENIED" });
     await own.close();
     assert.equal(Reflect.get(Object(spans[0]?.failure), "code"), "ERR_REGISTRY_DENIED");
+  });
+
+  it("name the socket where there is no host", async () => {
+    const { tracing, spans } = recorder();
+    const consul = createConsulClient({ address: "unix:///nowhere/consul.sock", tracing, environment: {} });
+    await assert.rejects(consul.self(), { code: "ERR_REGISTRY_UNAVAILABLE" });
+    await consul.close();
+    assert.equal(spans[0]?.name, "consul agent");
+    assert.deepEqual(
+      [spans[0].attributes["server.address"], "server.port" in spans[0].attributes],
+      ["/nowhere/consul.sock", false],
+    );
   });
 });
