@@ -1,3 +1,4 @@
+export { checkGrpcHealth, type CheckGrpcHealthOptions, type GrpcHealth } from "./check-health.ts";
 export { discoveryModule, grpcTargets, serviceDispatcher } from "./module.ts";
 export {
   createServiceDispatcher,
