@@ -36,3 +36,15 @@ export { type AuthErrorCode, authErrors } from "./auth/errors.ts";
 export { authService } from "./auth/service.ts";
 export type * from "./auth/types.ts";
 export { AuthService } from "./gen/plinth/auth/v1/auth_pb.ts";
+export { auditClient, auditRecorder, auditRecorderModule } from "./audit/module.ts";
+export { createAuditRecorder } from "./audit/recorder.ts";
+export {
+  type AuditLoss,
+  type AuditRecorder,
+  type AuditRecorderOptions,
+  type AuditRecorderStats,
+  type AuditSpillOptions,
+  type NewAuditEvent,
+} from "./audit/recorder-options.ts";
+export { auditSettings, type AuditSettings } from "./audit/settings.ts";
+export type { SpillFile } from "./audit/spill-file.ts";

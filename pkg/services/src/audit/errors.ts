@@ -16,7 +16,8 @@ export type AuditErrorCode =
   | "ERR_AUDIT_LOST"
   | "ERR_AUDIT_RECORDER_CLOSED"
   | "ERR_AUDIT_RECORDER_FULL"
-  | "ERR_AUDIT_SPILL";
+  | "ERR_AUDIT_SPILL"
+  | "ERR_AUDIT_UNCONFIRMED";
 
 export class AuditError extends AppError<AuditErrorCode> {
   override readonly name = "AuditError";
