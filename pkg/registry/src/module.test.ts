@@ -264,6 +264,34 @@ describe("registryModule", limits, () => {
     );
   });
 
+  it("finds what the config says, and follows it as it changes", async () => {
+    const settings = { driver: "static", services: { notes: [{ host: "10.0.0.1", ports: { http: 3_000 } }] } };
+    const source = {
+      name: "test",
+      load: () => Promise.resolve({ data: { registry: settings }, places: new Map<string, string>() }),
+    };
+    await using app = await testApp({
+      name: "gateway",
+      modules: [coreModule, registryModule],
+      expose: [registry, metrics],
+      config: { environment: {}, sources: [source] },
+    });
+    const view = app.get(registry).follow("notes");
+    assert.deepEqual(
+      view.current?.instances.map(({ id }) => id),
+      ["notes@10.0.0.1:3000"],
+    );
+    settings.services = { notes: [{ host: "10.0.0.2", ports: { http: 3_000 } }] };
+    assert.deepEqual(await app.config.reload(), { changed: ["registry.services"] });
+    assert.deepEqual(
+      view.current?.instances.map(({ id }) => id),
+      ["notes@10.0.0.2:3000"],
+    );
+    const { body } = await app.get(metrics).expose();
+    assert.match(body, /^registry_instances_by_state\{service="notes",state="passing"\} 1$/m);
+    assert.match(body, /^registry_instances_by_state\{service="notes",state="maintenance"\} 0$/m);
+  });
+
   it("starts without Consul, degraded but ready, and tells", async () => {
     await using app = await testApp({
       name: "notes",

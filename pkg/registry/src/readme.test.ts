@@ -9,14 +9,14 @@ import { type ConsulAgent, startConsul } from "../../../scripts/servers/index.ts
 const folder = join(import.meta.dirname, "..");
 
 /** Runs the example of the README that calls `what`, and gives what it has printed. */
-async function run(what: string, agent: ConsulAgent): Promise<string> {
+async function run(what: string, agent?: ConsulAgent): Promise<string> {
   const text = await readFile(join(folder, "README.md"), "utf8");
   const examples = [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, example = ""]) => example);
   const example = examples.find((each) => each.includes(`${what}(`)) ?? assert.fail(`no example calls ${what}`);
   const { stdout } = await promisify(execFile)(
     process.execPath,
     ["--conditions=plinth-source", "--input-type=module-typescript", "--eval", example],
-    { cwd: folder, env: { ...process.env, PLINTH_CONSUL_ADDR: agent.address } },
+    { cwd: folder, env: { ...process.env, PLINTH_CONSUL_ADDR: agent?.address } },
   );
   return stdout;
 }
@@ -49,4 +49,10 @@ it("runs the example of config from Consul", { timeout: 30_000 }, async () => {
 it("runs the example of changes and maintenance", { timeout: 30_000 }, async () => {
   await using agent = await startConsul();
   assert.equal(await run("maintenance", agent), "");
+});
+
+it("runs the examples of filters and lists", { timeout: 30_000 }, async () => {
+  const [filters, lists] = await Promise.all([run("splitByVersion"), run("createStaticRegistry")]);
+  assert.match(filters, /^\[ 'notes-1' \]\n\[ 'notes-[12]' \]\n\[\s+\{\s+service: 'notes',\s+passing: 2,/);
+  assert.equal(lists, "[ 'notes@10.0.0.1:3000' ]\n");
 });
