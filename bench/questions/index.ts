@@ -1,4 +1,5 @@
 import type { Question } from "../harness/question.ts";
+import { balancer } from "./balancer.ts";
 import { bareForwarding } from "./bare-forwarding.ts";
 import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
@@ -24,6 +25,7 @@ export const questions: readonly Question[] = [
   errorBus,
   metrics,
   database,
+  balancer,
   registry,
   testSchema,
 ];

@@ -8,6 +8,8 @@ const baseMs = 1;
 const failurePenalty = 3;
 /** No latency counts as more. */
 const maxLatencyMs = 60_000;
+/** In the place of a latency. */
+const unknown = -1;
 /** The share that a slow start begins with. */
 const firstShare = 0.1;
 
@@ -26,7 +28,8 @@ export class OwnSeat<T extends Member> implements Seat<T> {
   readonly idHash: number;
   /** What smooth round robin has given it and not yet taken. */
   turn = 0;
-  latencyMs: number | undefined;
+  /** A plain number in all states, so that none is put on the heap with each call. */
+  #latencyMs = unknown;
   #latencyAtMs: number;
   /** Before, it gets a share that grows. */
   #rampEndsAtMs = -Infinity;
@@ -35,6 +38,10 @@ export class OwnSeat<T extends Member> implements Seat<T> {
     this.member = member;
     this.idHash = hash32(member.id);
     this.#latencyAtMs = nowMs;
+  }
+
+  get latencyMs(): number | undefined {
+    return this.#latencyMs < 0 ? undefined : this.#latencyMs;
   }
 
   get ejected(): boolean {
@@ -47,7 +54,7 @@ export class OwnSeat<T extends Member> implements Seat<T> {
 
   /** Begins with what others have, for lack of anything of its own. */
   adoptLatency(latencyMs: number | undefined, nowMs: number): void {
-    this.latencyMs = latencyMs;
+    this.#latencyMs = latencyMs ?? unknown;
     this.#latencyAtMs = nowMs;
   }
 
@@ -73,28 +80,27 @@ export class OwnSeat<T extends Member> implements Seat<T> {
 
   /** Smooths by time: what was weighs e^(−Δt / decayMs). */
   addLatency(latencyMs: number, nowMs: number, decayMs: number): void {
-    const known = this.latencyMs;
+    const known = this.#latencyMs;
     const sampleMs = Math.min(maxLatencyMs, Math.max(0, latencyMs));
-    if (known === undefined) this.latencyMs = sampleMs;
-    else this.latencyMs = sampleMs + (known - sampleMs) * Math.exp((this.#latencyAtMs - nowMs) / decayMs);
+    const kept = known < 0 ? 0 : Math.exp((this.#latencyAtMs - nowMs) / decayMs);
+    this.#latencyMs = sampleMs + (known - sampleMs) * kept;
     this.#latencyAtMs = nowMs;
   }
 
   /** @param usualMs - What all members let us wait: one that never succeeded has no latency of its own. */
   addFailure(latencyMs: number, nowMs: number, decayMs: number, usualMs: number): void {
-    const knownMs = Math.max(baseMs, usualMs, this.latencyMs ?? 0);
+    const knownMs = Math.max(baseMs, usualMs, this.#latencyMs);
     this.addLatency(Math.max(latencyMs, failurePenalty * knownMs), nowMs, decayMs);
   }
 
   /** Broken off: it would have taken at least so long. */
   addUnfinished(latencyMs: number, nowMs: number, decayMs: number): void {
-    if (this.latencyMs !== undefined && latencyMs > this.latencyMs) this.addLatency(latencyMs, nowMs, decayMs);
+    if (this.#latencyMs >= 0 && latencyMs > this.#latencyMs) this.addLatency(latencyMs, nowMs, decayMs);
   }
 
   /** One that rests is forgotten little by little, else it would never be tried again. One that is busy is not: it may hang. */
   #latencyNow(nowMs: number, decayMs: number): number {
-    const { latencyMs } = this;
-    if (latencyMs === undefined) return 0;
+    const latencyMs = Math.max(0, this.#latencyMs);
     return this.inFlight > 0 ? latencyMs : latencyMs * Math.exp((this.#latencyAtMs - nowMs) / decayMs);
   }
 }

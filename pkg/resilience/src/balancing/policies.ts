@@ -35,6 +35,9 @@ export function toPolicy<T extends Member>(
   }
 }
 
+/** So much in flight is no load that a key would leave its member for, whatever the others have. */
+const lightLoad = 8;
+
 type Avoid<T extends Member> = ((seat: Seat<T>) => boolean) | undefined;
 
 /**
@@ -174,7 +177,7 @@ class BoundedRendezvous<T extends Member> implements Policy<T> {
     let best: OwnSeat<T> | undefined;
     let bestScore = -Infinity;
     for (const seat of this.#seats) {
-      if (seat.inFlight >= Math.ceil(perWeight * seat.weight) || avoid?.(seat) === true) continue;
+      if (seat.inFlight >= Math.max(lightLoad, Math.ceil(perWeight * seat.weight)) || avoid?.(seat) === true) continue;
       const pair = pairHash(hash, seat.idHash);
       const score = this.#isEven ? pair : seat.weight / -Math.log((pair + 0.5) / 2 ** 32);
       if (score <= bestScore) continue;

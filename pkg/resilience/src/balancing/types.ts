@@ -55,7 +55,7 @@ export interface BalancerOptions {
   readonly zone?: string | undefined;
   /** Work spills over to another zone when there it would cost this many times less, 1 or more. Default 2. */
   readonly spillOver?: number | undefined;
-  /** `consistent-hash`: no member has more than this many times its share in flight, above 1; `Infinity`: unbounded. Default 1.25. */
+  /** `consistent-hash`: no member with more than 8 in flight has more than this many times its share, above 1; `Infinity`: unbounded. Default 1.25. */
   readonly hashBound?: number | undefined;
 }
 

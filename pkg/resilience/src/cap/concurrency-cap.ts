@@ -103,7 +103,7 @@ class QueueingCap implements ConcurrencyCap {
     if (waitMs === 0) return this.#refuse("too_late");
     return new Promise((resolve) => {
       const waiter = new Waiter(this.#clock.monotonicMs(), resolve);
-      waiter.timer = this.#clock.schedule(waitMs, () => this.#leave(waiter, "too_late"), { keepAlive: false });
+      waiter.timer = this.#clock.schedule(waitMs, () => this.#leave(waiter, "too_late"));
       if (signal) waiter.listen(signal, () => this.#leave(waiter, "cancelled"));
       this.#append(waiter);
     });

@@ -1,0 +1,3 @@
+import { measurePolicy } from "./policy.ts";
+
+await measurePolicy("p2c-ewma");

@@ -1,0 +1,3 @@
+import { measurePolicy } from "./policy.ts";
+
+await measurePolicy("round-robin");
