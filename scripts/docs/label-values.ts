@@ -19,6 +19,9 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     plinth: "Plinth's version",
   },
   app_state: { state: "`starting`, `ready`, `draining`, `stopping`, `stopped`, `failed`" },
+  audit_recorder_lost_events: {
+    reason: "`full`, `expired`, `refused`, `closed`, `spill_failed`, `spill_damaged`",
+  },
   auth_key_set: { issuer: "name of the token issuer in the section `auth`", outcome: yesNo },
   auth_token_refusals: {
     reason:
@@ -78,7 +81,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   process_heap: { space: "V8's name of the space, `new_space`, `old_space` …" },
   registry: {
     service: "name of a followed service",
-    state: "`pending`, `registered`, `lost`",
+    state: "`pending`, `registered`, `maintenance`, `lost`",
     operation:
       "`register`, `update`, `maintenance`, `deregister`, `heartbeat`, `inspect`, `instances`, `services`, `agent`, `leader`, `kv`, `watch`",
     outcome:

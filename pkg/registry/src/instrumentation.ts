@@ -247,13 +247,16 @@ export function measureRegistry(registry: Registry, metrics: Metrics): void {
   });
   metrics.gauge({
     name: "registry_registrations",
-    help: "Registrations of this app by state: pending, registered or lost.",
+    help: "Registrations of this app by state: pending, registered, in maintenance or lost.",
     labels: ["state"],
     collect: (gauge) => {
-      const { registrations } = registry.stats();
-      for (const state of ["pending", "registered", "lost"]) {
-        gauge.set({ state }, registrations.filter((registration) => registration.state === state).length);
-      }
+      const states = registry
+        .stats()
+        .registrations.map(({ state, maintenanceReason }) =>
+          state === "registered" && maintenanceReason !== undefined ? "maintenance" : state,
+        );
+      for (const state of ["pending", "registered", "maintenance", "lost"])
+        gauge.set({ state }, states.filter((each) => each === state).length);
     },
   });
 }

@@ -3,7 +3,7 @@ import { abortable } from "../abortable.ts";
 import { closedError, duplicateError } from "../errors.ts";
 import { type Feed, singleSet } from "../feed.ts";
 import { guardListener } from "../guard-listener.ts";
-import { changedInstance, requireServiceName, toInstance } from "../instance.ts";
+import { changedInstance, requireServiceName, sameInstance, toInstance } from "../instance.ts";
 import { askReadiness } from "../readiness.ts";
 import { countStates, inTraffic, summaryOf } from "../states.ts";
 import type {
@@ -78,6 +78,7 @@ class MemoryRegistry implements Registry {
       store: this.#store,
       clock: this.#clock,
       readinessMs: this.#readinessMs,
+      onEvent: this.#onEvent,
       onState: (state, previous) => {
         if (state === "left") this.#registrations.delete(registration);
         this.#onEvent({ type: "registration", registration, state, previous });
@@ -143,6 +144,7 @@ interface MemoryRegistrationContext {
   readonly store: MemoryStore;
   readonly clock: Clock;
   readonly readinessMs: number;
+  readonly onEvent: RegistryListener;
   readonly onState: (state: RegistrationState, previous: RegistrationState) => void;
 }
 
@@ -187,8 +189,11 @@ class MemoryRegistration implements Registration {
   ): Promise<void> {
     signal?.throwIfAborted();
     this.#requireRegistered();
-    this.#instance = changedInstance(this.#instance, changes);
+    const changed = changedInstance(this.#instance, changes);
+    if (sameInstance(changed, this.#instance)) return;
+    this.#instance = changed;
     this.#put();
+    this.#context.onEvent({ type: "registration_updated", registration: this });
   }
 
   async maintenance(
@@ -199,6 +204,7 @@ class MemoryRegistration implements Registration {
     this.#requireRegistered();
     this.#maintenance = reason;
     this.#put();
+    this.#context.onEvent({ type: "maintenance", registration: this, reason });
   }
 
   async deregister(): Promise<void> {
@@ -217,8 +223,11 @@ class MemoryRegistration implements Registration {
   }
 
   #hear(answer: Readiness): void {
+    const previous = this.#answer;
     this.#answer = answer;
     this.#put();
+    if (this.#state === "registered" && previous !== answer)
+      this.#context.onEvent({ type: "readiness", registration: this, readiness: answer, previous });
   }
 
   #put(): void {

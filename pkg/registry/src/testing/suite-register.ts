@@ -92,6 +92,34 @@ export function registering(define: Define): void {
     view.close();
   });
 
+  define("tells others of what changes, under the same id", async ({ mine, other, instance, service }) => {
+    const registration = await mine.register(instance("a-1", { tags: ["blue"], identity: "a-1" }));
+    await finds(other, service, ["a-1"]);
+    const changes = { tags: ["green"], metadata: { team: "core" }, weight: 7, version: "2.0", zone: "b" };
+    await registration.update(changes);
+    const { instances } = await waitForSet(other, service, (set) => set.instances[0]?.weight === 7);
+    assert.deepEqual(instances, [registration.instance]);
+    assert.partialDeepStrictEqual(instances, [{ ...changes, id: "a-1", identity: "a-1" }]);
+    await assert.rejects(registration.update({ weight: 0 }), { code: "ERR_REGISTRY_INSTANCE", message: /^weight / });
+    assert.equal(registration.instance.weight, 7);
+    await registration.deregister();
+    await assert.rejects(registration.update({ weight: 3 }), { code: "ERR_REGISTRY_CLOSED" });
+  });
+
+  define("takes an instance out of traffic for maintenance, and back", async ({ mine, other, instance, service }) => {
+    const registration = await mine.register(instance("a-1"));
+    await mine.register(instance("a-2"));
+    await finds(other, service, ["a-1", "a-2"]);
+    await registration.maintenance("rebuilding");
+    await finds(other, service, ["a-2"]);
+    await registration.update({ weight: 3 });
+    assert.deepEqual([registration.state, registration.maintenanceReason], ["registered", "rebuilding"]);
+    await registration.maintenance(undefined);
+    await finds(other, service, ["a-1", "a-2"]);
+    await registration.deregister();
+    await assert.rejects(registration.maintenance("late"), { code: "ERR_REGISTRY_CLOSED" });
+  });
+
   define("refuses an id that is registered already", async ({ mine, instance }) => {
     const first = await mine.register(instance("a-1"));
     await assert.rejects(mine.register(instance("a-1")), { code: "ERR_REGISTRY_DUPLICATE", message: /^a-1 / });
