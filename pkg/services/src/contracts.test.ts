@@ -4,6 +4,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { auditErrors, authErrors, authzErrors, identityErrors } from "./index.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const contracts = join(root, "pkg/services/proto");
@@ -32,7 +33,7 @@ async function breakingWith(file: string, before: string | RegExp, after: string
   }
 }
 
-describe("the contracts", () => {
+describe("the contracts", { concurrency: true }, () => {
   it("are as buf's rules want them", async () => {
     assert.deepEqual(await buf(["lint", "pkg/services/proto"]), { ok: true, text: "" });
   });
@@ -57,4 +58,16 @@ describe("the contracts", () => {
     const more = "string etag = 11;\n  // A picture.\n  string picture_url = 12;";
     assert.equal(await breakingWith("plinth/identity/v1/identity.proto", "string etag = 11;", more), "");
   });
+});
+
+describe("the errors of a contract", () => {
+  const named = { audit: auditErrors, auth: authErrors, authz: authzErrors, identity: identityErrors };
+  for (const [service, errors] of Object.entries(named)) {
+    it(`of ${service} are those that its comments name`, async () => {
+      const text = await readFile(join(contracts, `plinth/${service}/v1/${service}.proto`), "utf8");
+      const found = new Set(text.match(/ERR_[A-Z_]+/g));
+      found.delete("ERR_REQUEST_INVALID"); // of the servers
+      assert.deepEqual([...found].toSorted(), errors.map(({ code }) => code).toSorted());
+    });
+  }
 });

@@ -120,7 +120,7 @@ describe("createAuditRecorder", () => {
     await recorder.flush();
     assert.deepEqual(actions(), ["a", "b"]);
     assert.equal(recorder.stats().lost.refused, 1);
-    assert.match(String(AppError.from(AppError.from(reports[0]).cause).message), /ERR_AUDIT_EVENT_INVALID/);
+    assert.match(AppError.from(AppError.from(reports[0]).cause).message, /ERR_AUDIT_EVENT_INVALID/);
   });
 
   it("finds the event alone for which a whole call is refused", async () => {
@@ -317,10 +317,9 @@ describe("auditRecorderModule", () => {
   it("records under the app's name, and flushes when the app stops", async () => {
     const audit = fakeAudit();
     const client = defineModule("fake-audit", [provider({ provides: auditClient, create: () => audit })]);
-    const app = testApp({ name: "notes", modules: [coreModule, client, auditRecorderModule] });
-    await app.start();
-    const recorder = await app.get(auditRecorder);
-    await recorder.record(event());
+    const modules = [coreModule, client, auditRecorderModule];
+    await using app = await testApp({ name: "notes", modules, expose: [auditRecorder] });
+    await app.get(auditRecorder).record(event());
     await app.stop();
     assert.deepEqual(audit.control.entries[0]?.event.source, { service: "notes" });
   });
