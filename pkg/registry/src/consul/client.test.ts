@@ -204,7 +204,10 @@ describe("what an agent may answer to a client", limits, () => {
       }
       await assert.rejects(asked({ body: "x".repeat(5_000) }, call), { code: "ERR_REGISTRY_RESPONSE_SIZE" });
       await assert.rejects(asked({ status: 403, body: "no" }, call), { code: "ERR_REGISTRY_DENIED" });
-      await assert.rejects(asked({ status: 429, body: "slow" }, call), { code: "ERR_REGISTRY_UNAVAILABLE" });
+      await assert.rejects(asked({ status: 429, body: "slow" }, call), {
+        code: "ERR_REGISTRY_UNAVAILABLE",
+        message: /answered 429: slow; look at the agent's limits/,
+      });
       await assert.rejects(asked({ status: 307 }, call), { code: "ERR_REGISTRY_REJECTED" });
       await assert.rejects(asked("cut", call), { code: "ERR_REGISTRY_UNAVAILABLE" });
     });

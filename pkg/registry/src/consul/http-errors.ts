@@ -7,7 +7,7 @@ import type { ConsulAdvice, ConsulRequest } from "./http.ts";
 import { toTlsError } from "./tls.ts";
 
 const registryAdvice: ConsulAdvice = {
-  denied: "check consul.token and its policy",
+  denied: "check consul.token, or the file of consul.tokenFile, and its policy",
   tooLarge: "raise consul.maxResponseBytes if so many instances are meant",
   unreachable: "is the agent running, and is consul.addr right?",
 };
@@ -41,7 +41,10 @@ export function statusError(
     // a 500 of agents that are well
     return new RegistryError("ERR_REGISTRY_REJECTED", "invalid_argument", `${what}; mend the filter`);
   }
-  if (status === 429 || status >= 500) return new AnsweredUnavailable(what);
+  if (status === 429) {
+    return new AnsweredUnavailable(`${what}; look at the agent's limits (http_max_conns_per_client, request_limits)`);
+  }
+  if (status >= 500) return new AnsweredUnavailable(what);
   if (status === 400 && /to an HTTPS server/i.test(text)) {
     return new RegistryError("ERR_REGISTRY_REJECTED", "invalid_argument", `${what}; write the address as https://`);
   }
