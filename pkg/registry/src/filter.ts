@@ -40,8 +40,15 @@ export function keyOf({ version, zone, preferZone, tags = [], metadata = {}, pro
 }
 
 /** True for a filter that takes everything. */
-export function isEmptyFilter(filter: InstanceFilter | undefined): boolean {
-  return filter === undefined || keyOf(filter) === keyOf({});
+export function isEmptyFilter({ version, zone, preferZone, tags, metadata, protocol }: InstanceFilter): boolean {
+  return (
+    version === undefined &&
+    zone === undefined &&
+    preferZone === undefined &&
+    protocol === undefined &&
+    (tags === undefined || tags.length === 0) &&
+    (metadata === undefined || Object.keys(metadata).length === 0)
+  );
 }
 
 function versionTest(wanted: string): (version: string | undefined) => boolean {

@@ -282,7 +282,7 @@ describe("registryModule", limits, () => {
       ["notes@10.0.0.1:3000"],
     );
     settings.services = { notes: [{ host: "10.0.0.2", ports: { http: 3_000 } }] };
-    assert.deepEqual(await app.config.reload(), { changed: ["registry.services"] });
+    assert.deepEqual(await app.config.reload(), { changed: ["registry.services.notes"] });
     assert.deepEqual(
       view.current?.instances.map(({ id }) => id),
       ["notes@10.0.0.2:3000"],
