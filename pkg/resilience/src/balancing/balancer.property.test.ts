@@ -6,7 +6,7 @@ import { seededRandom } from "../testing/seeded-random.ts";
 import { createBalancer } from "./balancer.ts";
 import type { Balancer, BalancingPolicy, Member, Seat } from "./types.ts";
 
-const weights = fc.array(fc.integer({ min: 1, max: 10 }), { minLength: 2, maxLength: 12 });
+const weights = fc.array(fc.integer({ min: 1, max: 10 }), { minLength: 2, maxLength: 12, size: "max" });
 const policies: readonly BalancingPolicy[] = ["p2c-ewma", "round-robin", "consistent-hash"];
 
 function toMembers(weights: readonly number[]): Member[] {
@@ -75,7 +75,7 @@ describe("createBalancer, whatever comes", () => {
 
   it("without load, and where all answer alike, the better of two is fair by weight", () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 3, maxLength: 10 }), (weights) => {
+      fc.property(fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 3, maxLength: 10, size: "max" }), (weights) => {
         const members = toMembers(weights);
         const random = seededRandom(93);
         const balancer = createBalancer<Member>({ clock: new StallingClock(), random, outliers: false });
@@ -133,7 +133,7 @@ describe("createBalancer, whatever comes", () => {
         weights,
         fc.array(
           fc.nat(4).map((one) => one > 0),
-          { maxLength: 400 },
+          { maxLength: 400, size: "max" },
         ),
         fc.nat(3),
         (weights, steps, keys) => {
@@ -167,7 +167,7 @@ describe("createBalancer, whatever comes", () => {
         fc.record({ pauseMs: fc.nat(9_000) }),
       );
       fc.assert(
-        fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+        fc.property(fc.array(step, { maxLength: 150, size: "max" }), (steps) => {
           const clock = new StallingClock();
           const outliers = { localFailures: 2, failures: 2, maxEjectedRatio: 1 };
           const random = seededRandom(97);

@@ -213,6 +213,8 @@ describe("createBalancer by latency", () => {
     balancer.replace(members("a", "b", "slow"));
     const counts = serve(balancer, clock, { count: 3_000, latencyOf: (id) => (id === "slow" ? 200 : 10) });
     assert.ok(counts.slow! >= 1 && counts.slow! < 30, `${counts.slow} of 3000`);
+    const later = serve(balancer, clock, { count: 6_000, latencyOf: () => 10 });
+    assert.ok(later.slow! >= 5, `${later.slow} of 6000 when it is slow no more`);
   });
 
   it("gives nothing more to one that hangs, however long ago it last answered", () => {
@@ -285,6 +287,15 @@ describe("createBalancer by latency", () => {
     assert.ok(shares[4]! > 0.18, `in the end ${shares[4]}`);
   });
 
+  it("holds a newcomer back that is as good as the others, when it is drawn first as well as second", () => {
+    const balancer = createBalancer<Member>({ clock, random: seededRandom(9), slowStartMs: 10_000 });
+    balancer.replace(members("a", "b", "c"));
+    serve(balancer, clock, { count: 300, latencyOf: () => 1 });
+    balancer.replace(members("a", "b", "c", "new"));
+    const counts = serve(balancer, clock, { count: 1_000, latencyOf: () => 1 });
+    assert.ok(counts.new! > 10 && counts.new! < 80, `${counts.new} of 1000 in the first tenth of its start`);
+  });
+
   it("starts slowly after an ejection too", () => {
     const balancer = createBalancer<Member>({
       clock,
@@ -344,6 +355,15 @@ describe("createBalancer by zone", () => {
     assert.deepEqual(picked(balancer), new Set(["a", "b"]));
     balancer.replace(zoned.slice(0, 2));
     assert.equal(picked(balancer).size, 2);
+  });
+
+  it("does not lay all the work of a zone on the one of three that is left there", () => {
+    const { balancer } = create({ ...inTurn, outliers: { localFailures: 1, maxEjectedRatio: 1, panicRatio: 0 } });
+    balancer.replace([...zoned, { id: "near-3", zone: "x" }]);
+    take(balancer, "near-1", "local_failure");
+    assert.deepEqual(picked(balancer), new Set(["near-2", "near-3"]));
+    take(balancer, "near-2", "local_failure");
+    assert.deepEqual(picked(balancer), new Set(["near-3", "far-1", "far-2"]));
   });
 
   it("goes to the other zone when it is to avoid its own", () => {

@@ -4,7 +4,10 @@ import { StallingClock } from "@plinth/kernel/testing";
 import * as fc from "fast-check";
 import { createBreaker } from "./breaker.ts";
 
-const calls = fc.array(fc.record({ pauseMs: fc.integer({ min: 0, max: 199 }), ok: fc.boolean() }), { maxLength: 300 });
+const calls = fc.array(fc.record({ pauseMs: fc.integer({ min: 0, max: 199 }), ok: fc.boolean() }), {
+  maxLength: 300,
+  size: "max",
+});
 const options = { minCalls: 5, errorRatio: 0.5, windowMs: 1_000, openMs: 500, maxOpenMs: 4_000, recoveryMs: 1_000 };
 
 describe("createBreaker, whatever comes", () => {
@@ -54,7 +57,7 @@ describe("createBreaker, whatever comes", () => {
 
   it("keeps no more circuits than it may, and never loses one that is open while another is closed", () => {
     fc.assert(
-      fc.property(fc.array(fc.nat(60), { maxLength: 200 }), (ids) => {
+      fc.property(fc.array(fc.nat(60), { maxLength: 200, size: "max" }), (ids) => {
         const breaker = createBreaker({ ...options, maxCircuits: 20, clock: new StallingClock() });
         const tripped = breaker.circuit("tripped", "Get");
         for (let i = 0; i < 5; i++) tripped.record(false, 0);

@@ -71,8 +71,11 @@ describe("createBreaker", () => {
     fail(circuit, 10);
     fail(circuit, 10);
     assert.equal(circuit.retryAfterMs, 1_000);
-    clock.stall(1_100);
-    for (let i = 0; i < 10; i++) circuit.record(false, 1_500);
+    for (let i = 0; i < 11; i++) {
+      clock.stall(100); // no standstill
+      circuit.allow();
+    }
+    for (let i = 0; i < 10; i++) circuit.record(false, 1_050);
     assert.equal(circuit.state, "recovering");
   });
 

@@ -86,7 +86,7 @@ class QueueingCap implements ConcurrencyCap {
   }
 
   tryAcquire(): boolean {
-    if (this.inFlight >= this.maxInFlight || this.waiting > 0) return false;
+    if (this.inFlight >= this.maxInFlight) return false; // while some wait all places are taken
     this.inFlight++;
     return true;
   }

@@ -13,7 +13,7 @@ const events = fc.array(
     { weight: 1, arbitrary: fc.record({ joins: fc.constant(true) }) },
     { weight: 1, arbitrary: fc.record({ pauseMs: fc.integer({ min: 0, max: 20_000 }) }) },
   ),
-  { maxLength: 200 },
+  { maxLength: 200, size: "max" },
 );
 
 describe("createOutlierDetector, whatever comes", () => {

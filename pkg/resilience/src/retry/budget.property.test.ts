@@ -10,7 +10,7 @@ const steps = fc.array(
     fc.record({ kind: fc.constant("request" as const), count: fc.integer({ min: 1, max: 40 }) }),
     fc.record({ kind: fc.constant("retry" as const), count: fc.integer({ min: 1, max: 20 }) }),
   ),
-  { maxLength: 120 },
+  { maxLength: 120, size: "max" },
 );
 
 describe("createRetryBudget, whatever comes", () => {

@@ -162,6 +162,9 @@ describe("createHedging", () => {
     assert.equal(hedging.delayMs(Infinity), delayMs);
     await clock.advance(1_001);
     assert.equal(hedging.delayMs(Infinity), undefined);
+    for (let i = 0; i < 50; i++) hedging.observe(20);
+    await clock.advance(2_000);
+    assert.equal(hedging.delayMs(Infinity), undefined, "nobody asked for two windows");
   });
 
   it("takes from the same budget as retries, and never hedges sooner than the least delay", () => {
