@@ -7,6 +7,7 @@ import { ScriptedAgent, type ScriptedAnswer, type ScriptedRequest } from "../../
 import { startConsulFleet } from "../support/consul-fleet.ts";
 import { faultTest } from "../support/fault-row.ts";
 import { type Member, startFleetLoad, startMember, untilInUse } from "../support/fleet.ts";
+import { ask } from "../support/http.ts";
 import { asRecord } from "../support/json.ts";
 import { until } from "../support/until.ts";
 
@@ -89,6 +90,53 @@ describe("the catalogue is wrong", () => {
       witness.saw(`used ${Math.round(performance.now() - listedAtMs)} ms after it was listed`);
       await load.untilMore(100);
       witness.clean(await load.stop());
+    },
+  );
+
+  faultTest(
+    {
+      fault: "24 address taken over",
+      done: "one of two instances is killed by SIGKILL, and another service takes its port, while Consul lists it still",
+      expected: "0 failed; no call reaches the other service; the entry turns critical",
+    },
+    async (witness) => {
+      const environment = { PLINTH_REGISTRY_CHECK: "http", PLINTH_REGISTRY_CHECK_INTERVAL_MS: "1000" };
+      await using running = await startConsulFleet({ environment });
+      const { fleet } = running;
+      await running.untilPassing(2);
+      const load = fleet.load();
+      await load.untilMore(100);
+      const killed = fleet.instances[1]!;
+      killed.program.signal("SIGKILL");
+      await killed.program.exit;
+      await using stranger = await startMember("fleet-service", {
+        SERVICE: "stranger",
+        PLINTH_HTTP_PORT: String(killed.port),
+      });
+      await until(
+        async () => Object.values(await running.listed()).includes("critical"),
+        "the entry of the dead one is critical",
+        20_000,
+      );
+      await load.untilMore(300);
+      const report = await load.stop();
+      const served = "http_server_request_duration_seconds_count";
+      const [reads, writes, refused] = await Promise.all(
+        ["200", "201", "421"].map((status) =>
+          stranger.metric(served, { status, ...(status === "421" ? {} : { route: "/items" }) }),
+        ),
+      );
+      witness.saw(`${reads! + writes!} calls reached the other service, ${refused!} were refused there`);
+      witness.count(report);
+      assert.equal(reads! + writes!, 0);
+      assert.deepEqual((await ask(`${stranger.url}/effects`)).json(), {});
+      // What was under way when it was killed has no answer, and writes are nobody's to send again.
+      assert.deepEqual(
+        Object.keys(report.failures).filter((why) => why !== "502 upstream_reset"),
+        [],
+        JSON.stringify(report.failures),
+      );
+      assert.ok(report.failed <= 16, `${report.failed} failed`);
     },
   );
 

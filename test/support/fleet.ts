@@ -105,7 +105,8 @@ export async function startFleet({ environment, gatewayEnvironment, instances = 
 
 /** Starts `test/programs/NAME.ts`; resolves when it answers that it lives, whether it is ready or not. */
 export async function startMember(name: string, environment: Readonly<Record<string, string>>): Promise<Member> {
-  const [port = 0, ops = 0] = await findFreePorts(2);
+  const [free = 0, ops = 0] = await findFreePorts(2);
+  const port = Number(environment["PLINTH_HTTP_PORT"] ?? free);
   const program = await startProgram(
     process.execPath,
     ["--conditions=plinth-source", join(root, "test/programs", `${name}.ts`)],
