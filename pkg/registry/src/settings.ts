@@ -63,7 +63,7 @@ export const registrySettings = defineSettings(
     ),
     advertiseHost: z.string().min(1).optional().meta({
       description:
-        "Host that others reach this app at. Default: the one it listens on, else this machine's first address.",
+        "Host that others reach this app at: a name or address, or an interface such as `eth0` or a network such as `10.0.0.0/8`, whose first address of this machine it is. Default: the one it listens on, else this machine's address towards the agent, else its first.",
     }),
     zone: z
       .string()
