@@ -27,7 +27,7 @@ export interface Outcome {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly slowestMs: number;
-  /** Answers to watches that the agent gave in a second. */
+  /** Answers to watches that the agent gave, for each second of changes. */
   readonly answersPerSecond: number;
   readonly failures: number;
   /** Share of one CPU. */
@@ -210,7 +210,7 @@ function outcomeOf({ size, sent, changedForMs, empty, before, after, agentCpuS, 
     p50Ms: percentile(delays, 0.5),
     p99Ms: percentile(delays, 0.99),
     slowestMs: delays.at(-1) ?? Number.NaN,
-    answersPerSecond: (after.answers - before.answers) / (seconds + graceMs / 1_000),
+    answersPerSecond: (after.answers - before.answers) / seconds,
     failures: after.failures - before.failures,
     agentBusy: agentCpuS / seconds,
     watcherCpuMs: (after.cpuMs - before.cpuMs) / seconds / size.watchers,
