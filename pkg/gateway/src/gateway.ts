@@ -157,8 +157,10 @@ class HttpGateway implements Gateway, GatewayCore {
       metrics,
       current: () => this.generation.issuers,
     });
+    const { preferZone } = settings;
+    const filter = { protocol: "http", preferZone } as const;
     const createPool = (service: string): ServicePool =>
-      new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream });
+      new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream, filter });
     const { deadlines } = this;
     this.#build = (next, before) => buildGeneration(next, { clock, deadlines, keepers, createPool }, before);
     this.generation = this.#build(document);

@@ -51,6 +51,19 @@ const schema = z
       .meta({ description: "Largest request head, in bytes." }),
     maxHeaderLines: z.int().min(1).max(1_000).default(100).meta({ description: "Most header lines of a request." }),
     accessLog: z.boolean().default(true).meta({ description: "Write one line for each request, at level info." }),
+    preferZone: z
+      .strictObject({
+        zone: z.string().min(1).meta({ description: "Instances of this zone get the traffic, those of others none." }),
+        atLeast: z.int().min(1).optional().meta({ description: "As long as it has so many of a service. Default 1." }),
+        atLeastRatio: z
+          .number()
+          .min(0)
+          .max(1)
+          .optional()
+          .meta({ description: "And as long as those are such a share of the service's. Default 0." }),
+      })
+      .optional()
+      .meta({ description: "The zone to stay in. Default: none is preferred." }),
     upstream: upstreamSchema.prefault({}),
   })
   .refine(({ headersTimeoutMs, requestTimeoutMs }) => requestTimeoutMs >= headersTimeoutMs, {

@@ -1,5 +1,5 @@
 import type { Clock } from "@plinth/kernel";
-import { authorityOf, type Instance, type Registry, type RegistryView } from "@plinth/registry";
+import { authorityOf, type Instance, type InstanceFilter, type Registry, type RegistryView } from "@plinth/registry";
 import { type Balancer, createBalancer, type Outcome, type Seat } from "@plinth/resilience";
 import type { Upstream, UpstreamFactory, UpstreamOptions } from "./upstream.ts";
 
@@ -20,6 +20,8 @@ export interface ServicePoolOptions {
   readonly clock: Clock;
   readonly createUpstream: UpstreamFactory;
   readonly upstream: Omit<UpstreamOptions, "authority" | "clock">;
+  /** Which instances get requests. Default: all that speak HTTP. */
+  readonly filter?: InstanceFilter | undefined;
   /** Source of choice in [0, 1). Default `Math.random`. */
   readonly random?: (() => number) | undefined;
 }
@@ -39,11 +41,11 @@ export class ServicePool {
   #known: readonly Instance[] | undefined;
 
   constructor(options: ServicePoolOptions) {
-    const { service, registry, clock, random } = options;
+    const { service, registry, clock, random, filter } = options;
     this.service = service;
     this.#options = options;
     this.#balancer = createBalancer<Endpoint>({ clock, ...(random ? { random } : {}) });
-    this.#view = registry.follow(service);
+    this.#view = registry.follow(service, { filter });
   }
 
   /** Resolves when the registry has answered once; rejects when it is closed before. */
