@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { ServerResponse } from "node:http";
 import { describe, it } from "node:test";
 import { coreModule, defineModule, provider } from "@plinth/kernel";
 import { testApp, until } from "@plinth/kernel/testing";
@@ -13,6 +14,7 @@ import { connectRoutes } from "../rpc/connect.ts";
 import { rpcService } from "../rpc/service.ts";
 import { echoHandlers } from "../testing/grpc.ts";
 import { startHttp } from "../testing/http.ts";
+import { startInstance } from "../testing/instances.ts";
 import { discoveryModule, grpcTargets, serviceDispatcher } from "./index.ts";
 
 describe("a Connect channel on a registry", () => {
@@ -36,6 +38,17 @@ describe("a Connect channel on a registry", () => {
     assert.equal((await under).text, "last");
     await assert.rejects(client.say({ text: "late" }), { code: "ERR_RPC_CLIENT_CLOSED" });
     await until(() => registry.stats().services.length === 0);
+    await registry.close();
+  });
+
+  it("takes an answer for somebody else, where there is no other instance, for one that cannot be reached", async () => {
+    const registry = createMemoryRegistry();
+    const channel = await createConnectChannel({ peer: "notes", registry });
+    const refuse = (_seen: unknown, reply: ServerResponse): void => void reply.writeHead(421).end();
+    await using _taken = await startInstance(registry, "a", refuse, { identity: "before" });
+    const client = createRpcClient(EchoService, { channel });
+    await assert.rejects(client.say({ text: "?" }), { code: "ERR_RPC_UNAVAILABLE", isUnsent: true });
+    await channel.close();
     await registry.close();
   });
 

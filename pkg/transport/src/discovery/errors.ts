@@ -1,9 +1,6 @@
 import type { AppError } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
 
-/** The name of the header, and of the metadata, that tells an instance whom a call is meant for. */
-export const instanceHeader = "plinth-instance";
-
 /** There is nobody to send a call to. */
 export function noInstance(service: string, protocol: "http" | "grpc", cause?: AppError): TransportError {
   const why = cause === undefined ? "" : `: ${cause.message}`;

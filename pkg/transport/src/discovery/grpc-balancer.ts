@@ -1,5 +1,5 @@
-import { type ChannelOptions, connectivityState as states, experimental } from "@grpc/grpc-js";
-import { instanceHeader } from "./errors.ts";
+import { type ChannelOptions, connectivityState as states, experimental, type Metadata, status } from "@grpc/grpc-js";
+import { instanceHeader } from "../instance.ts";
 
 /** What is known of an address beside it. */
 export interface InstanceFacts {
@@ -37,6 +37,8 @@ interface Child {
   readonly leaf: experimental.LeafLoadBalancer;
   facts: InstanceFacts;
   inFlight: number;
+  /** Somebody else has its address, and says so: left out until the registry tells other instances, as long as there is another. */
+  isMisdirected: boolean;
 }
 
 /**
@@ -69,6 +71,7 @@ class PlinthBalancer implements experimental.LoadBalancer {
     this.#isUpdating = true;
     const facts: unknown = options[factsOption];
     const gone = new Set(this.#children.keys());
+    for (const child of this.#children.values()) child.isMisdirected = false;
     for (const endpoint of list.value) {
       const address = experimental.endpointToString(endpoint);
       gone.delete(address);
@@ -110,7 +113,7 @@ class PlinthBalancer implements experimental.LoadBalancer {
       },
     });
     const leaf = new experimental.LeafLoadBalancer(endpoint, helper, options, "");
-    this.#children.set(address, { leaf, facts, inFlight: 0 });
+    this.#children.set(address, { leaf, facts, inFlight: 0, isMisdirected: false });
     leaf.startConnecting();
   }
 
@@ -118,12 +121,20 @@ class PlinthBalancer implements experimental.LoadBalancer {
     if (this.#isUpdating) return;
     const all = [...this.#children.values()];
     const ready = all.filter(({ leaf }) => leaf.getConnectivityState() === states.READY);
-    if (ready.length > 0) this.#helper.updateState(states.READY, new PlinthPicker(ready), null);
+    const meant = ready.filter(({ isMisdirected }) => !isMisdirected);
+    const picker = new PlinthPicker(meant.length > 0 ? meant : ready, (child) => this.#misdirect(child));
+    if (ready.length > 0) this.#helper.updateState(states.READY, picker, null);
     else if (all.length === 0) this.#fail(this.#note);
     else if (all.every(({ leaf }) => leaf.getConnectivityState() === states.TRANSIENT_FAILURE))
       this.#fail(`No connection established. Last error: ${this.#lastError}`);
     else this.#helper.updateState(states.CONNECTING, new experimental.QueuePicker(this), null);
     this.exitIdle(); // what has lost its connection gets another
+  }
+
+  #misdirect(child: Child): void {
+    if (child.isMisdirected) return;
+    child.isMisdirected = true;
+    this.#report();
   }
 
   #fail(details: string): void {
@@ -136,9 +147,11 @@ class PlinthPicker implements experimental.Picker {
   /** The sum of the weights up to and with each. */
   readonly #sums: readonly number[];
   readonly #total: number;
+  readonly #onMisdirected: (child: Child) => void;
 
-  constructor(children: readonly Child[]) {
+  constructor(children: readonly Child[], onMisdirected: (child: Child) => void) {
     let total = 0;
+    this.#onMisdirected = onMisdirected;
     this.#children = children;
     this.#sums = children.map(({ facts }) => (total += facts.weight));
     this.#total = total;
@@ -159,9 +172,11 @@ class PlinthPicker implements experimental.Picker {
         child.inFlight++;
         result.onCallStarted?.();
       },
-      onCallEnded: (...ended) => {
+      onCallEnded: (code, details, metadata) => {
         child.inFlight--;
-        result.onCallEnded?.(...ended);
+        if (identity !== undefined && code === status.UNAVAILABLE && saysMisdirected(metadata))
+          this.#onMisdirected(child);
+        result.onCallEnded?.(code, details, metadata);
       },
     };
   }
@@ -180,6 +195,11 @@ class PlinthPicker implements experimental.Picker {
     if (!child) throw new RangeError("a picker of nothing");
     return child;
   }
+}
+
+/** The code stands as it is in the bytes of the details, which nobody else reads here. */
+function saysMisdirected(metadata: Metadata): boolean {
+  return metadata.get("grpc-status-details-bin").some((bytes) => bytes.includes("ERR_MISDIRECTED"));
 }
 
 function loadOf({ inFlight, facts }: Child): number {

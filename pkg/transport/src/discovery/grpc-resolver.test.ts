@@ -4,6 +4,7 @@ import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { currentContext } from "@plinth/kernel";
 import { FakeClock, freePort, until } from "@plinth/kernel/testing";
 import { createMemoryRegistry, type NewInstance, type Registration, type Registry } from "@plinth/registry";
+import { TransportError } from "../errors.ts";
 import { EchoService } from "../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { createGrpcChannel, type GrpcChannelOptions } from "../grpc/client/channel.ts";
 import { createRpcClient, type RpcClient } from "../rpc/client/client.ts";
@@ -175,6 +176,22 @@ describe("a gRPC channel on a registry", () => {
     await registry.register({ service: "echo", id: "b", host: "127.0.0.1", ports, identity: "b-1" });
     await until(async () => (await echo.who()) === "a" && seen.at(-1) === undefined);
     assert.deepEqual([...new Set(seen)], ["a-1", undefined]);
+  });
+
+  it("goes to another instance when one says that the call is meant for somebody else, and leaves that one out", async () => {
+    await using registry = disposable();
+    const refuse = (): never => {
+      throw new TransportError("ERR_MISDIRECTED", "unavailable", "this is another instance");
+    };
+    await using taken = await startEcho(registry, "taken", { identity: "before" }, refuse);
+    await using echo = await caller({ registry });
+    await assert.rejects(echo.client.say({ text: "?" }), { code: "ERR_RPC_UNAVAILABLE", isUnsent: true });
+    await using a = await startEcho(registry, "a", { identity: "a" });
+    await until(() => echo.who().then((who) => who === "a"));
+    const before = taken.hits;
+    assert.deepEqual([...new Set(await times(20, echo))], ["a"]);
+    assert.ok(taken.hits <= before + 1, "once it has said so, it is left out");
+    assert.ok(a.hits > 20);
   });
 
   it("leaves out an instance that died, and fails as unreachable when all have", async () => {

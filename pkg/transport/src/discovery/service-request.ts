@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { finished } from "node:stream";
 import type { Outcome, Seat } from "@plinth/resilience";
 import type { Dispatcher } from "undici";
-import { instanceHeader } from "./errors.ts";
+import { instanceHeader } from "../instance.ts";
 import { SteadyController } from "./steady-controller.ts";
 import type { AskingHandler, Cuttable, ServiceTargets, Target } from "./service-targets.ts";
 

@@ -25,7 +25,7 @@ import type {
   StreamChannelCall,
   UnaryChannelCall,
 } from "../../rpc/client/channel.ts";
-import { badCall, badReply, type CallTarget } from "../../rpc/client/errors.ts";
+import { badCall, badReply, type CallTarget, wasMisdirected } from "../../rpc/client/errors.ts";
 import { InFlight } from "../../rpc/client/in-flight.ts";
 import { methodName } from "../../rpc/service.ts";
 import { type GrpcChannelOptions, grpcChannelDefaults } from "./options.ts";
@@ -39,6 +39,9 @@ type Settings = Required<
     "peer" | "address" | "registry" | "service" | "filter" | "tls" | "log" | "metrics" | "tracing" | "clock"
   >
 >;
+
+/** Instances that a call is sent to as long as each says that it is meant for another. */
+const maxTries = 3;
 
 /** The channel on grpc-js. */
 export class GrpcChannel implements RpcChannel {
@@ -84,6 +87,17 @@ export class GrpcChannel implements RpcChannel {
   }
 
   async unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#once(call);
+      } catch (error) {
+        // nothing was done with it, and the next goes to another instance
+        if (tries === maxTries || !wasMisdirected(error)) throw error;
+      }
+    }
+  }
+
+  async #once<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
     const { method, request, signal } = call;
     const target = this.#targetOf(method);
     const bytes = encode(method, request, target);

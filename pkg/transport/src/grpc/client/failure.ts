@@ -9,6 +9,7 @@ import {
   nobody,
   replyTooLarge,
   requestTooLarge,
+  misdirectedCode,
   unreachable,
 } from "../../rpc/client/errors.ts";
 import { toRemoteError } from "../../rpc/client/remote-error.ts";
@@ -29,7 +30,10 @@ export function toCallError(error: ServiceError, target: CallTarget, maxReplyByt
   const given = fromGrpcCode(error.code);
   const status = given === "ok" ? "unknown" : given;
   const details = detailsIn(metadata);
-  if (details.length > 0) return toRemoteError({ ...target, status, message: text, details });
+  if (details.length > 0) {
+    const said = toRemoteError({ ...target, status, message: text, details });
+    return said.code === misdirectedCode ? unreachable(target, said, true) : said;
+  }
   if (begins(text, absent)) return nobody(target, text);
   if (begins(text, unsent)) return unreachable(target, error, true);
   // A stream that is cancelled by nobody here is one of a server, or of a proxy, that goes.

@@ -5,7 +5,8 @@ import { gunzip } from "node:zlib";
 import { fromConnectCode, fromHttpStatus } from "../../status.ts";
 import type { ErrorDetail } from "../details.ts";
 import type { RpcMetadata } from "./channel.ts";
-import { badReply, badStatus, type CallTarget, replyTooLarge } from "./errors.ts";
+import { misdirected } from "../../instance.ts";
+import { badReply, badStatus, type CallTarget, replyTooLarge, unreachable } from "./errors.ts";
 import { toRemoteError } from "./remote-error.ts";
 import type { HttpReply } from "./send.ts";
 
@@ -75,6 +76,8 @@ async function inflated({ headers, body }: HttpReply, { target, acceptGzip, maxB
 }
 
 function toFailure(status: number, type: string, body: Buffer, target: CallTarget): Error {
+  // RFC 9110, 15.5.20: whoever answers is not who was meant, and has done nothing
+  if (status === 421) return unreachable(target, misdirected(), true);
   if (type === "application/json" || type === "application/problem+json") {
     const told = parse(body);
     const connect = type === "application/json" ? fromConnectCode(told?.code) : undefined;

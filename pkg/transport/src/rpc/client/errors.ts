@@ -46,6 +46,17 @@ export function nobody(target: CallTarget, message: string, cause?: unknown): Rp
   return new RpcError("ERR_NO_INSTANCE", "unavailable", message, { ...target, cause, isUnsent: true });
 }
 
+/**
+ * What an instance answers that is not the one meant: it has done nothing. For its caller that is an instance which cannot be reached, and never
+ * an error of this code: told on, it would say the same of whoever tells it, who may have done much.
+ */
+export const misdirectedCode = "ERR_MISDIRECTED";
+
+/** Whether a call failed since another instance was meant. */
+export function wasMisdirected(error: unknown): boolean {
+  return error instanceof RpcError && AppError.is(error.cause) && error.cause.code === misdirectedCode;
+}
+
 /** What was wrong with TLS, where that is why there is no connection. The libraries tell it by a code or in their text. */
 function tlsFaultIn(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined;
