@@ -1,5 +1,5 @@
 // What the conversions of all services between messages and plain values have in common.
-import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { messageOf } from "@plinth/kernel";
 import { RequestError } from "@plinth/transport";
@@ -53,7 +53,7 @@ export function toTimestamp(date: Date | undefined): Timestamp | undefined {
 export function toDate(time: Timestamp): Date;
 export function toDate(time: Timestamp | undefined): Date | undefined;
 export function toDate(time: Timestamp | undefined): Date | undefined {
-  return time === undefined ? undefined : new Date(Math.floor(timestampMs(time)));
+  return time === undefined ? undefined : new Date(Number(time.seconds) * 1_000 + Math.floor(time.nanos / 1_000_000));
 }
 
 export function toDuration(ms: number): { readonly seconds: bigint; readonly nanos: number } {

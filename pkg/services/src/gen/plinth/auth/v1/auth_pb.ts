@@ -185,7 +185,7 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export type LoginWithPasswordRequest = Message<"plinth.auth.v1.LoginWithPasswordRequest"> & {
   /**
-   * What the user calls himself: the e-mail address, without regard to case. 1 to 254 characters.
+   * What the user is known by: the e-mail address, without regard to case. 1 to 254 characters.
    *
    * @generated from field: string login = 1;
    */

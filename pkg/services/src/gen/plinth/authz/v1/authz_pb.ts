@@ -248,13 +248,13 @@ export const CheckRequestSchema: GenMessage<CheckRequest> = /*@__PURE__*/
   messageDesc(file_plinth_authz_v1_authz, 5);
 
 /**
- * Whether he may.
+ * Whether it may.
  *
  * @generated from message plinth.authz.v1.CheckResponse
  */
 export type CheckResponse = Message<"plinth.authz.v1.CheckResponse"> & {
   /**
-   * True: he may. False: nothing says so.
+   * True: it may. False: nothing says so.
    *
    * @generated from field: bool allowed = 1;
    */
@@ -432,7 +432,7 @@ export const ListPermissionsRequestSchema: GenMessage<ListPermissionsRequest> = 
   messageDesc(file_plinth_authz_v1_authz, 11);
 
 /**
- * What he may.
+ * What it may.
  *
  * @generated from message plinth.authz.v1.ListPermissionsResponse
  */

@@ -73,21 +73,21 @@ export type User = Message<"plinth.identity.v1.User"> & {
   attributes: { [key: string]: string };
 
   /**
-   * Whether he may log in.
+   * Whether the user may log in.
    *
    * @generated from field: plinth.identity.v1.UserState state = 7;
    */
   state: UserState;
 
   /**
-   * Why he is disabled, for operators. Empty unless he is.
+   * Why the user is disabled, for operators. Empty unless that is so.
    *
    * @generated from field: string disabled_reason = 8;
    */
   disabledReason: string;
 
   /**
-   * When he was made.
+   * When the user was made.
    *
    * @generated from field: google.protobuf.Timestamp created_at = 9;
    */
@@ -178,7 +178,7 @@ export const CreateUserRequestSchema: GenMessage<CreateUserRequest> = /*@__PURE_
  */
 export type CreateUserResponse = Message<"plinth.identity.v1.CreateUserResponse"> & {
   /**
-   * As he is now; of a repeated request, as he was made.
+   * As the user is now; of a repeated request, as the user was made.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -220,7 +220,7 @@ export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
  */
 export type GetUserResponse = Message<"plinth.identity.v1.GetUserResponse"> & {
   /**
-   * As he is now.
+   * As the user is now.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -318,7 +318,7 @@ export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE_
  */
 export type UpdateUserResponse = Message<"plinth.identity.v1.UpdateUserResponse"> & {
   /**
-   * As he is now.
+   * As the user is now.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -472,7 +472,7 @@ export const DisableUserRequestSchema: GenMessage<DisableUserRequest> = /*@__PUR
  */
 export type DisableUserResponse = Message<"plinth.identity.v1.DisableUserResponse"> & {
   /**
-   * As he is now.
+   * As the user is now.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -521,7 +521,7 @@ export const EnableUserRequestSchema: GenMessage<EnableUserRequest> = /*@__PURE_
  */
 export type EnableUserResponse = Message<"plinth.identity.v1.EnableUserResponse"> & {
   /**
-   * As he is now.
+   * As the user is now.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -605,7 +605,7 @@ export const ConfirmEmailRequestSchema: GenMessage<ConfirmEmailRequest> = /*@__P
  */
 export type ConfirmEmailResponse = Message<"plinth.identity.v1.ConfirmEmailResponse"> & {
   /**
-   * As he is now.
+   * As the user is now.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -739,7 +739,7 @@ export const VerifyPasswordRequestSchema: GenMessage<VerifyPasswordRequest> = /*
  */
 export type VerifyPasswordResponse = Message<"plinth.identity.v1.VerifyPasswordResponse"> & {
   /**
-   * As he is now.
+   * As the user is now.
    *
    * @generated from field: plinth.identity.v1.User user = 1;
    */
@@ -767,14 +767,14 @@ export const UserState = {
   UNSPECIFIED: 0,
 
   /**
-   * He may.
+   * The user may.
    *
    * @generated from enum value: USER_STATE_ACTIVE = 1;
    */
   ACTIVE: 1,
 
   /**
-   * He may not.
+   * The user may not.
    *
    * @generated from enum value: USER_STATE_DISABLED = 2;
    */
@@ -884,7 +884,7 @@ export const IdentityService: GenService<{
    * Changes the fields that the mask names. An address that changes is not verified any more.
    * Callers: the user; scope `identity:write`. Safe to repeat: the same fields get the same values; with an etag, the repetition of a
    * change that was done fails with ERR_IDENTITY_ETAG, and nothing is changed twice.
-   * Errors: ERR_IDENTITY_USER_NOT_FOUND; ERR_IDENTITY_ETAG when the user is not as the caller has seen him; ERR_IDENTITY_EMAIL_TAKEN.
+   * Errors: ERR_IDENTITY_USER_NOT_FOUND; ERR_IDENTITY_ETAG when the user is not as the caller has seen; ERR_IDENTITY_EMAIL_TAKEN.
    *
    * @generated from rpc plinth.identity.v1.IdentityService.UpdateUser
    */
@@ -905,7 +905,7 @@ export const IdentityService: GenService<{
     output: typeof SearchUsersResponseSchema;
   },
   /**
-   * Keeps a user from logging in. The service has Auth end the user's sessions before it answers. Who is disabled already stays as he is.
+   * Keeps a user from logging in. The service has Auth end the user's sessions before it answers. Who is disabled already stays so.
    * Callers: scope `identity:write`. Errors: ERR_IDENTITY_USER_NOT_FOUND, ERR_IDENTITY_ETAG.
    *
    * @generated from rpc plinth.identity.v1.IdentityService.DisableUser
@@ -916,7 +916,7 @@ export const IdentityService: GenService<{
     output: typeof DisableUserResponseSchema;
   },
   /**
-   * Lets a user log in again. Who is active already stays as he is.
+   * Lets a user log in again. Who is active already stays so.
    * Callers: scope `identity:write`. Errors: ERR_IDENTITY_USER_NOT_FOUND, ERR_IDENTITY_ETAG.
    *
    * @generated from rpc plinth.identity.v1.IdentityService.EnableUser
