@@ -11,8 +11,11 @@ it("stays in its zone while that has instances, and sends to those that warn as 
   await using far = await saying("far");
   const registry = createMemoryRegistry();
   const at = (id: string, port: number, zone: string) => ({
-    ...{ service: "s", id, zone },
-    ...{ host: "127.0.0.1", ports: { http: port } },
+    service: "s",
+    id,
+    zone,
+    host: "127.0.0.1",
+    ports: { http: port },
   });
   const own = await registry.register(at("near", near.port, "z1"), { readiness: () => "warning" });
   await registry.register(at("far", far.port, "z2"));
