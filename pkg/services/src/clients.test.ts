@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { create, type DescMethod, type DescService } from "@bufbuild/protobuf";
+import { create, type DescMethod, type DescService, type MessageInitShape } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Level } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
@@ -32,11 +32,11 @@ function answering(reply: object): RpcChannel & { readonly requests: object[] } 
     unary: async <M extends DescMethod>({ method, request }: UnaryChannelCall<M>) => {
       requests.push(request);
       const output: M["output"] = method.output;
-      return create(output, { ...reply });
+      return create(output, { ...reply } as MessageInitShape<M["output"]>);
     },
     async *stream<M extends DescMethod>({ method }: StreamChannelCall<M>) {
       const output: M["output"] = method.output;
-      yield create(output, { ...reply });
+      yield create(output, { ...reply } as MessageInitShape<M["output"]>);
     },
     close: async () => {},
   };

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { AppError, coreModule, createMetrics, defineModule, provider, runInContext } from "@plinth/kernel";
 import { FakeClock, testApp, until } from "@plinth/kernel/testing";
-import { fakeAudit } from "../testing/index.ts";
+import { createGrpcChannel } from "@plinth/transport";
+import { fakeAudit, referenceServer } from "../testing/index.ts";
+import { createAuditClient } from "./client.ts";
 import { auditClient, auditRecorder, auditRecorderModule } from "./module.ts";
 import { createAuditRecorder } from "./recorder.ts";
 import type { AuditRecorderOptions, NewAuditEvent } from "./recorder-options.ts";
@@ -175,6 +177,31 @@ describe("createAuditRecorder", () => {
     const { body } = await metrics.expose();
     assert.match(body, /audit_recorder_lost_events_total\{reason="full"\} 1\n/);
     assert.match(body, /audit_recorder_waiting_events 1\n/);
+  });
+});
+
+describe("a recorder over the wire", () => {
+  it("slows nobody while the service hangs or is gone, and delivers each event once when it is back", async () => {
+    const audit = fakeAudit();
+    const server = await referenceServer({ audit });
+    const channel = await createGrpcChannel({ peer: "audit", address: server.grpcAddress });
+    const client = createAuditClient({ channel });
+    const random = () => 0;
+    const recorder = createAuditRecorder({ client, timeoutMs: 50, lingerMs: 0, random });
+    const back = Promise.withResolvers<void>();
+    audit.control.hold("recordBatch", back.promise);
+    await recorder.record(event());
+    await until(() => audit.control.calls("recordBatch") >= 2, { limitMs: 30_000 });
+    audit.control.hold("recordBatch", undefined);
+    back.resolve();
+    await until(() => recorder.stats().kept === 1, { limitMs: 30_000 });
+    await server.close();
+    await recorder.record(event());
+    await recorder.record(event());
+    await recorder.close({ signal: AbortSignal.timeout(20) });
+    assert.equal(recorder.stats().lost.closed, 2);
+    assert.equal(audit.control.entries.length, 1);
+    await channel.close();
   });
 });
 
