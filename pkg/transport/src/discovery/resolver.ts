@@ -31,7 +31,7 @@ export async function registerPlinthResolver({
   names = [],
   ...source
 }: PlinthResolverOptions): Promise<PlinthResolver> {
-  for (const name of names) require(/^[^/\s]+$/.test(name), "names", name, "a text without / and spaces");
+  for (const name of names) check(/^[^/\s]+$/.test(name), "names", name, "a text without / and spaces");
   const [{ registerScheme }, { addResolverName }] = await Promise.all([
     import("./grpc-resolver.ts"),
     import("./resolver-names.ts"),
@@ -40,14 +40,14 @@ export async function registerPlinthResolver({
   const close = addResolverName({ names, source });
   return {
     target(service) {
-      require(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(service), "service", service, "the name of a service");
+      check(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(service), "service", service, "the name of a service");
       return `plinth://${names[0] ?? ""}/${service}`;
     },
     close,
   };
 }
 
-function require(holds: boolean, field: string, given: string, expected: string): void {
+function check(holds: boolean, field: string, given: string, expected: string): void {
   if (!holds)
     throw new OptionError(
       "ERR_OPTION_TYPE",
