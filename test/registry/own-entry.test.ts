@@ -15,7 +15,7 @@ before(async () => {
 after(() => agent.stop());
 
 async function put(path: string, body?: unknown): Promise<void> {
-  const init = { method: "PUT", ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+  const init = { method: "PUT", body: JSON.stringify(body) ?? null };
   assert.equal((await fetch(`${agent.address}${path}`, init)).status, 200);
 }
 
@@ -23,7 +23,9 @@ async function put(path: string, body?: unknown): Promise<void> {
 async function checksOf(id: string): Promise<Record<string, string>> {
   const all = Object.values(asRecord((await ask(`${agent.address}/v1/agent/checks`)).json())).map(asRecord);
   const own = all.filter((check) => check["ServiceID"] === id);
-  return Object.fromEntries(own.map((check) => [String(check["CheckID"]), `${check["Status"]}: ${check["Output"]}`]));
+  return Object.fromEntries(
+    own.map((check) => [String(check["CheckID"]), [check["Status"], check["Output"]].map(String).join(": ")]),
+  );
 }
 
 async function portOf(id: string): Promise<unknown> {
