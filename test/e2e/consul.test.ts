@@ -18,6 +18,8 @@ const apps = ["issuer", "notes", "greeter", "gateway"];
 const stopLimitMs = 5_000;
 /** A check every 500 ms, and what it takes to hear of its verdict. */
 const noticeLimitMs = 10_000;
+/** A new instance starts slowly, and its first replies, before it is warm, speak against it for a while. */
+const inUseLimitMs = 30_000;
 
 let consul: ConsulAgent;
 let database: TestDatabase;
@@ -79,7 +81,7 @@ async function untilInUse(address: string): Promise<void> {
       return (await greetingsBy(address)) > before;
     },
     () => `traffic at ${address}; Consul knows ${JSON.stringify(known)}; the log says:\n${logWithoutRequests()}`,
-    noticeLimitMs,
+    inUseLimitMs,
   );
 }
 
