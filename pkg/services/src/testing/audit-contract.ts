@@ -88,6 +88,11 @@ export function auditContract({ client, streams = true }: AuditContractOptions):
         const changed: AuditEntry = { ...second, event: { ...second.event, outcome: "success" } };
         const isBroken = { code: "ERR_AUDIT_CHAIN", metadata: { sequence: String(second.sequence) } };
         await assert.rejects(verifyAuditChain([first, changed, ...rest], { after }), isBroken);
+        const rehashed = { ...changed, hash: auditEntryHash(changed) };
+        await assert.rejects(verifyAuditChain([first, rehashed, ...rest], { after }), {
+          code: "ERR_AUDIT_CHAIN",
+          metadata: { sequence: String(second.sequence + 1) },
+        });
         await assert.rejects(verifyAuditChain([first, ...rest], { after }), { code: "ERR_AUDIT_CHAIN" });
         await assert.rejects(verifyAuditChain([second, first], { after }), isBroken);
       },
