@@ -59,6 +59,8 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     outcome:
       "`reply`, `aborted`, `unreachable`, `misdirected`, `connect_timeout`, `busy`, `timeout`, `reset`, `stalled`, `invalid`, `unsendable`",
   },
+  gateway_websocket: { route: "name of the route in the gateway's config", from: "`client`, `instance`" },
+  gateway_websockets: { route: "name of the route in the gateway's config" },
   grpc_client: { peer: "name that the caller gives to the other side", method: rpcMethod, status: canonical },
   grpc_server: { method: rpcMethod, status: canonical, direction: "`received`, `sent`" },
   health_check: { check: "check's name" },

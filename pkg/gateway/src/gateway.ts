@@ -20,6 +20,7 @@ import { parseGatewayDocument } from "./config/document.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayError } from "./errors.ts";
 import { type GatewaySettings, type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
+import { WebSockets } from "./protocols/websockets.ts";
 import { buildGeneration } from "./server/build-generation.ts";
 import { Connections } from "./server/connections.ts";
 import type { GatewayCore } from "./server/core.ts";
@@ -106,6 +107,7 @@ class HttpGateway implements Gateway, GatewayCore {
   generation: Generation;
   readonly observer: Observer;
   readonly deadlines: Deadlines;
+  readonly webSockets: WebSockets;
   readonly clock: Clock;
   readonly tracing: Tracing;
   readonly errors: ErrorBus;
@@ -149,6 +151,7 @@ class HttpGateway implements Gateway, GatewayCore {
     this.errors = options.errors ?? createErrorBus({ clock });
     this.maxHeaderLines = settings.maxHeaderLines;
     this.deadlines = new Deadlines(clock);
+    this.webSockets = new WebSockets(metrics);
     this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
     const keepers = createIssuerKeepers({
       jwksUrls: settings.jwksUrls,
@@ -230,6 +233,7 @@ class HttpGateway implements Gateway, GatewayCore {
     // request may be on its way.
     SocketServer.prototype.close.call(this.#server, (error?: Error) => (error ? ended.reject(error) : ended.resolve()));
     this.#connections.endIdle(false);
+    this.webSockets.goAway();
     const grace = this.clock.schedule(freshGraceMs, () => this.#connections.endIdle(true));
     const cutOff = (): void => this.#cutOff();
     signal?.addEventListener("abort", cutOff, { once: true });

@@ -75,8 +75,19 @@ export const reasons = Object.freeze({
   ),
   upgrade_unsupported: entry(
     501,
-    "protocol upgrades are not supported",
-    "The client asked to change the protocol, for instance to WebSocket.",
+    "the protocol cannot be changed to that here",
+    "The client asked to change the protocol: to another than WebSocket, or where the route has no `websocket`, or not by a GET without a body after all earlier replies.",
+  ),
+  websockets_full: entry(
+    503,
+    "too many WebSockets are open",
+    "As many WebSockets of the route are open as its `websocket.maxConnections` allows in one process.",
+    { retryable: true },
+  ),
+  websocket_idle: entry(
+    408,
+    "nothing came for too long",
+    "Nothing came from either side of an open WebSocket for the route's `websocket.idleTimeoutMs`, or one did not take what came; it was closed. The access log shows 101.",
   ),
   loop_detected: entry(
     508,
@@ -180,7 +191,7 @@ export const reasons = Object.freeze({
   gateway_stopped: entry(
     503,
     "the gateway is stopping",
-    "The request was still unanswered at the end of the drain and was cut off.",
+    "The request was still unanswered at the end of the drain and was cut off; or a WebSocket was open when the drain began, and was closed.",
   ),
   gateway_error: entry(
     500,

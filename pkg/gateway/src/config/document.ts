@@ -4,6 +4,7 @@ import { GatewayConfigError } from "../errors.ts";
 import { parsePattern } from "../router/pattern.ts";
 import { createRouteTable, type Matcher, type RouteEntry } from "../router/route-table.ts";
 import { faultAt, type Places, schemaFaults } from "./faults.ts";
+import { webSocketProblem } from "./schema-websocket.ts";
 import { type GatewayDocument, gatewayDocument, type ParsedDocument, type RouteConfig } from "./schema.ts";
 
 /**
@@ -74,6 +75,8 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     const twin = names.get(route.name);
     if (twin !== undefined) fault(at("name"), `route ${twin + 1} has the name ${JSON.stringify(route.name)} already`);
     names.set(route.name, index);
+    const webSocketFault = webSocketProblem(route.websocket, route.match.methods);
+    if (webSocketFault !== undefined) fault(at("websocket"), webSocketFault);
     if (route.auth && route.anonymous) fault(at("anonymous"), "has `auth` as well; keep the one that is meant");
     if (!route.auth && !route.anonymous) fault(at(), "needs `auth`, or `anonymous: true` for everybody");
     if (route.auth && providers.length === 0) fault(at("auth"), "needs a token, but there is no issuer under `jwt`");

@@ -1,5 +1,6 @@
 import { tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
+import { webSocketSchema } from "./schema-websocket.ts";
 
 const name = z
   .string()
@@ -90,6 +91,7 @@ const route = z
       .max(Number.MAX_SAFE_INTEGER)
       .default(10_485_760)
       .meta({ description: "Largest request body, in bytes." }),
+    websocket: webSocketSchema,
     rewrite: z
       .strictObject({
         prefix: path.meta({ description: "What stands in place of the part of the path before `/**`." }),

@@ -39,10 +39,7 @@ function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Fou
   exchange.taken = route;
   exchange.template = template;
   route.deadlines?.add(exchange, exchange.startedAtMs);
-  if (head.upgrade !== undefined && head.upgrade !== "h2c") {
-    exchange.refuse("upgrade_unsupported");
-    return;
-  }
+  if (head.upgrade !== undefined && head.upgrade !== "h2c" && !mayUpgrade(exchange, route)) return;
   if (head.bodyLength !== undefined && head.bodyLength > route.maxBodyBytes) {
     exchange.refuse("body_too_large");
     return;
@@ -56,6 +53,15 @@ function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Fou
   const matched = { route, head, target: head.query === "" ? path : path + head.query };
   if (route.auth) authenticate(exchange, matched);
   else checkLimit(exchange, matched, undefined);
+}
+
+function mayUpgrade(exchange: Exchange, route: Route): boolean {
+  const { upgrade, core } = exchange;
+  const { webSocket } = route;
+  if (!upgrade || !webSocket) exchange.refuse("upgrade_unsupported");
+  else if (upgrade.take(core.webSockets, route.name, webSocket.maxConnections)) return true;
+  else exchange.refuse("websockets_full", undefined, ["retry-after", "1"]);
+  return false;
 }
 
 function authenticate(exchange: Exchange, matched: Matched): void {

@@ -3,6 +3,7 @@ import { createRateLimiter } from "@plinth/resilience";
 import { createAuthenticator } from "../auth/authenticator.ts";
 import type { IssuerKeepers } from "../auth/issuers.ts";
 import { matchersOf } from "../config/document.ts";
+import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument, RateLimitConfig } from "../config/schema.ts";
 import { createRouteTable, type RouteEntry } from "../router/route-table.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
@@ -57,6 +58,7 @@ export function buildGeneration(
       limit: typeof rateLimit === "string" ? shared.get(rateLimit) : rateLimit && toPolicy(name, rateLimit),
       deadlines: timeoutMs === 0 ? undefined : deadlines.list(timeoutMs),
       maxBodyBytes,
+      webSocket: toWebSocketLimits(config.websocket),
       rewritePrefix: rewrite?.prefix.replace(/\/$/, ""),
     };
     // The document was checked: there is nothing left to say against a pattern.

@@ -1,4 +1,5 @@
 import type { Clock, ErrorBus, Tracing } from "@plinth/kernel";
+import type { WebSockets } from "../protocols/websockets.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Generation } from "./generation.ts";
 import type { Observer } from "./observer.ts";
@@ -9,6 +10,7 @@ export interface GatewayCore {
   readonly generation: Generation;
   readonly observer: Observer;
   readonly deadlines: Deadlines;
+  readonly webSockets: WebSockets;
   readonly clock: Clock;
   readonly tracing: Tracing;
   readonly errors: ErrorBus;

@@ -4,6 +4,7 @@ import { strangerIn } from "../headers/trace.ts";
 import { type Reason, reasonOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
 import type { GatewayCore } from "./core.ts";
+import type { ClientUpgrade } from "../protocols/client-upgrade.ts";
 import type { DeadlineList, Expiring } from "./deadlines.ts";
 import type { Generation } from "./generation.ts";
 import type { Forwarding } from "./forwarding.ts";
@@ -45,6 +46,8 @@ export class Exchange implements RequestContext, Expiring {
   limitHeaders: string[] | undefined;
   body: RequestBody | undefined;
   forwarding: Forwarding | undefined;
+  /** The request asks for a WebSocket. */
+  upgrade: ClientUpgrade | undefined;
   /** Of the reply's body, given to the client's connection. */
   bytes = 0;
   /** The parser has given up on the client's connection: nothing more can be read from it. */
@@ -53,6 +56,7 @@ export class Exchange implements RequestContext, Expiring {
   /** The connection ends with this reply: what the client has sent behind it is not looked at. */
   isLast = false;
 
+  #hasLeft = false;
   expiresAtMs = 0;
   before: Expiring | undefined;
   after: Expiring | undefined;
@@ -88,13 +92,19 @@ export class Exchange implements RequestContext, Expiring {
     }
   }
 
+  /** It goes on as a WebSocket, for which neither the route's time nor a change of the document counts. */
+  upgraded(): void {
+    this.list?.remove(this);
+    this.#leaveGeneration();
+  }
+
   /** Answers without the service, or breaks off when the reply has begun. */
   refuse(reason: Reason, detail?: string, headers: readonly string[] = []): void {
     if (this.isFinished) return;
     this.forwarding?.abort();
     this.list?.remove(this);
     this.body?.destroy();
-    if (this.response.headersSent) this.cutOff(reason);
+    if (this.response.headersSent || this.upgrade?.tookMs !== undefined) this.cutOff(reason);
     else {
       this.reason = reason;
       answer(this, reason, detail, headers);
@@ -124,7 +134,8 @@ export class Exchange implements RequestContext, Expiring {
   /** Resets the connection: a clean end would make half a reply look whole. */
   cutOff(reason: Reason): void {
     this.reason = reason;
-    this.response.destroy();
+    if (this.upgrade) this.upgrade.destroy();
+    else this.response.destroy();
   }
 
   /** A fault of our own: the caller gets a 500 without its text, and the error bus has it. */
@@ -144,21 +155,30 @@ export class Exchange implements RequestContext, Expiring {
     this.isFinished = true;
     const { core, response, request, forwarding, body } = this;
     this.list?.remove(this);
-    const isWhole = response.writableFinished;
+    const hasUpgraded = this.upgrade?.tookMs !== undefined;
+    const isWhole = hasUpgraded || response.writableFinished;
     if (!isWhole) this.reason ??= core.isStopping ? "gateway_stopped" : "client_gone";
     forwarding?.abort();
     if (body && !request.complete) {
       body.destroy();
       if (!request.socket.destroyed) awaitUpload(this);
     }
-    const status = isWhole || this.reason === undefined ? response.statusCode : reasonOf(this.reason).status;
+    this.upgrade?.release();
+    const replied = hasUpgraded ? 101 : response.statusCode;
+    const status = isWhole || this.reason === undefined ? replied : reasonOf(this.reason).status;
     try {
       core.observer.finished(this, status, core.clock.monotonicMs() - this.startedAtMs);
     } catch (error) {
       this.#report(error);
     }
-    this.generation.counted(-1);
+    this.#leaveGeneration();
     core.counted(-1);
+  }
+
+  #leaveGeneration(): void {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.generation.counted(-1);
   }
 
   #report(error: unknown): void {

@@ -1,4 +1,4 @@
-import { Readable } from "node:stream";
+import { type Duplex, Readable } from "node:stream";
 import { formatTraceparent, type Span } from "@plinth/kernel";
 import type { Outcome, Seat } from "@plinth/resilience";
 import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.ts";
@@ -112,6 +112,7 @@ export class Forwarding implements UpstreamHandlers {
         target: this.#target,
         headers,
         body: this.attempts > 1 ? bodyAgain(exchange.body) : (exchange.body ?? null),
+        upgrade: exchange.upgrade && "websocket",
       },
       this,
     );
@@ -141,6 +142,26 @@ export class Forwarding implements UpstreamHandlers {
       if (typeof length === "string" && exchange.method !== "HEAD") this.#replyLength = Number(length);
       if (this.#replyLength < 0 || this.#replyLength > smallBodyBytes) process.nextTick(flushHead, response);
     } catch (error) {
+      exchange.fault(error);
+    }
+  }
+
+  onUpgrade(headers: ReplyHeaders, socket: Duplex): void {
+    const exchange = this.#exchange;
+    try {
+      const { core, upgrade } = exchange;
+      this.#latencyMs = core.clock.monotonicMs() - this.#sentAtMs;
+      core.observer.replied(this.#route.pool.service, this.#latencyMs, this.#span);
+      if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", 101);
+      this.#ended("reply");
+      const more = ["x-request-id", exchange.requestId, ...(exchange.limitHeaders ?? [])];
+      if (upgrade?.open(headers, socket, more) === true) exchange.upgraded();
+      else {
+        socket.destroy();
+        exchange.refuse("upstream_invalid");
+      }
+    } catch (error) {
+      socket.destroy();
       exchange.fault(error);
     }
   }

@@ -1,5 +1,7 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
+import { Socket } from "node:net";
 import { guardEvents } from "@plinth/transport";
+import { asksForWebSocket, ClientUpgrade } from "../protocols/client-upgrade.ts";
 import type { Connections } from "./connections.ts";
 import type { GatewayCore } from "./core.ts";
 import { Exchange, GatewayResponse } from "./exchange.ts";
@@ -47,6 +49,7 @@ export function createListener(
       connectionsCheckingInterval: 1_000,
       requireHostHeader: false, // checked with the rest of the head, so that it gets the same kind of reply
       insecureHTTPParser: false,
+      shouldUpgradeCallback: (request) => asksForWebSocket(request) && !connections.current(request.socket),
     },
     (request, response) => begin(request, response, "nothing"),
   );
@@ -57,6 +60,20 @@ export function createListener(
   server.on("connection", (socket) => connections.opened(socket));
   server.on("checkContinue", (request, response) => begin(request, response, "continue"));
   server.on("checkExpectation", (request, response) => begin(request, response, "odd"));
+  server.on("upgrade", (request, socket, head) => {
+    if (!(socket instanceof Socket) || connections.isEnding(socket)) {
+      socket.destroy();
+      return;
+    }
+    socket.on("error", () => undefined); // node takes its own listener away; the end of the connection is told all the same
+    const response = new GatewayResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    const exchange = new Exchange(core, request, response, false);
+    connections.began(exchange);
+    exchange.upgrade = new ClientUpgrade(exchange, socket, head);
+    exchange.begin();
+  });
   server.on("connect", (_request, socket) => {
     core.observer.malformed("method_not_allowed");
     answerSocket(connections, socket, "method_not_allowed", { headers: [methodsAllowed] });

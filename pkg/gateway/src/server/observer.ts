@@ -46,7 +46,7 @@ export class Observer {
     });
     this.#duration = metrics.histogram({
       name: "gateway_request_duration_seconds",
-      help: "Time from the request's head to the end of the reply.",
+      help: "Time from the request's head to the end of the reply; of a WebSocket until it is open.",
       labels: ["route"],
       exemplars: true,
     });
@@ -105,10 +105,10 @@ export class Observer {
     }
   }
 
-  #count({ span, taken: route, method, reason }: Exchange, status: number, tookMs: number): void {
+  #count({ span, taken: route, method, reason, upgrade }: Exchange, status: number, tookMs: number): void {
     const name = route?.name ?? "unmatched";
     this.#requests.inc(name, methodLabel(method), statusClasses[Math.floor(status / 100)] ?? "other", reason ?? "none");
-    this.#duration.observe({ route: name }, tookMs / 1e3, span);
+    this.#duration.observe({ route: name }, (upgrade?.tookMs ?? tookMs) / 1e3, span);
   }
 
   #log(log: Logger, exchange: Exchange, status: number, tookMs: number): void {
@@ -125,6 +125,7 @@ export class Observer {
       ...(forwarding && forwarding.attempts > 1 ? { attempts: forwarding.attempts } : {}),
       duration_ms: Math.round(tookMs * 1e3) / 1e3,
       bytes: exchange.bytes,
+      ...(exchange.upgrade ? { bytes_received: exchange.upgrade.bytesFromClient } : {}),
       client: exchange.clientAddress,
     };
     runInContext(exchange, () => log.info("request", fields));

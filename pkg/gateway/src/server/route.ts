@@ -1,6 +1,7 @@
 import type { RateLimiter } from "@plinth/resilience";
 import { canonicalPath } from "../path.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
+import type { WebSocketLimits } from "../config/schema-websocket.ts";
 import type { DeadlineList } from "./deadlines.ts";
 
 /** A rate limit that one route or several draw from. */
@@ -24,6 +25,8 @@ export interface Route {
   /** Undefined: no limit on its time. */
   readonly deadlines: DeadlineList | undefined;
   readonly maxBodyBytes: number;
+  /** Undefined: no WebSocket is opened. */
+  readonly webSocket: WebSocketLimits | undefined;
   /** What stands in place of the prefix, without a slash at its end. */
   readonly rewritePrefix: string | undefined;
 }

@@ -53,6 +53,7 @@ describe("a connection to an instance", () => {
       { method: "GET", target: "/", headers: ["host", "a"], body: null },
       {
         onHead: (given) => (status = given),
+        onUpgrade: (_headers, socket) => socket.destroy(),
         onData: () => true,
         onEnd: () => resolve(status),
         onFailure: ({ kind, cause }) => reject(new Error(kind, { cause })),

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import { Client, type Dispatcher } from "undici";
 import type { ReplyHeaders } from "../headers/reply.ts";
 import { kindOf } from "./undici-errors.ts";
@@ -40,6 +41,8 @@ export const createUndiciUpstream: UpstreamFactory = (options) => new UndiciUpst
 class UndiciUpstream implements Upstream {
   readonly #options: UpstreamOptions;
   readonly #slots = new Set<Slot>();
+  /** Connections that go on in another protocol: not among the slots. */
+  readonly #upgraded = new Set<Duplex>();
   /** Those not busy, the one used last at the end. */
   readonly #idle: Slot[] = [];
   #closing: PromiseWithResolvers<void> | undefined;
@@ -49,7 +52,7 @@ class UndiciUpstream implements Upstream {
   }
 
   get connections(): number {
-    return this.#slots.size;
+    return this.#slots.size + this.#upgraded.size;
   }
 
   send(request: UpstreamRequest, handlers: UpstreamHandlers): UpstreamCall {
@@ -77,7 +80,18 @@ class UndiciUpstream implements Upstream {
   destroy(): void {
     void this.close();
     for (const slot of this.#slots) this.#drop(slot);
+    for (const socket of this.#upgraded) socket.destroy();
     this.#settle();
+  }
+
+  /** A connection goes on without its client. */
+  upgraded(slot: Slot, socket: Duplex): void {
+    this.#upgraded.add(socket);
+    socket.once("close", () => {
+      this.#upgraded.delete(socket);
+      this.#settle();
+    });
+    this.release(slot, false);
   }
 
   /** The request on it has ended; unless all of it went well, the connection ends as well. */
@@ -150,7 +164,7 @@ class UndiciUpstream implements Upstream {
   }
 
   #settle(): void {
-    if (this.#slots.size === 0) this.#closing?.resolve();
+    if (this.#slots.size === 0 && this.#upgraded.size === 0) this.#closing?.resolve();
   }
 }
 
@@ -170,9 +184,9 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
     this.#handlers = handlers;
   }
 
-  dispatch(client: Client, { method, target, headers, body }: UpstreamRequest): void {
+  dispatch(client: Client, { method, target, headers, body, upgrade }: UpstreamRequest): void {
     this.#isDispatching = true;
-    client.dispatch({ method, path: target, headers, body }, this);
+    client.dispatch({ method, path: target, headers, body, ...(upgrade !== undefined && { upgrade }) }, this);
     this.#isDispatching = false;
   }
 
@@ -199,12 +213,24 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: ReplyHeaders): void {
-    if (status >= 100 && status < 200) return; // informational: the final head is still to come
+    if (status >= 100 && status < 200 && status !== 101) return; // informational: the final head is still to come
     if (status < 200 || status > 599) controller.abort(new InvalidStatus(`${status} is no HTTP status`));
     else {
       if (this.#slot) heed(this.#slot, headers["keep-alive"]);
       this.#handlers?.onHead(status, headers);
     }
+  }
+
+  onRequestUpgrade(_controller: Dispatcher.DispatchController, _status: number, headers: ReplyHeaders, socket: Duplex) {
+    const handlers = this.#handlers;
+    this.#handlers = undefined;
+    socket.on("error", () => undefined); // undici takes its own listener away; the end is told all the same
+    if (this.#slot && !this.#released) {
+      this.#released = true;
+      this.#owner.upgraded(this.#slot, socket);
+    }
+    if (handlers) handlers.onUpgrade(headers, socket);
+    else socket.destroy();
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

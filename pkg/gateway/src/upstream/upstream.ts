@@ -1,4 +1,4 @@
-import type { Readable } from "node:stream";
+import type { Duplex, Readable } from "node:stream";
 import type { Clock } from "@plinth/kernel";
 import type { ReplyHeaders } from "../headers/reply.ts";
 
@@ -11,6 +11,8 @@ export interface UpstreamRequest {
   readonly headers: string[];
   /** Null when there is none. Not touched before the connection stands, so that another instance can be tried with it. */
   readonly body: Readable | null;
+  /** The protocol to go on in, where one is asked for. */
+  readonly upgrade?: string | undefined;
 }
 
 /** How trying an instance failed. */
@@ -46,6 +48,11 @@ export interface UpstreamFailure {
 export interface UpstreamHandlers {
   /** @param status - 200 to 599. */
   onHead(status: number, headers: ReplyHeaders): void;
+  /**
+   * In place of all others, when `upgrade` was asked for: the instance has answered 101, and what was the connection is the caller's. It ends
+   * with the upstream at the latest.
+   */
+  onUpgrade(headers: ReplyHeaders, socket: Duplex): void;
   /** @returns False to be given no more until `UpstreamCall.resume`. */
   onData(chunk: Buffer): boolean;
   /** The reply is complete: its length was right and nothing was cut off. */
