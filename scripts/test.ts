@@ -54,7 +54,7 @@ const coverage: Stage = {
 /** Before the tests, so that what a server lacks is said once and not by every test that needs it. */
 async function findServers(): Promise<string | undefined> {
   const faults: string[] = [];
-  for (const name of ["consul", "prometheus", "promtool", "postgres", "pgbouncer"] as const) {
+  for (const name of ["consul", "prometheus", "promtool", "postgres", "pgbouncer", "redis-server"] as const) {
     try {
       const { bin } = await findServer(name);
       console.log(`${name} is ${bin}`);

@@ -7,7 +7,7 @@ import { withLock } from "../lock.mjs";
 import { type DebianPackage, findLibraryFolders, unpackDebianPackage } from "./debian.ts";
 import { ServerError } from "./errors.ts";
 
-export type ServerName = "consul" | "nginx" | "haproxy" | "prometheus" | "promtool" | "postgres" | "pgbouncer";
+export type ServerName = "consul" | "nginx" | "haproxy" | "prometheus" | "promtool" | "postgres" | "pgbouncer" | "redis-server";
 
 /** A program and the variables it must be started with, to be laid over `process.env`. */
 export interface Server {
@@ -60,6 +60,12 @@ const sources: Readonly<Record<ServerName, ServerSource>> = {
     variable: "PGBOUNCER_BIN",
     package: { name: "pgbouncer" },
     bin: "usr/sbin/pgbouncer",
+    versionArgument: "--version",
+  },
+  "redis-server": {
+    variable: "REDIS_SERVER_BIN",
+    package: { name: "redis-server" },
+    bin: "usr/bin/redis-server",
     versionArgument: "--version",
   },
 };

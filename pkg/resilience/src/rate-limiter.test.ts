@@ -79,6 +79,38 @@ describe("createRateLimiter", () => {
     }
   });
 
+  it("takes as many at once as something costs, all or none, and says how long until there are so many", async () => {
+    const clock = new FakeClock();
+    const limiter = createRateLimiter({ limit: 10, windowMs: 1_000, clock });
+    limiter.take("k", 3);
+    await clock.advance(100);
+    limiter.take("k", 4);
+    await clock.advance(100);
+    assert.deepEqual(limiter.take("k", 4), { allowed: false, remaining: 3, retryAfterMs: 800, resetMs: 900 });
+    assert.deepEqual(limiter.take("k", 7), { allowed: false, remaining: 3, retryAfterMs: 900, resetMs: 900 });
+    assert.equal(limiter.take("k", 3).allowed, true, "what was refused cost nothing");
+    await clock.advance(800);
+    assert.deepEqual(limiter.take("k", 3), { allowed: true, remaining: 0, retryAfterMs: 0, resetMs: 1_000 });
+    for (const cost of [0, 11, 1.5, Number.NaN]) {
+      assert.throws(() => limiter.take("k", cost), { code: "ERR_OPTION_RANGE", message: /^cost / });
+    }
+  });
+
+  it("says without taking what there is, and forgets a key that is to be full again", async () => {
+    const clock = new FakeClock();
+    const limiter = createRateLimiter({ limit: 2, windowMs: 1_000, clock });
+    const full = { allowed: true, remaining: 2, retryAfterMs: 0, resetMs: 0 };
+    assert.deepEqual([limiter.peek("k"), limiter.peek("k", 2)], [full, full]);
+    assert.equal(limiter.keys, 0);
+    limiter.take("k");
+    await clock.advance(400);
+    assert.deepEqual(limiter.peek("k"), { allowed: true, remaining: 1, retryAfterMs: 0, resetMs: 600 });
+    assert.deepEqual(limiter.peek("k", 2), { allowed: false, remaining: 1, retryAfterMs: 600, resetMs: 600 });
+    assert.equal(limiter.used("k"), 1);
+    limiter.forget("k");
+    assert.deepEqual([limiter.used("k"), limiter.peek("k")], [0, full]);
+  });
+
   it("stays within maxKeys whatever number of keys comes, and keeps those in use", () => {
     const clock = new FakeClock();
     const limiter = createRateLimiter({ limit: 1, windowMs: 60_000, maxKeys: 1_000, clock });

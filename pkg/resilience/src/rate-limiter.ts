@@ -20,7 +20,7 @@ export interface RateVerdict {
   readonly allowed: boolean;
   /** How many more may go right now. */
   readonly remaining: number;
-  /** How long until one may go, in whole milliseconds; 0 when `allowed`. */
+  /** How long until as many may go as were asked for, in whole milliseconds; 0 when `allowed`. */
   readonly retryAfterMs: number;
   /** How long until the key is full again if nothing is taken, in whole milliseconds. */
   readonly resetMs: number;
@@ -29,8 +29,18 @@ export interface RateVerdict {
 export interface RateLimiter {
   readonly limit: number;
   readonly windowMs: number;
-  /** Takes one of `key`'s, if there is one. */
-  take(key: string): RateVerdict;
+  /**
+   * Takes `cost` of `key`'s, if there are so many; else takes nothing.
+   * @param cost - How many at once: 1 to `limit`. Default 1.
+   * @throws {@link OptionError} `ERR_OPTION_RANGE` when `cost` is out of range.
+   */
+  take(key: string, cost?: number): RateVerdict;
+  /** What `take` would say, with `remaining` as it is now. Takes nothing. */
+  peek(key: string, cost?: number): RateVerdict;
+  /** What `key` has used within the last window. */
+  used(key: string): number;
+  /** Makes `key` full again. */
+  forget(key: string): void;
   /** Keys remembered now. */
   readonly keys: number;
   /** Keys forgotten too early because there were more than `maxKeys`, since the start. */
@@ -55,6 +65,11 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
 }
 
 const slicesInWindow = 20;
+
+/** Length of the slices that uses are counted by, in whole milliseconds; the last one may reach beyond the window. */
+export function sliceMsOf(windowMs: number): number {
+  return Math.ceil(windowMs / slicesInWindow);
+}
 
 /** What one key has used: a ring of slices that lie wholly or partly within the last window. */
 class Uses {
@@ -85,17 +100,26 @@ class Uses {
     }
   }
 
-  add(nowMs: number): void {
+  add(nowMs: number, cost: number): void {
     const index = this.#newest % this.#counts.length;
-    this.#counts[index] = (this.#counts[index] ?? 0) + 1;
+    this.#counts[index] = (this.#counts[index] ?? 0) + cost;
     this.#lastMs[index] = nowMs;
-    this.total++;
+    this.total += cost;
   }
 
-  /** When the oldest slice that counts was last used, and when the latest was. Call it only when something counts. */
-  range(): { readonly oldestMs: number; readonly latestMs: number } {
-    const times = this.#lastMs.filter((_, index) => (this.#counts[index] ?? 0) > 0);
-    return { oldestMs: Math.min(...times), latestMs: Math.max(...times) };
+  /** When so much was last used, and no less, that without it `wanted` fewer count. Call it when at least as much counts. */
+  lastUseOf(wanted: number): number {
+    const slices = this.#counts.length;
+    let left = wanted;
+    let lastMs = 0;
+    for (let step = 1; step <= slices && left > 0; step++) {
+      const index = (this.#newest + step) % slices; // from the oldest on
+      const count = this.#counts[index] ?? 0;
+      if (count === 0) continue;
+      left -= count;
+      lastMs = this.#lastMs[index] ?? 0;
+    }
+    return lastMs;
   }
 
   #forget(index: number): void {
@@ -119,7 +143,7 @@ class SlidingWindowLimiter implements RateLimiter {
     this.windowMs = windowMs;
     this.#clock = clock;
     this.#bornAtMs = clock.monotonicMs();
-    this.#sliceMs = Math.ceil(windowMs / slicesInWindow);
+    this.#sliceMs = sliceMsOf(windowMs);
     this.#slices = Math.ceil(windowMs / this.#sliceMs) + 1;
     this.#uses = new RecentKeys(this.#sliceMs * this.#slices, maxKeys);
   }
@@ -132,22 +156,44 @@ class SlidingWindowLimiter implements RateLimiter {
     return this.#uses.forgotten;
   }
 
-  take(key: string): RateVerdict {
+  take(key: string, cost = 1): RateVerdict {
+    return this.#ask(key, cost, true);
+  }
+
+  peek(key: string, cost = 1): RateVerdict {
+    return this.#ask(key, cost, false);
+  }
+
+  used(key: string): number {
+    return this.limit - this.#ask(key, 1, false).remaining;
+  }
+
+  forget(key: string): void {
+    this.#uses.delete(key);
+  }
+
+  #ask(key: string, cost: number, mayTake: boolean): RateVerdict {
     const { limit, windowMs } = this;
+    if (cost !== 1) requireWhole("cost", cost, { min: 1, max: limit });
     const nowMs = Math.floor(this.#clock.monotonicMs() - this.#bornAtMs);
     const slice = Math.floor(nowMs / this.#sliceMs);
-    const uses = this.#uses.get(key, nowMs) ?? new Uses(this.#slices, slice);
-    uses.advance(slice, nowMs, windowMs);
-    if (uses.total >= limit) {
-      const { oldestMs, latestMs } = uses.range();
+    const known = this.#uses.get(key, nowMs);
+    known?.advance(slice, nowMs, windowMs);
+    const total = known?.total ?? 0;
+    if (total + cost > limit && known) {
       return {
         allowed: false,
-        remaining: 0,
-        retryAfterMs: oldestMs + windowMs - nowMs,
-        resetMs: latestMs + windowMs - nowMs,
+        remaining: limit - total,
+        retryAfterMs: known.lastUseOf(total + cost - limit) + windowMs - nowMs,
+        resetMs: known.lastUseOf(total) + windowMs - nowMs,
       };
     }
-    uses.add(nowMs);
+    if (!mayTake) {
+      const resetMs = known && total > 0 ? known.lastUseOf(total) + windowMs - nowMs : 0;
+      return { allowed: true, remaining: limit - total, retryAfterMs: 0, resetMs };
+    }
+    const uses = known ?? new Uses(this.#slices, slice);
+    uses.add(nowMs, cost);
     this.#uses.set(key, uses);
     return { allowed: true, remaining: limit - uses.total, retryAfterMs: 0, resetMs: windowMs };
   }

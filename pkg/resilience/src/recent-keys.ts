@@ -43,6 +43,11 @@ export class RecentKeys<V> {
     this.#young.set(key, value);
   }
 
+  delete(key: string): void {
+    this.#young.delete(key);
+    this.#old.delete(key);
+  }
+
   #turn(): void {
     this.#old = this.#young;
     this.#young = new Map();
