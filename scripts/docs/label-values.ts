@@ -22,6 +22,11 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   audit_recorder_lost_events: {
     reason: "`full`, `expired`, `refused`, `closed`, `spill_failed`, `spill_damaged`",
   },
+  auth_key_set_unknown_keys: {
+    issuer: "name of the token issuer in the section `auth`",
+    outcome:
+      "`asked` (the issuer was), `missing` (it had not that key a short while ago), `cooldown` and `budget` (too many were asked for)",
+  },
   auth_key_set: { issuer: "name of the token issuer in the section `auth`", outcome: yesNo },
   auth_token_refusals: {
     reason:
@@ -44,6 +49,11 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     code: "[error code](errors.md)",
   },
   gateway_document_reloads: { outcome: "`changed`, `unchanged`, `refused`" },
+  gateway_jwks_unknown_keys: {
+    provider: "name of the token provider in the gateway's config",
+    outcome:
+      "`asked` (the issuer was), `missing` (it had not that key a short while ago), `cooldown` and `budget` (too many were asked for)",
+  },
   gateway_jwks: { provider: "name of the token provider in the gateway's config", outcome: yesNo },
   gateway_malformed: { reason: "[reason](reasons.md)" },
   gateway_rate_limit: { policy: "name of the rate limit in the gateway's config" },

@@ -150,6 +150,7 @@ class HttpGateway implements Gateway, GatewayCore {
     this.tracing = options.tracing ?? createTracing();
     this.errors = options.errors ?? createErrorBus({ clock });
     this.maxHeaderLines = settings.maxHeaderLines;
+      snapshots: settings.jwksSnapshots,
     this.deadlines = new Deadlines(clock);
     this.webSockets = new WebSockets(metrics);
     this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
@@ -232,6 +233,8 @@ class HttpGateway implements Gateway, GatewayCore {
     // The socket server's own `close`: that of the HTTP server would also cut off clients that have only just connected, whose
     // request may be on its way.
     SocketServer.prototype.close.call(this.#server, (error?: Error) => (error ? ended.reject(error) : ended.resolve()));
+    const issuers = [...this.#generations].flatMap((generation) => generation.issuers);
+    await Promise.all(issuers.map(({ keys }) => keys.saved()));
     this.#connections.endIdle(false);
     this.webSockets.goAway();
     const grace = this.clock.schedule(freshGraceMs, () => this.#connections.endIdle(true));

@@ -38,6 +38,10 @@ const schema = z
       description: "URLs of key sets by provider name; each takes the place of the document's `jwt.NAME.jwks`.",
     }),
     headersTimeoutMs: ms("Time for a request's head to arrive, in ms.").default(10_000),
+    jwksSnapshots: z.string().min(1).optional().meta({
+      description:
+        "Folder where the last good key set of each provider with a URL is kept, for a start while its issuer is down. Default: none is.",
+    }),
     requestTimeoutMs: ms("Time for a whole request to arrive, in ms; at least headersTimeoutMs.").default(120_000),
     keepAliveTimeoutMs: ms("How long a client's connection is kept without a request, in ms.").default(65_000),
     idleTimeoutMs: ms(

@@ -1,11 +1,13 @@
 import type { Clock, Logger, Metrics } from "@plinth/kernel";
-import { createIssuers, type Issuer, keySetUrlProblem } from "@plinth/transport/jwt";
+import { createIssuers, FetchBudget, type Issuer, keySetUrlProblem } from "@plinth/transport/jwt";
 import type { ParsedDocument } from "../config/schema.ts";
 import { GatewayConfigError } from "../errors.ts";
 
 export interface IssuerKeepersOptions {
   /** URLs that take the place of the document's, by provider name. */
   readonly jwksUrls: Readonly<Record<string, string>>;
+  /** Folder for the last good key sets. Default: none are kept. */
+  readonly snapshots?: string | undefined;
   readonly clock: Clock;
   readonly log: Logger | undefined;
   readonly metrics: Metrics;
@@ -23,12 +25,27 @@ export interface IssuerKeepers {
 }
 
 export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeepers {
-  const { jwksUrls, clock, log, metrics, current } = options;
+  const { jwksUrls, snapshots, clock, log, metrics, current } = options;
+  const budget = new FetchBudget(clock);
   const forms = new WeakMap<Issuer, string>();
   const fetches = metrics.counter({
     name: "gateway_jwks_fetches_total",
     help: "Fetches of key sets.",
     labels: ["provider", "outcome"],
+  });
+  const unknown = metrics.counter({
+    name: "gateway_jwks_unknown_keys_total",
+    help: "Tokens whose key id is in no set at hand, by whether the issuer was asked for it.",
+    labels: ["provider", "outcome"],
+  });
+  metrics.gauge({
+    name: "gateway_jwks_from_snapshot",
+    help: "Whether the key set in use is that of the snapshot on disk (1): its issuer has not been reached since the start.",
+    labels: ["provider"],
+    aggregate: "max",
+    collect: (gauge) => {
+      for (const { name, keys } of current()) gauge.set({ provider: name }, keys.isFromSnapshot ? 1 : 0);
+    },
   });
   metrics.gauge({
     name: "gateway_jwks_age_seconds",
@@ -58,6 +75,9 @@ export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeeper
             clock,
             log,
             metrics,
+            snapshots,
+            budget,
+            onUnknown: (of, outcome) => unknown.inc({ provider: of, outcome }),
             onFetch: (of, failure) => fetches.inc({ provider: of, outcome: failure === undefined ? "ok" : "failed" }),
           },
         );

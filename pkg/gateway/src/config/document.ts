@@ -1,5 +1,5 @@
 import { type ConfigFault, ConfigError, didYouMean, readConfigFile } from "@plinth/kernel";
-import { keySetUrlProblem } from "@plinth/transport/jwt";
+import { keySourceProblem } from "@plinth/transport/jwt";
 import { GatewayConfigError } from "../errors.ts";
 import { parsePattern } from "../router/pattern.ts";
 import { createRouteTable, type Matcher, type RouteEntry } from "../router/route-table.ts";
@@ -60,7 +60,7 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
       fault(["jwt", name, "issuer"], `provider ${twin} has the same issuer; one of them would never be asked`);
     }
     issuers.set(issuer, name);
-    const problem = keySetUrlProblem(jwks);
+    const problem = keySourceProblem(jwks);
     if (problem !== undefined) fault(["jwt", name, "jwks"], problem);
   }
   const limitNames = partsOf(document, "rateLimits").map(([name]) => name);

@@ -79,8 +79,9 @@ export class JwtAuthenticator implements Authenticator {
     }
   }
 
-  /** Fetches no more. Safe to call twice. */
-  close(): void {
+  /** Fetches no more, and resolves when no snapshot is being written. Safe to call twice. */
+  async close(): Promise<void> {
     for (const { keys } of this.#issuers) keys.close();
+    await Promise.all(this.#issuers.map(({ keys }) => keys.saved()));
   }
 }

@@ -1,10 +1,12 @@
 export { JwtAuthenticator, type JwtAuthenticatorOptions } from "./authenticator.ts";
+export { FetchBudget } from "./fetch-budget.ts";
 export { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
 export { createIssuers, type IssuersOptions } from "./issuers.ts";
-export { KeyKeeper, type KeyKeeperOptions } from "./key-keeper.ts";
+export { KeyKeeper, type KeyKeeperOptions, type UnknownKeyOutcome } from "./key-keeper.ts";
+export { KeySnapshot, type KeySnapshotOptions } from "./key-snapshot.ts";
 export { type KeySet, parseKeySet } from "./key-set.ts";
 export { jwtModule, type JwtSettings, jwtSettings } from "./module.ts";
-export { keySetUrlProblem, type TokenProvider, tokenProvider } from "./provider.ts";
+export { keySetUrlProblem, keySourceProblem, type TokenProvider, tokenProvider } from "./provider.ts";
 export {
   type Issuer,
   type TokenCaller,

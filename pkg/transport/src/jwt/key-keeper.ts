@@ -1,5 +1,11 @@
 import { backoffDelayMs, type Clock, messageOf, type Scheduled } from "@plinth/kernel";
+import type { FetchBudget } from "./fetch-budget.ts";
 import { type KeySet, parseKeySet } from "./key-set.ts";
+import type { KeySnapshot } from "./key-snapshot.ts";
+import { UnknownKids } from "./unknown-kids.ts";
+
+/** What became of a key id that is not in the set: asked for, or not since it was missing before, or others were asked for just now. */
+export type UnknownKeyOutcome = "asked" | "missing" | "cooldown" | "budget";
 
 export interface KeyKeeperOptions {
   readonly fetchText: (options: { readonly signal: AbortSignal }) => Promise<string>;
@@ -13,8 +19,22 @@ export interface KeyKeeperOptions {
   /** Longest wait between two tries, in milliseconds. Default 60_000. */
   readonly maxRetryDelayMs?: number;
   readonly random?: () => number;
+  /** The set is what it is: it is read once, never grows old, and an unknown key id asks for nothing. Default false. */
+  readonly fixed?: boolean;
+  /** Private and symmetric keys in it are a fault, instead of left out. Default false. */
+  readonly strict?: boolean;
+  /** Tells of changes, so that the set is read anew at once. */
+  readonly watch?: ((onChange: () => void, options: { readonly signal: AbortSignal }) => void) | undefined;
+  /** The last good set on disk, for a start while the issuer is down. Default none. */
+  readonly snapshot?: KeySnapshot | undefined;
+  /** What fetches for unknown key ids draw from, along with those of other keepers. Default: only the cooldown bounds them. */
+  readonly budget?: FetchBudget;
   /** Told of each fetch, with the failure if it failed. */
   readonly onFetch?: (failure: string | undefined) => void;
+  /** Told of each token's key id that is not in the set. */
+  readonly onUnknown?: (outcome: UnknownKeyOutcome) => void;
+  /** Told of a snapshot that could not be read or written, with why, and of one that is in use. */
+  readonly onSnapshot?: (what: "used" | "refused" | "unwritten", detail: string) => void;
 }
 
 /**
@@ -31,14 +51,31 @@ export class KeyKeeper {
   #timer: Scheduled | undefined;
   #failures = 0;
   #nextUnknownAtMs = -Infinity;
+  #isFromSnapshot = false;
+  /** The snapshot on its way from the disk. */
+  #loading: Promise<void> | undefined;
+  #saving: Promise<void> = Promise.resolve();
+  readonly #cooldownMs: number;
+  readonly #missing: UnknownKids;
 
   constructor(options: KeyKeeperOptions) {
     this.#options = options;
+    this.#cooldownMs = options.cooldownMs ?? 30_000;
+    this.#missing = new UnknownKids({
+      firstMs: this.#cooldownMs,
+      longestMs: Math.max(options.refreshMs, this.#cooldownMs),
+    });
   }
 
   /** The keys now; undefined when there are none, or only ones too old to trust. */
   get current(): KeySet | undefined {
-    return this.ageMs < this.#options.refreshMs + this.#options.keepMs ? this.#set : undefined;
+    const { fixed, refreshMs, keepMs } = this.#options;
+    return fixed === true || this.ageMs < refreshMs + keepMs ? this.#set : undefined;
+  }
+
+  /** Whether the keys are those of a snapshot: the issuer has not been reached since the start. */
+  get isFromSnapshot(): boolean {
+    return this.#isFromSnapshot && this.current !== undefined;
   }
 
   /** One more each time that the keys have changed. */
@@ -53,7 +90,18 @@ export class KeyKeeper {
 
   /** Begins to fetch, and goes on in the background until closed. */
   start(): void {
-    void this.#fetch();
+    const { snapshot, watch } = this.#options;
+    const { signal } = this.#closing;
+    if (signal.aborted) return;
+    watch?.(() => void this.#fetchAnew(), { signal });
+    if (!snapshot) {
+      void this.#fetch();
+      return;
+    }
+    this.#loading = this.#load(snapshot).then(() => {
+      this.#loading = undefined;
+      void this.#fetch();
+    });
   }
 
   close(): void {
@@ -63,19 +111,71 @@ export class KeyKeeper {
 
   /** The keys, after the fetch under way if there are none yet. Never begins one: those follow their own pace. */
   async available(): Promise<KeySet | undefined> {
+    if (this.current === undefined) await this.#loading;
     if (this.current === undefined) await this.#flight;
     return this.current;
   }
 
-  /** The keys after a fetch that an unknown key id asks for; at once, and as they are, while the cooldown runs. */
-  async refreshForUnknown(): Promise<KeySet | undefined> {
-    const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs >= this.#nextUnknownAtMs && !this.#flight) {
-      this.#nextUnknownAtMs = nowMs + (this.#options.cooldownMs ?? 30_000);
+  /**
+   * The keys after a fetch that an unknown key id asks for; at once, and as they are, while the cooldown runs, where the id was missing
+   * not long ago, and where the budget of all issuers is used up.
+   */
+  async refreshForUnknown(kid: string): Promise<KeySet | undefined> {
+    const { clock, onUnknown, fixed, budget } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (fixed === true || this.#missing.has(kid, nowMs)) {
+      onUnknown?.("missing");
+      return this.current;
+    }
+    if (!this.#flight) {
+      if (nowMs < this.#nextUnknownAtMs || budget?.take() === false) {
+        onUnknown?.(nowMs < this.#nextUnknownAtMs ? "cooldown" : "budget");
+        return this.current;
+      }
+      this.#nextUnknownAtMs = nowMs + this.#cooldownMs;
       void this.#fetch();
     }
+    onUnknown?.("asked");
     await this.#flight;
+    if (this.#failures === 0 && this.#set?.has(kid) === false) this.#missing.missed(kid, clock.monotonicMs());
     return this.current;
+  }
+
+  /** Resolves when no snapshot is being written any more. */
+  async saved(): Promise<void> {
+    await this.#saving;
+  }
+
+  /** Something has changed: what is under way may have read it as it was before. */
+  async #fetchAnew(): Promise<void> {
+    await this.#flight;
+    await this.#fetch();
+  }
+
+  async #load(snapshot: KeySnapshot): Promise<void> {
+    const { clock, onSnapshot } = this.#options;
+    try {
+      const saved = await snapshot.read(clock.now());
+      if (!saved || this.#set || this.#closing.signal.aborted) return;
+      this.#fetchedAtMs = clock.monotonicMs() - saved.ageMs;
+      this.#set = saved.set;
+      this.#version++;
+      this.#isFromSnapshot = true;
+      if (this.current) onSnapshot?.("used", `${Math.round(saved.ageMs / 1e3)} s old`);
+      else onSnapshot?.("refused", `it is ${Math.round(saved.ageMs / 1e3)} s old, which is too old to trust`);
+    } catch (error) {
+      onSnapshot?.("refused", messageOf(error));
+    }
+  }
+
+  /** One after the other, and never in the way of a request. */
+  #save(set: KeySet): void {
+    const { snapshot, clock, onSnapshot } = this.#options;
+    if (!snapshot) return;
+    const savedAtMs = clock.now();
+    this.#saving = this.#saving
+      .then(() => snapshot.write(set, savedAtMs))
+      .catch((error: unknown) => onSnapshot?.("unwritten", messageOf(error)));
   }
 
   #fetch(): Promise<void> {
@@ -85,24 +185,27 @@ export class KeyKeeper {
   }
 
   async #run(): Promise<void> {
-    const { fetchText, clock, onFetch } = this.#options;
+    const { fetchText, clock, onFetch, strict = false, fixed } = this.#options;
     const { signal } = this.#closing;
     if (signal.aborted) return;
     let failure: string | undefined;
     try {
-      const set = parseKeySet(await fetchText({ signal }));
+      const set = parseKeySet(await fetchText({ signal }), { strict });
       if (set.text !== this.#set?.text) {
         this.#set = set;
         this.#version++;
       }
+      this.#isFromSnapshot = false;
       this.#fetchedAtMs = clock.monotonicMs();
       this.#failures = 0;
+      this.#save(set);
     } catch (error) {
       if (signal.aborted) return;
       this.#failures++;
       failure = describe(error);
     }
     onFetch?.(failure);
+    if (fixed === true && failure === undefined) return;
     this.#timer = clock.schedule(this.#delayMs(), () => void this.#fetch(), { keepAlive: false });
   }
 

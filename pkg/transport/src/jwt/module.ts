@@ -14,7 +14,7 @@ import { z } from "zod";
 import { authenticator } from "../auth.ts";
 import { JwtAuthenticator } from "./authenticator.ts";
 import { createIssuers } from "./issuers.ts";
-import { keySetUrlProblem, tokenProvider } from "./provider.ts";
+import { keySourceProblem, tokenProvider } from "./provider.ts";
 import type { Issuer } from "./verifier.ts";
 
 const issuerName = z
@@ -33,7 +33,7 @@ export const jwtSettings = defineSettings(
       .superRefine((issuers, context) => {
         const named = new Map<string, string>();
         for (const [name, { issuer, jwks }] of Object.entries(issuers)) {
-          const problem = keySetUrlProblem(jwks);
+          const problem = keySourceProblem(jwks);
           if (problem !== undefined) context.addIssue({ code: "custom", path: [name, "jwks"], message: problem });
           const twin = named.get(issuer);
           if (twin !== undefined)
@@ -54,6 +54,10 @@ export const jwtSettings = defineSettings(
       .max(1_000_000)
       .default(10_000)
       .meta({ description: "Verified tokens remembered, each until it expires or the keys change." }),
+    snapshots: z.string().min(1).optional().meta({
+      description:
+        "Folder where the last good key set of each issuer with a URL is kept, for a start while that is down. Default: none is.",
+    }),
   }),
 );
 
@@ -64,16 +68,23 @@ const jwtAuthenticator = token("transport.jwt").of<JwtAuthenticator>();
 const provideJwt = provider({
   provides: jwtAuthenticator,
   needs: { settings: jwtSettings, log: logger, metrics, clock },
-  create: ({ settings: { issuers, maxCachedTokens }, log, metrics: own, clock: time }) => {
+  create: ({ settings: { issuers, maxCachedTokens, snapshots }, log, metrics: own, clock: time }) => {
     const fetches = own.counter({
       name: "auth_key_set_fetches_total",
       help: "Fetches of the key sets of token issuers.",
+      labels: ["issuer", "outcome"],
+    });
+    const unknown = own.counter({
+      name: "auth_key_set_unknown_keys_total",
+      help: "Tokens whose key id is in no set at hand, by whether the issuer was asked for it.",
       labels: ["issuer", "outcome"],
     });
     const keepers = createIssuers(issuers, {
       clock: time,
       log: log.named("auth"),
       metrics: own,
+      snapshots,
+      onUnknown: (issuer, outcome) => unknown.inc({ issuer, outcome }),
       onFetch: (issuer, failure) => fetches.inc({ issuer, outcome: failure === undefined ? "ok" : "failed" }),
     });
     showAge(own, keepers);
@@ -84,6 +95,15 @@ const provideJwt = provider({
 });
 
 function showAge(own: Metrics, issuers: readonly Issuer[]): void {
+  own.gauge({
+    name: "auth_key_set_from_snapshot",
+    help: "Whether the key set in use is that of the snapshot on disk (1): its issuer has not been reached since the start.",
+    labels: ["issuer"],
+    aggregate: "max",
+    collect: (gauge) => {
+      for (const { name, keys } of issuers) gauge.set({ issuer: name }, keys.isFromSnapshot ? 1 : 0);
+    },
+  });
   own.gauge({
     name: "auth_key_set_age_seconds",
     help: "Age of the key set in use. Absent before the first one.",

@@ -1,4 +1,6 @@
+import { messageOf } from "@plinth/kernel";
 import { z } from "zod";
+import { maxKeys, parseKeySet } from "./key-set.ts";
 
 /** An issuer of tokens in the config: of the gateway's document, and of a service's section `auth`. */
 export const tokenProvider = z
@@ -13,8 +15,19 @@ export const tokenProvider = z
       .default(["ES256", "RS256"])
       .meta({ description: "Signatures accepted. Public-key ones only." }),
     jwks: z
-      .url({ protocol: /^https?$/ })
-      .meta({ description: "URL of the key set: https, or http on a loopback address." }),
+      .union([
+        z.url({ protocol: /^https?$/ }),
+        z.strictObject({
+          file: z.string().min(1).optional().meta({ description: "File of a key set; read anew when it changes." }),
+          keys: z
+            .array(z.record(z.string(), z.unknown()))
+            .min(1)
+            .max(maxKeys)
+            .optional()
+            .meta({ description: "The public keys themselves, as in a key set." }),
+        }),
+      ])
+      .meta({ description: "The key set: its URL (https, or http on a loopback address), or `file`, or `keys`." }),
     clockSkewMs: z
       .int()
       .min(0)
@@ -37,6 +50,20 @@ export const tokenProvider = z
   .meta({ description: "An issuer of JSON Web Tokens." });
 
 export type TokenProvider = z.infer<typeof tokenProvider>;
+
+/** What is wrong with where an issuer's keys are to come from; undefined when nothing is. */
+export function keySourceProblem(jwks: TokenProvider["jwks"]): string | undefined {
+  if (typeof jwks === "string") return keySetUrlProblem(jwks);
+  const { file, keys } = jwks;
+  if ((file === undefined) === (keys === undefined)) return "expected a URL, or one of `file` and `keys`";
+  if (keys === undefined) return undefined;
+  try {
+    parseKeySet(JSON.stringify({ keys }), { strict: true });
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
 
 /** Key sets come over https, or over http from this machine only. */
 export function keySetUrlProblem(text: string): string | undefined {

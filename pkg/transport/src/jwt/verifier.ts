@@ -91,7 +91,7 @@ export class TokenVerifier<Known> {
     let set = await keys.available();
     if (!set) return unavailable;
     if (header.kid !== undefined && !set.has(header.kid)) {
-      set = await keys.refreshForUnknown();
+      set = await keys.refreshForUnknown(header.kid);
       if (!set) return unavailable;
       if (!set.has(header.kid)) return invalid("key_unknown");
     }
