@@ -6,3 +6,4 @@ export { type FindServerOptions, type Server, type ServerName, findServer, serve
 export { findFreePorts } from "./ports.ts";
 export { type Prometheus, type PrometheusOptions, startPrometheus } from "./prometheus.ts";
 export { lintMetrics } from "./promtool.ts";
+export { type Redis, startRedis } from "./redis.ts";

@@ -32,3 +32,9 @@ export {
   type RetryVerdict,
 } from "./retry/retries.ts";
 export { parseRetryAfterMs } from "./retry/retry-after.ts";
+export { openRedisRateStore } from "./shared/open-store.ts";
+export type { RedisRateStoreOptions } from "./redis/store.ts";
+export { createSharedRateLimiter, type SharedRateLimiterOptions } from "./shared/shared-limiter.ts";
+export { StoreGate, type StoreGateOptions } from "./shared/store-gate.ts";
+export type { OnStoreFailure, RateAsk, RateStore, SharedRateLimiter, SharedRateVerdict } from "./shared/types.ts";
+export { redisSettings } from "./shared/settings.ts";

@@ -32,9 +32,10 @@ export interface RateLimiter {
   /**
    * Takes `cost` of `key`'s, if there are so many; else takes nothing.
    * @param cost - How many at once: 1 to `limit`. Default 1.
+   * @param within - A lower limit for this call alone, `cost` to `limit`. Default `limit`.
    * @throws {@link OptionError} `ERR_OPTION_RANGE` when `cost` is out of range.
    */
-  take(key: string, cost?: number): RateVerdict;
+  take(key: string, cost?: number, within?: number): RateVerdict;
   /** What `take` would say, with `remaining` as it is now. Takes nothing. */
   peek(key: string, cost?: number): RateVerdict;
   /** What `key` has used within the last window. */
@@ -156,24 +157,24 @@ class SlidingWindowLimiter implements RateLimiter {
     return this.#uses.forgotten;
   }
 
-  take(key: string, cost = 1): RateVerdict {
-    return this.#ask(key, cost, true);
+  take(key: string, cost = 1, within = this.limit): RateVerdict {
+    return this.#ask(key, cost, within, true);
   }
 
   peek(key: string, cost = 1): RateVerdict {
-    return this.#ask(key, cost, false);
+    return this.#ask(key, cost, this.limit, false);
   }
 
   used(key: string): number {
-    return this.limit - this.#ask(key, 1, false).remaining;
+    return this.limit - this.#ask(key, 1, this.limit, false).remaining;
   }
 
   forget(key: string): void {
     this.#uses.delete(key);
   }
 
-  #ask(key: string, cost: number, mayTake: boolean): RateVerdict {
-    const { limit, windowMs } = this;
+  #ask(key: string, cost: number, limit: number, mayTake: boolean): RateVerdict {
+    const { windowMs } = this;
     if (cost !== 1) requireWhole("cost", cost, { min: 1, max: limit });
     const nowMs = Math.floor(this.#clock.monotonicMs() - this.#bornAtMs);
     const slice = Math.floor(nowMs / this.#sliceMs);
@@ -183,7 +184,7 @@ class SlidingWindowLimiter implements RateLimiter {
     if (total + cost > limit && known) {
       return {
         allowed: false,
-        remaining: limit - total,
+        remaining: Math.max(0, limit - total),
         retryAfterMs: known.lastUseOf(total + cost - limit) + windowMs - nowMs,
         resetMs: known.lastUseOf(total) + windowMs - nowMs,
       };
