@@ -141,6 +141,21 @@ describe("a service that is not there", () => {
     assert.match(metrics, new RegExp(`gateway_upstream_retries_total\\{service="s"\\} ${failed}\\n`));
   });
 
+  it("has two dead instances of three: every request succeeds, since none is tried twice", async () => {
+    await using instance = await httpInstance(echo);
+    await using running = await startGateway();
+    for (let dead = 0; dead < 2; dead++) await running.add(await deadPort());
+    await running.add(instance);
+    for (let i = 0; i < 60; i++) assert.equal((await ask(running, { method: "POST", body: "once" })).status, 200);
+  });
+
+  it("has dead instances alone: three are tried, and none twice", async () => {
+    await using running = await startGateway();
+    for (let dead = 0; dead < 5; dead++) await running.add(await deadPort());
+    assert.equal((await ask(running)).reason, "upstream_unreachable");
+    assert.equal((await running.lastLine()).attempts, 3);
+  });
+
   it("has all its connections in use: 503 instances_busy with Retry-After", async () => {
     const held: (() => void)[] = [];
     await using instance = await httpInstance((_request, response) => void held.push(() => response.end("done")));

@@ -28,8 +28,8 @@ const reasonOfFailure: Readonly<Record<FailureKind, Reason>> = {
 const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>(["unreachable", "connect_timeout", "busy"]);
 /** Replies with which an instance says that it cannot serve. */
 const failingStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
-/** So many instances are tried while each address turns out to be another's. */
-const maxMisdirected = 3;
+/** So many instances are tried while each one takes no connection, or its address turns out to be another's. */
+const maxAttempts = 3;
 const misdirectedStatus = 421;
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 /** The body of a reply this small comes with its head; other heads are not kept waiting for their body. */
@@ -37,7 +37,7 @@ const smallBodyBytes = 16_384;
 /** The end of a reply this short is joined to what goes before it. */
 const oneWriteBytes = 4_096;
 
-/** The second half of an exchange: one try at an instance, perhaps one more, and the reply back to the client. */
+/** The second half of an exchange: one try at an instance, perhaps at others too, and the reply back to the client. */
 export class Forwarding implements UpstreamHandlers {
   readonly #exchange: Exchange;
   readonly #route: Route;
@@ -49,6 +49,8 @@ export class Forwarding implements UpstreamHandlers {
   attempts = 0;
   instanceId: string | undefined;
   #seat: Seat<Endpoint> | undefined;
+  /** Those that failed it. */
+  #tried: Seat<Endpoint>[] | undefined;
   #call: UpstreamCall | undefined;
   #span: Span | undefined;
   #sentAtMs = 0;
@@ -73,12 +75,12 @@ export class Forwarding implements UpstreamHandlers {
     this.#ownHeaders = head.headers.length;
   }
 
-  /** @param except - The instance that was tried before. */
-  send(except?: Seat<Endpoint>): void {
+  /** At an instance that was not tried before, as long as there is one. */
+  send(): void {
     const exchange = this.#exchange;
     const { core, method } = exchange;
     const route = this.#route;
-    const seat = route.pool.pick(except);
+    const seat = route.pool.pick(this.#tried);
     if (!seat) {
       exchange.refuse("no_instance", undefined, ["retry-after", "1"]);
       return;
@@ -199,15 +201,15 @@ export class Forwarding implements UpstreamHandlers {
     const exchange = this.#exchange;
     try {
       const { kind, cause } = failure;
-      const tried = this.#seat;
+      if (this.#seat) (this.#tried ??= []).push(this.#seat);
       this.#span?.fail(cause ?? new Error("no connection could be opened"));
       this.#ended(kind);
       if (exchange.response.writableEnded) return; // the reply was complete before its connection failed
       if (exchange.response.headersSent) exchange.cutOff(kind === "stalled" ? "reply_stalled" : "reply_cut_off");
       else if (kind === "unsendable") exchange.fault(cause);
-      else if (this.#mayRetry(failure, tried)) {
+      else if (this.#mayRetry(failure)) {
         exchange.core.observer.retried(this.#route.pool.service);
-        this.send(tried);
+        this.send();
       } else {
         const reason = reasonOfFailure[kind];
         exchange.refuse(reason, undefined, reasonOf(reason).status === 503 ? ["retry-after", "1"] : undefined);
@@ -238,17 +240,23 @@ export class Forwarding implements UpstreamHandlers {
     call.abort();
   }
 
-  /** Once, and only when the first try cannot have had an effect. A body that was touched is gone. */
-  #mayRetry({ kind, sent, reused }: UpstreamFailure, tried: Seat<Endpoint> | undefined): boolean {
+  /** Only when no try can have had an effect, and but once unless it is told at once. A body that was touched is gone. */
+  #mayRetry({ kind, sent, reused }: UpstreamFailure): boolean {
     const { body, method } = this.#exchange;
     if (kind === "misdirected") {
       const isWhole = body === undefined || body.again !== undefined;
-      return isWhole && this.attempts < maxMisdirected && this.#route.pool.seats.some((seat) => seat !== tried);
+      return isWhole && this.attempts < maxAttempts && this.#hasOther();
     }
-    if (this.attempts > 1 || body?.started === true) return false;
-    if (!sent && neverArrived.has(kind)) return this.#route.pool.seats.some((seat) => seat !== tried);
+    if (body?.started === true) return false;
+    if (!sent && kind === "unreachable") return this.attempts < maxAttempts && this.#hasOther();
+    if (this.attempts > 1) return false;
+    if (!sent && neverArrived.has(kind)) return this.#hasOther();
     // The instance closed an idle connection just as the request went out on it. Asking again is safe for safe methods.
     return kind === "reset" && reused && body === undefined && safeMethods.has(method);
+  }
+
+  #hasOther(): boolean {
+    return this.#route.pool.seats.some((seat) => this.#tried?.includes(seat) !== true);
   }
 
   #ended(outcome: FailureKind | "reply" | "aborted"): void {

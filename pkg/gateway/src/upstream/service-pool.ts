@@ -57,15 +57,18 @@ export class ServicePool {
     return this.#balancer.seats;
   }
 
-  /** The instance for a request, counted as in use until released. Undefined when there is none. */
-  pick(except?: Seat<Endpoint>): Seat<Endpoint> | undefined {
+  /**
+   * The instance for a request, counted as in use until released. Undefined when there is none.
+   * @param tried - None of these, as long as there is another.
+   */
+  pick(tried?: readonly Seat<Endpoint>[]): Seat<Endpoint> | undefined {
     this.refresh();
     if (this.#misdirected.size > 0) {
       const nowMs = this.#options.clock.monotonicMs();
       const isOut = ({ member }: Seat<Endpoint>): boolean => (this.#misdirected.get(member.id) ?? 0) > nowMs;
-      return this.#balancer.pick({ avoid: (seat) => seat === except || isOut(seat) });
+      return this.#balancer.pick({ avoid: (seat) => tried?.includes(seat) === true || isOut(seat) });
     }
-    return this.#balancer.pick(except && { avoid: (seat) => seat === except });
+    return this.#balancer.pick(tried && { avoid: (seat) => tried.includes(seat) });
   }
 
   /** Another instance answers at its address: it is ejected until the registry takes it out, or for a while. */
