@@ -47,7 +47,8 @@ describe("readGatewayDocument", () => {
     assert.deepEqual(JSON.parse(JSON.stringify(document)), {
       jwt: {},
       rateLimits: {},
-      routes: [{ ...minimal, timeoutMs: 30_000, maxBodyBytes: 10_485_760 }],
+      trailingSlash: "strict",
+      routes: [{ ...minimal, priority: 0, timeoutMs: 30_000, maxBodyBytes: 10_485_760 }],
     });
   });
 
@@ -92,7 +93,7 @@ describe("readGatewayDocument", () => {
         "routes.2.match.path @17: /c/:y: stands in the same route twice",
         'routes.2.name @16: route 2 has the name "two" already',
         'routes.2.rateLimit @21: there is no "shard" under rateLimits',
-        "routes.3.match.path @23: /b: route 2 takes the same requests; give them different hosts, paths or methods",
+        "routes.3.match.path @23: /b: route 2 (two) takes the same requests; give them different hosts, paths or methods",
         'routes.3.rewrite @26: "/b" does not end in /**, so there is no prefix to rewrite',
         'routes.0.match.method @10: unknown key; did you mean "methods"?',
       ].toSorted(),
@@ -127,6 +128,19 @@ describe("readGatewayDocument", () => {
   const refused: [string, GatewayDocument["routes"][number], RegExp][] = [
     ["a path that no request can have", { ...minimal, match: { path: "/a%2fb" } }, /no request can match/],
     ["a token without an issuer", { ...minimal, anonymous: undefined, auth: {} }, /no issuer under `jwt`/],
+    [
+      "a header that is deleted",
+      { ...minimal, match: { path: "/a", headers: { "x-forwarded-for": true } } },
+      /deletes or manages/,
+    ],
+    ["a rule without a part", { ...minimal, match: { path: "/a", headers: { "x-a": {} } } }, /expected `prefix`/],
+    ["a header in capitals", { ...minimal, match: { path: "/a", headers: { "X-A": "1" } } }, /in lower case/],
+    ["a name that the pattern lacks", { ...minimal, rewrite: { path: "/b/:id" } }, /the pattern has no ":id"/],
+    ["a rest that the pattern lacks", { ...minimal, rewrite: { path: "/b/**" } }, /which the pattern does not/],
+    ["two rewrites", { ...minimal, rewrite: { path: "/b", prefix: "/c" } }, /keep one/],
+    ["a rewrite that is not canonical", { ...minimal, rewrite: { path: "/b/../c" } }, /canonical form/],
+    ["a prefix that is not", { ...minimal, match: { path: "/a/**" }, rewrite: { prefix: "/b%2fc" } }, /canonical form/],
+    ["a star within a host", { ...minimal, match: { path: "/a", host: "a.*.b" } }, /lower-case host/],
     ["an upper-case host", { ...minimal, match: { path: "/a", host: "Example.org" } }, /lower-case host/],
     ["no method", { ...minimal, match: { path: "/a", methods: [] } }, /methods/],
     ["a scope with a space", { ...minimal, anonymous: undefined, auth: { scopes: ["a b"] } }, /without spaces/],
@@ -140,6 +154,24 @@ describe("readGatewayDocument", () => {
       });
     });
   }
+
+  it("names both of two routes that a request could fit equally well", () => {
+    const of = (name: string, headers: Record<string, string>) => ({
+      ...minimal,
+      name,
+      match: { path: "/a", headers },
+    });
+    const routes = [of("one", { "x-a": "1" }), of("two", { "x-b": "1" })];
+    assert.throws(() => parseGatewayDocument({ routes }), {
+      message: /routes\.1\.match\.path.*\/a: a request can meet what this and route 1 \(one\) ask for/,
+    });
+    parseGatewayDocument({ routes: routes.map((route, priority) => ({ ...route, priority })) });
+    const slashes = ["/b", "/b/"].map((path, at) => ({ ...minimal, name: `n${at}`, match: { path } }));
+    parseGatewayDocument({ routes: slashes });
+    assert.throws(() => parseGatewayDocument({ routes: slashes, trailingSlash: "ignore" }), {
+      message: /route 1 \(n0\) takes the same requests/,
+    });
+  });
 
   it("refuses two providers of one issuer", () => {
     const provider = { issuer: "i", audiences: ["a"], jwks: "https://x/jwks" };

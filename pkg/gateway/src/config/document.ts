@@ -1,11 +1,12 @@
 import { type ConfigFault, ConfigError, didYouMean, readConfigFile } from "@plinth/kernel";
 import { keySourceProblem } from "@plinth/transport/jwt";
 import { GatewayConfigError } from "../errors.ts";
-import { parsePattern } from "../router/pattern.ts";
-import { createRouteTable, type Matcher, type RouteEntry } from "../router/route-table.ts";
+import type { RouteEntry } from "../router/entry.ts";
+import { createRouteTable } from "../router/route-table.ts";
 import { faultAt, type Places, schemaFaults } from "./faults.ts";
+import { conflictProblem, matchersOf, trailingSlashSchema } from "./schema-routing.ts";
 import { webSocketProblem } from "./schema-websocket.ts";
-import { type GatewayDocument, gatewayDocument, type ParsedDocument, type RouteConfig } from "./schema.ts";
+import { type GatewayDocument, gatewayDocument, type ParsedDocument } from "./schema.ts";
 
 /**
  * Reads a gateway's document from a YAML or JSON file.
@@ -65,6 +66,7 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
   }
   const limitNames = partsOf(document, "rateLimits").map(([name]) => name);
   const names = new Map<string, number>();
+  const byIndex = new Map<number, string>();
   const entries: RouteEntry<number>[] = [];
   for (const [key, given] of partsOf(document, "routes")) {
     const index = Number(key);
@@ -75,6 +77,7 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     const twin = names.get(route.name);
     if (twin !== undefined) fault(at("name"), `route ${twin + 1} has the name ${JSON.stringify(route.name)} already`);
     names.set(route.name, index);
+    byIndex.set(index, route.name);
     const webSocketFault = webSocketProblem(route.websocket, route.match.methods);
     if (webSocketFault !== undefined) fault(at("websocket"), webSocketFault);
     if (route.auth && route.anonymous) fault(at("anonymous"), "has `auth` as well; keep the one that is meant");
@@ -89,39 +92,21 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     const matchers = matchersOf(route, (problem, path) => fault(at(...path), problem));
     entries.push(...matchers.map((matcher) => ({ ...matcher, route: index })));
   }
-  for (const { first, second } of createRouteTable(entries).conflicts) {
-    const problem =
-      first === second.route
-        ? "stands in the same route twice"
-        : `route ${first + 1} takes the same requests; give them different hosts, paths or methods`;
+  const slash = trailingSlashSchema.safeParse(partOf(document, "trailingSlash"));
+  const options = slash.success ? { trailingSlash: slash.data } : {};
+  for (const conflict of createRouteTable(entries, options).conflicts) {
+    const { second } = conflict;
+    const problem = conflictProblem(conflict, byIndex.get(conflict.first));
     fault(["routes", second.route, "match", "path"], `${second.pattern.text}: ${problem}`);
   }
   return faults;
 }
 
-/** Which requests a route is for, one for each of its patterns. */
-export function matchersOf(
-  route: RouteConfig,
-  onProblem: (problem: string, path: readonly PropertyKey[]) => void,
-): Matcher[] {
-  const { path, methods, host } = route.match;
-  const several = typeof path !== "string";
-  return (several ? path : [path]).flatMap((text, index) => {
-    const at = several ? ["match", "path", index] : ["match", "path"];
-    const pattern = parsePattern(text);
-    if (typeof pattern === "string") {
-      onProblem(`${JSON.stringify(text)}: ${pattern}`, at);
-      return [];
-    }
-    if (route.rewrite && !pattern.isPrefix) {
-      onProblem(`${JSON.stringify(text)} does not end in /**, so there is no prefix to rewrite`, ["rewrite"]);
-    }
-    return [{ pattern, methods, host }];
-  });
+function partsOf(document: unknown, key: string): [string, unknown][] {
+  const parts = partOf(document, key);
+  return typeof parts === "object" && parts !== null ? Object.entries(parts) : [];
 }
 
-function partsOf(document: unknown, key: string): [string, unknown][] {
-  if (typeof document !== "object" || document === null) return [];
-  const parts: unknown = Reflect.get(document, key);
-  return typeof parts === "object" && parts !== null ? Object.entries(parts) : [];
+function partOf(document: unknown, key: string): unknown {
+  return typeof document === "object" && document !== null ? Reflect.get(document, key) : undefined;
 }

@@ -1,5 +1,6 @@
 import { tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
+import { matchSchema, prioritySchema, rewriteSchema, trailingSlashSchema } from "./schema-routing.ts";
 import { webSocketSchema } from "./schema-websocket.ts";
 
 const name = z
@@ -9,10 +10,6 @@ const name = z
     "expected lower-case letters, digits and hyphens, beginning with a letter, at most 63",
   )
   .meta({ description: "Lower-case letters, digits and hyphens. It stands in logs, metrics and spans." });
-
-const path = z.string().regex(/^\//, "expected a path that begins with /").meta({
-  description: "`/notes` exactly, `/notes/:id` with one segment free, `/hello/**` for a path and all below it.",
-});
 
 const rateLimit = z
   .strictObject({
@@ -35,24 +32,11 @@ const rateLimit = z
   })
   .meta({ description: "A limit of its own for each caller, by a sliding window." });
 
-const match = z.strictObject({
-  path: z.union([path, z.array(path).min(1)]).meta({ description: "One pattern or several." }),
-  methods: z
-    .array(z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]))
-    .min(1)
-    .optional()
-    .meta({ description: "Methods it takes; GET includes HEAD. Default: all but TRACE and CONNECT." }),
-  host: z
-    .string()
-    .regex(/^[a-z0-9.-]+$/, "expected a lower-case host name without port")
-    .optional()
-    .meta({ description: "Host it is for, without port. Default: any that no other route names." }),
-});
-
 const route = z
   .strictObject({
     name,
-    match,
+    match: matchSchema,
+    priority: prioritySchema,
     service: z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "expected a service name: letters, digits and any of . _ -")
@@ -92,12 +76,7 @@ const route = z
       .default(10_485_760)
       .meta({ description: "Largest request body, in bytes." }),
     websocket: webSocketSchema,
-    rewrite: z
-      .strictObject({
-        prefix: path.meta({ description: "What stands in place of the part of the path before `/**`." }),
-      })
-      .optional()
-      .meta({ description: "Changes the path for the service. Only for patterns that end in `/**`." }),
+    rewrite: rewriteSchema,
   })
   .meta({ description: "Which requests go to which service, and on what terms." });
 
@@ -106,6 +85,7 @@ export const gatewayDocument = z.strictObject({
   $schema: z.string().optional().meta({ description: "For editors; not read." }),
   jwt: z.record(name, tokenProvider).default({}).meta({ description: "Issuers of tokens by name." }),
   rateLimits: z.record(name, rateLimit).default({}).meta({ description: "Limits that routes share, by name." }),
+  trailingSlash: trailingSlashSchema,
   routes: z.array(route).meta({ description: "Order does not matter: the more exact pattern wins." }),
 });
 

@@ -17,8 +17,12 @@ export interface IdentityHeaders {
 
 /** What the gateway adds to a request that it forwards. */
 export interface Additions {
+  /** Host for the service. */
+  readonly host: string;
   /** Address of the client's socket. */
   readonly clientAddress: string;
+  /** How the client came. */
+  readonly scheme: "http" | "https";
   /** Value of Via: this gateway after whoever was there before. */
   readonly via: string;
   readonly requestId: string;
@@ -35,19 +39,19 @@ export interface Additions {
 
 /** Appends what services get from the gateway, and only from it: the client's copies are gone from `head.headers`. */
 export function addForwardingHeaders(head: RequestHead, additions: Additions): string[] {
-  const { headers, host } = head;
+  const { headers } = head;
   const { identity, authorization, timeoutMs, instance } = additions;
   if (head.hasLength) headers.push("content-length", `${head.bodyLength}`);
   if (authorization !== undefined) headers.push("authorization", authorization);
   headers.push(
     "host",
-    host,
+    additions.host,
     "x-forwarded-for",
     additions.clientAddress,
     "x-forwarded-proto",
-    "http",
+    additions.scheme,
     "x-forwarded-host",
-    host,
+    head.host,
     "via",
     additions.via,
     "x-request-id",

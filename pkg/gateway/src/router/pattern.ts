@@ -1,30 +1,47 @@
 import { canonicalPath } from "../path.ts";
 
+/** What a free segment may hold: anything, digits, or a UUID. No text is both of the latter. */
+export type SegmentType = "any" | "int" | "uuid";
+
+/** A segment that takes any value of its type. */
+export interface FreeSegment {
+  /** Where it stands, from 0. */
+  readonly index: number;
+  readonly name: string;
+  readonly type: SegmentType;
+}
+
 /** A path pattern of a route, read. */
 export interface Pattern {
   /** As it was written: what `http.route` shows. */
   readonly text: string;
-  /** Decoded literal, or undefined for one segment of any value. */
+  /** Decoded literal, or undefined for a free one. */
   readonly segments: readonly (string | undefined)[];
+  /** Those that are free, in their order. */
+  readonly free: readonly FreeSegment[];
   /** Whether everything below matches as well: it ended in `/**`. */
   readonly isPrefix: boolean;
 }
 
+const types: ReadonlySet<string> = new Set<SegmentType>(["int", "uuid"]);
+
 /**
- * Reads `/notes`, `/notes/:id` or `/hello/**`. A trailing slash counts: `/notes/` is another path than `/notes`.
+ * Reads `/notes`, `/notes/:id`, `/notes/:id<int>/tags` or `/hello/**`. A trailing slash counts: `/notes/` is another path than `/notes`.
  * @returns What is wrong, as text, when it cannot be read.
  */
 export function parsePattern(text: string): Pattern | string {
   if (!text.startsWith("/")) return "expected a path that begins with /";
   const isPrefix = text.endsWith("/**");
   const parts = (isPrefix ? text.slice(0, -3) : text).split("/").slice(1);
-  const names = new Set<string>();
+  const free: FreeSegment[] = [];
   const segments: (string | undefined)[] = [];
   for (const [index, part] of parts.entries()) {
     if (part.startsWith(":")) {
-      if (!/^:[A-Za-z_]\w*$/.test(part)) return `":name" expected, letters, digits and _, not ${JSON.stringify(part)}`;
-      if (names.has(part)) return `${JSON.stringify(part)} stands in it twice`;
-      names.add(part);
+      const [, name = "", type = "any"] = /^:([A-Za-z_]\w*)(?:<([^>]*)>)?$/.exec(part) ?? [];
+      if (name === "") return `":name" expected, letters, digits and _, not ${JSON.stringify(part)}`;
+      if (type !== "any" && !isType(type)) return `${JSON.stringify(part)}: the type is "int" or "uuid"`;
+      if (free.some((before) => before.name === name)) return `${JSON.stringify(`:${name}`)} stands in it twice`;
+      free.push({ index, name, type });
       segments.push(undefined);
       continue;
     }
@@ -37,7 +54,14 @@ export function parsePattern(text: string): Pattern | string {
     }
     segments.push(decodeSegment(part));
   }
-  return { text, segments, isPrefix };
+  return { text, segments, free, isPrefix };
+}
+
+/** Whether a decoded segment is of a type. An `int` has 1 to 19 digits. */
+export function isOfType(segment: string, type: SegmentType): boolean {
+  if (type === "int") return segment.length <= 19 && /^\d+$/.test(segment);
+  if (type === "uuid") return segment.length === 36 && /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i.test(segment);
+  return segment !== "";
 }
 
 /**
@@ -46,4 +70,8 @@ export function parsePattern(text: string): Pattern | string {
  */
 export function decodeSegment(segment: string): string {
   return segment.includes("%") ? decodeURIComponent(segment) : segment;
+}
+
+function isType(text: string): text is SegmentType {
+  return types.has(text);
 }

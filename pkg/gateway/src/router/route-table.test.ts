@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { toConditions, type ValueRules } from "./conditions.ts";
+import type { RouteEntry } from "./entry.ts";
 import { parsePattern, type Pattern } from "./pattern.ts";
-import { createRouteTable, type RouteEntry } from "./route-table.ts";
+import { createRouteTable } from "./route-table.ts";
 
 function pattern(text: string): Pattern {
   const parsed = parsePattern(text);
@@ -40,6 +42,10 @@ describe("parsePattern", () => {
     ["/a/:1d", /:name/],
     ["/a/:", /:name/],
     ["/:id/:id", /twice/],
+    ["/:id<int>/:id", /twice/],
+    ["/:id<number>", /int.*uuid/],
+    ["/:id<>", /int.*uuid/],
+    ["/:id<int", /:name/],
     ["/a%2fb", /no request can match/],
     ["/%61", /write .*a.* for .*%61/],
     ["/a/../b", /canonical/],
@@ -49,15 +55,21 @@ describe("parsePattern", () => {
   }
 
   it("reads literals, free segments, prefixes and the root", () => {
-    assert.deepEqual(parsePattern("/notes/:id"), {
-      text: "/notes/:id",
-      segments: ["notes", undefined],
-      isPrefix: false,
-    });
-    assert.deepEqual(parsePattern("/hello/**"), { text: "/hello/**", segments: ["hello"], isPrefix: true });
-    assert.deepEqual(parsePattern("/**"), { text: "/**", segments: [], isPrefix: true });
-    assert.deepEqual(parsePattern("/"), { text: "/", segments: [""], isPrefix: false });
-    assert.deepEqual(parsePattern("/caf%C3%A9"), { text: "/caf%C3%A9", segments: ["caf\u00e9"], isPrefix: false });
+    const read = (text: string) => {
+      const { text: own, ...rest } = pattern(text);
+      assert.equal(own, text);
+      return rest;
+    };
+    const id = { index: 1, name: "id", type: "any" };
+    assert.deepEqual(read("/notes/:id"), { segments: ["notes", undefined], free: [id], isPrefix: false });
+    assert.deepEqual(read("/hello/**"), { segments: ["hello"], free: [], isPrefix: true });
+    assert.deepEqual(read("/**"), { segments: [], free: [], isPrefix: true });
+    assert.deepEqual(read("/"), { segments: [""], free: [], isPrefix: false });
+    assert.deepEqual(read("/caf%C3%A9"), { segments: ["caf\u00e9"], free: [], isPrefix: false });
+    assert.deepEqual(pattern("/:a<int>/x/:b<uuid>").free, [
+      { index: 0, name: "a", type: "int" },
+      { index: 2, name: "b", type: "uuid" },
+    ]);
   });
 });
 
@@ -152,7 +164,140 @@ describe("createRouteTable", () => {
     assert.deepEqual(createRouteTable(["/a", "GET * /a", "* h /a", "/a/", "/a/**", "/:a"].map(entry)).conflicts, []);
   });
 
-  it("takes the same time whatever the number of routes", () => {
+  it("prefers a typed segment to a free one, and a literal to both", () => {
+    const routes = table("/n/7", "/n/:id<int>", "/n/:id<uuid>", "/n/:id", "/n/:id<int>/tags");
+    assert.equal(winner(routes, "GET", "/n/7"), "/n/7");
+    assert.equal(winner(routes, "GET", "/n/8"), "/n/:id<int>");
+    assert.equal(winner(routes, "GET", "/n/%38"), "/n/:id<int>");
+    assert.equal(winner(routes, "GET", "/n/8/tags"), "/n/:id<int>/tags");
+    assert.equal(winner(routes, "GET", "/n/x/tags"), "404");
+    assert.equal(winner(routes, "GET", "/n/0B52E3C1-6a4b-4d3a-8f0e-2d6c1a9b7e55"), "/n/:id<uuid>");
+    for (const text of ["-8", "8.0", "1e3", "\u0667", "12345678901234567890", "0b52e3c1-6a4b-4d3a-8f0e-2d6c1a9b7e5"]) {
+      assert.equal(winner(routes, "GET", `/n/${encodeURIComponent(text)}`), "/n/:id", text);
+    }
+  });
+
+  it("prefers a host to the longest wildcard above it, and that to no host", () => {
+    const routes = table("* a.b.example /x", "* *.b.example /x", "* *.example /x", "/x", "* *.example /y");
+    for (const [host, route] of [
+      ["a.b.example", "* a.b.example /x"],
+      ["c.b.example", "* *.b.example /x"],
+      ["d.c.b.example", "* *.b.example /x"],
+      ["b.example", "* *.example /x"],
+      ["example", "/x"],
+      ["notexample", "/x"],
+      [".example", "/x"],
+      ["[::1]", "/x"],
+    ] as const) {
+      assert.equal(winner(routes, "GET", "/x", host), route, host);
+    }
+    assert.equal(winner(routes, "GET", "/y", "a.b.example"), "* *.example /y");
+    assert.equal(winner(routes, "GET", "/y", "example"), "404");
+  });
+
+  it("lets a higher priority win over host, path and method", () => {
+    const routes = createRouteTable([
+      entry("GET h /a/b"),
+      { ...entry("/**"), priority: 1 },
+      { ...entry("POST * /a/:x"), priority: 2 },
+      { ...entry("/z"), priority: -1 },
+    ]).table;
+    assert.equal(winner(routes, "GET", "/a/b", "h"), "/**");
+    assert.equal(winner(routes, "POST", "/a/b", "h"), "POST * /a/:x");
+    assert.equal(winner(routes, "GET", "/z"), "/**");
+  });
+
+  it("chooses by headers and parameters, the more that are asked for first", () => {
+    const of = (name: string, headers: ValueRules, query: ValueRules = {}, methods?: string[]) => ({
+      ...entry("/a"),
+      methods,
+      route: name,
+      conditions: toConditions(headers, query),
+    });
+    const routes = createRouteTable([
+      of("none", {}),
+      of("one", { "x-a": "1" }),
+      of("two", { "x-a": "1", "x-b": true }),
+      of("query", { "x-a": "1" }, { v: { prefix: "2" } }),
+      of("post", {}, {}, ["POST"]),
+    ]).table;
+    const find = (headers: string[], query = "", method = "GET") => {
+      const found = routes.find("h", method, "/a", { headers, query });
+      return found && "route" in found ? found.route : undefined;
+    };
+    assert.equal(find([]), "none");
+    assert.equal(find(["x-a", "2"]), "none");
+    assert.equal(find(["X-A", "1"]), "one");
+    assert.equal(find(["x-a", "1", "X-a", "1"]), "none");
+    assert.equal(find(["x-a", "1", "x-B", ""]), "two");
+    assert.equal(find(["x-a", "1"], "?v=%32.1"), "query");
+    assert.equal(find(["x-a", "1"], "?v=1&v=2"), "one");
+    assert.equal(find(["x-a", "1", "x-b", ""], "?v=2", "POST"), "post");
+  });
+
+  it("answers 404 where only conditions fail, and 405 only with methods that would go", () => {
+    const routes = createRouteTable([
+      { ...entry("POST * /a"), conditions: toConditions({ "x-a": "1" }, {}) },
+      { ...entry("PUT * /a"), route: "put" },
+    ]).table;
+    assert.equal(winner(routes, "GET", "/a"), "405 PUT");
+    assert.equal(winner(routes, "POST", "/a"), "405 PUT");
+    assert.deepEqual(routes.find("h", "GET", "/a", { headers: ["x-a", "1"], query: "" }), { allow: "POST, PUT" });
+    const only = createRouteTable([{ ...entry("POST * /b"), conditions: toConditions({ "x-a": "1" }, {}) }]).table;
+    assert.equal(winner(only, "POST", "/b"), "404");
+  });
+
+  it("reports routes that a request could fit equally well by their conditions", () => {
+    const of = (headers: ValueRules, more: Partial<RouteEntry<string>> = {}) => ({
+      ...entry("/a"),
+      conditions: toConditions(headers, undefined),
+      ...more,
+    });
+    const kinds = (...entries: RouteEntry<string>[]) => createRouteTable(entries).conflicts.map(({ kind }) => kind);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ a: "1" })), ["overlap"]);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ b: "1" })), ["overlap"]);
+    assert.deepEqual(kinds(of({ a: { prefix: "x" } }), of({ a: { suffix: "y" } })), ["overlap"]);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ a: true })), ["overlap"]);
+    assert.deepEqual(kinds(of({ a: { prefix: "x" } }), of({ a: "xy" })), ["overlap"]);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ a: "2" })), []);
+    assert.deepEqual(kinds(of({ a: true }), of({ a: false })), []);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ a: false })), []);
+    assert.deepEqual(kinds(of({ a: { prefix: "x" } }), of({ a: "y" })), []);
+    assert.deepEqual(kinds(of({ a: { prefix: "x" } }), of({ a: { prefix: "y" } })), []);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ b: "1" }, { priority: 1 })), []);
+    assert.deepEqual(kinds(of({ a: "1" }), of({ b: "1" }, { methods: ["GET"] })), []);
+    const crowd = Array.from({ length: 300 }, (_, i) => of({ a: `${i}` }));
+    assert.deepEqual(kinds(...crowd), ["crowded"]);
+  });
+
+  it("takes a slash at the end for nothing, or says where to go, as it is told", () => {
+    const texts = ["/a", "/b/", "/c/:id", "/d/**", "/"];
+    const ignoring = createRouteTable(texts.map(entry), { trailingSlash: "ignore" }).table;
+    for (const [path, route] of [
+      ["/a", "/a"],
+      ["/a/", "/a"],
+      ["/b", "/b/"],
+      ["/b/", "/b/"],
+      ["/c/1/", "/c/:id"],
+      ["/c/", "404"],
+      ["/d/", "/d/**"],
+      ["/", "/"],
+    ] as const) {
+      assert.equal(winner(ignoring, "GET", path), route, path);
+    }
+    const redirecting = createRouteTable(texts.map(entry), { trailingSlash: "redirect" }).table;
+    const target = (path: string) => {
+      const found = redirecting.find("h", "GET", path);
+      return found && "route" in found ? found.redirect : "none";
+    };
+    for (const path of ["/a", "/b/", "/c/1", "/d", "/d/", "/d/x/", "/"]) assert.equal(target(path), undefined, path);
+    assert.equal(target("/a/"), "/a");
+    assert.equal(target("/b"), "/b/");
+    assert.equal(target("/c/1/"), "/c/1");
+    assert.equal(createRouteTable([entry("/a"), entry("/a/")], { trailingSlash: "ignore" }).conflicts.length, 1);
+  });
+
+  it("finds one among ten thousand", () => {
     const many = createRouteTable(Array.from({ length: 10_000 }, (_, i) => entry(`/s${i}/:id/x`))).table;
     assert.equal(winner(many, "GET", "/s9999/7/x"), "/s9999/:id/x");
     assert.equal(winner(many, "GET", "/s10000/7/x"), "404");

@@ -1,25 +1,9 @@
-import { decodeSegment, type Pattern } from "./pattern.ts";
+import { isMet, type RequestFacts } from "./conditions.ts";
+import type { Found, RouteEntry } from "./entry.ts";
+import { type Conflict, type Leaf, leafOf, rivalsIn } from "./leaf.ts";
+import { decodeSegment, isOfType, type SegmentType } from "./pattern.ts";
 
-/** Which requests one pattern of a route is for. */
-export interface Matcher {
-  readonly pattern: Pattern;
-  /** Undefined: every method but TRACE and CONNECT. */
-  readonly methods: readonly string[] | undefined;
-  /** Lower case, without port. Undefined: any host that has no match of its own. */
-  readonly host: string | undefined;
-}
-
-export interface RouteEntry<T> extends Matcher {
-  readonly route: T;
-}
-
-/** A route that was found, with the pattern that matched. */
-export interface Found<T> {
-  readonly route: T;
-  readonly template: string;
-  /** Segments before the `/**` of a prefix pattern; -1 for others. */
-  readonly prefixSegments: number;
-}
+export type { Found, Matcher, RouteEntry } from "./entry.ts";
 
 /** The path has routes, but none for the method. */
 export interface MethodMiss {
@@ -27,146 +11,198 @@ export interface MethodMiss {
   readonly allow: string;
 }
 
-export interface Conflict<T> {
-  readonly first: T;
-  readonly second: RouteEntry<T>;
-}
+/** How a path with a slash at its end and one without belong together. */
+export type TrailingSlash = "strict" | "ignore" | "redirect";
 
 /** Finds the route for a request. */
 export interface RouteTable<T> {
   /**
-   * Host before no host; then from left to right a literal segment before a free one before `/**`. HEAD goes to GET.
+   * The highest priority; then the host itself before the longest `*.` before no host; then from left to right a literal segment before
+   * a typed before a free one, and the end of the path before `/**`; then a method that is named, more headers, more parameters.
+   * HEAD goes to GET where no route names it.
+   *
    * @param host - Lower case, without port.
    * @param path - Canonical.
    */
-  find(host: string, method: string, path: string): Found<T> | MethodMiss | undefined;
+  find(host: string, method: string, path: string, facts?: RequestFacts): Found<T> | MethodMiss | undefined;
 }
 
 const anyMethod: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-const neverForwarded: ReadonlySet<string> = new Set(["TRACE", "CONNECT"]);
+const noFacts: RequestFacts = { headers: [], query: "" };
 
-interface Leaf<T> {
-  readonly byMethod: Map<string, Found<T>>;
-  any: Found<T> | undefined;
-}
-
+/** One segment of the tree. */
 interface Node<T> {
   readonly literals: Map<string, Node<T>>;
+  readonly typed: { int: Node<T> | undefined; uuid: Node<T> | undefined };
   free: Node<T> | undefined;
   exact: Leaf<T> | undefined;
   prefix: Leaf<T> | undefined;
+  /** Of all routes at and below it. */
+  maxPriority: number;
 }
+
+/** What was found so far, and what it is looked for by. */
+type Best<T> = Leaf<T>["any"][number] | undefined;
 
 /**
  * Builds the table: a tree of segments for each host.
- * @returns The table, and the entries that another one leaves no request to tell apart from: same host, pattern and method.
+ * @returns The table, and the entries that a request could not be told apart by.
  */
-export function createRouteTable<T>(entries: readonly RouteEntry<T>[]): {
-  readonly table: RouteTable<T>;
-  readonly conflicts: readonly Conflict<T>[];
-} {
+export function createRouteTable<T>(
+  entries: readonly RouteEntry<T>[],
+  { trailingSlash = "strict" }: { readonly trailingSlash?: TrailingSlash } = {},
+): { readonly table: RouteTable<T>; readonly conflicts: readonly Conflict<T>[] } {
   const byHost = new Map<string, Node<T>>();
+  const below = new Map<string, Node<T>>();
   const anyHost = newNode<T>();
-  const conflicts: Conflict<T>[] = [];
+  const leaves = new Set<Leaf<T>>();
+  const rootFor = (host: string | undefined): Node<T> => {
+    if (host === undefined) return anyHost;
+    const [map, key] = host.startsWith("*.") ? [below, host.slice(1)] : [byHost, host];
+    const root = map.get(key) ?? newNode<T>();
+    map.set(key, root);
+    return root;
+  };
   for (const entry of entries) {
-    let root = anyHost;
-    if (entry.host !== undefined) {
-      root = byHost.get(entry.host) ?? newNode<T>();
-      byHost.set(entry.host, root);
-    }
-    const taken = insert(root, entry);
-    if (taken !== undefined) conflicts.push({ first: taken, second: entry });
+    const leaf = leafFor(rootFor(entry.host), entry, trailingSlash === "strict");
+    leaf.add(entry);
+    leaves.add(leaf);
   }
-  return { table: new SegmentTree(byHost, anyHost), conflicts };
+  const conflicts: Conflict<T>[] = [];
+  for (const leaf of leaves) {
+    conflicts.push(...rivalsIn(leaf));
+    leaf.order();
+  }
+  return { table: new SegmentTree({ byHost, below, anyHost, trailingSlash }), conflicts };
 }
 
 function newNode<T>(): Node<T> {
-  return { literals: new Map(), free: undefined, exact: undefined, prefix: undefined };
+  return {
+    literals: new Map(),
+    typed: { int: undefined, uuid: undefined },
+    free: undefined,
+    exact: undefined,
+    prefix: undefined,
+    maxPriority: Number.NEGATIVE_INFINITY,
+  };
 }
 
-/** Returns the route that is there already, if one is. */
-function insert<T>(root: Node<T>, { pattern, methods, route }: RouteEntry<T>): T | undefined {
+function leafFor<T>(root: Node<T>, { pattern, priority = 0 }: RouteEntry<T>, isStrict: boolean): Leaf<T> {
   let node = root;
-  for (const segment of pattern.segments) {
-    if (segment === undefined) node = node.free ??= newNode();
-    else {
-      const next = node.literals.get(segment) ?? newNode();
-      node.literals.set(segment, next);
-      node = next;
-    }
+  node.maxPriority = Math.max(node.maxPriority, priority);
+  for (const [index, segment] of pattern.segments.entries()) {
+    if (!isStrict && index > 0 && segment === "") break; // its trailing slash
+    node = childFor(node, segment, pattern.free.find((free) => free.index === index)?.type ?? "any");
+    node.maxPriority = Math.max(node.maxPriority, priority);
   }
-  const leaf: Leaf<T> = (node[pattern.isPrefix ? "prefix" : "exact"] ??= { byMethod: new Map(), any: undefined });
-  const found: Found<T> = {
-    route,
-    template: pattern.text,
-    prefixSegments: pattern.isPrefix ? pattern.segments.length : -1,
-  };
-  if (methods === undefined) {
-    if (leaf.any) return leaf.any.route;
-    leaf.any = found;
-    return undefined;
+  return (node[pattern.isPrefix ? "prefix" : "exact"] ??= leafOf());
+}
+
+function childFor<T>(node: Node<T>, segment: string | undefined, type: SegmentType): Node<T> {
+  if (segment === undefined) {
+    if (type === "any") return (node.free ??= newNode());
+    return (node.typed[type] ??= newNode());
   }
-  for (const method of methods) {
-    const taken = leaf.byMethod.get(method);
-    if (taken && taken.route !== route) return taken.route;
-    leaf.byMethod.set(method, found);
-  }
-  return undefined;
+  const next = node.literals.get(segment) ?? newNode();
+  node.literals.set(segment, next);
+  return next;
+}
+
+interface TreeParts<T> {
+  readonly byHost: ReadonlyMap<string, Node<T>>;
+  /** Under `.example.org` what is for `*.example.org`. */
+  readonly below: ReadonlyMap<string, Node<T>>;
+  readonly anyHost: Node<T>;
+  readonly trailingSlash: TrailingSlash;
 }
 
 class SegmentTree<T> implements RouteTable<T> {
-  readonly #byHost: ReadonlyMap<string, Node<T>>;
-  readonly #anyHost: Node<T>;
+  readonly #parts: TreeParts<T>;
 
-  constructor(byHost: ReadonlyMap<string, Node<T>>, anyHost: Node<T>) {
-    this.#byHost = byHost;
-    this.#anyHost = anyHost;
+  constructor(parts: TreeParts<T>) {
+    this.#parts = parts;
   }
 
-  find(host: string, method: string, path: string): Found<T> | MethodMiss | undefined {
-    const missed: Leaf<T>[] = [];
-    if (this.#byHost.size > 0) {
-      const root = this.#byHost.get(host);
-      const found = root && search(root, path, 1, method, missed);
-      if (found) return found;
+  find(host: string, method: string, path: string, facts: RequestFacts = noFacts): Found<T> | MethodMiss | undefined {
+    const { byHost, below, anyHost, trailingSlash } = this.#parts;
+    const hasSlash = trailingSlash !== "strict" && path.length > 1 && path.endsWith("/");
+    const search: Search<T> = new Search(hasSlash ? path.slice(0, -1) : path, method, facts);
+    if (byHost.size > 0) {
+      const root = byHost.get(host);
+      if (root) search.visit(root, 1);
     }
-    const found = search(this.#anyHost, path, 1, method, missed);
-    if (found) return found;
-    return missed.length === 0 ? undefined : { allow: allowOf(missed) };
-  }
-}
-
-/** @param from - Where the next segment begins; past the end of the path when there is none. */
-function search<T>(node: Node<T>, path: string, from: number, method: string, missed: Leaf<T>[]): Found<T> | undefined {
-  if (from > path.length) {
-    return (node.exact && choose(node.exact, method, missed)) ?? (node.prefix && choose(node.prefix, method, missed));
-  }
-  const slashAt = path.indexOf("/", from);
-  const to = slashAt < 0 ? path.length : slashAt;
-  const segment = decodeSegment(path.slice(from, to));
-  const literal = node.literals.get(segment);
-  const found =
-    (literal && search(literal, path, to + 1, method, missed)) ??
-    (node.free && segment !== "" ? search(node.free, path, to + 1, method, missed) : undefined);
-  return found ?? (node.prefix && choose(node.prefix, method, missed));
-}
-
-function choose<T>(leaf: Leaf<T>, method: string, missed: Leaf<T>[]): Found<T> | undefined {
-  const found =
-    leaf.byMethod.get(method) ??
-    (method === "HEAD" ? leaf.byMethod.get("GET") : undefined) ??
-    (neverForwarded.has(method) ? undefined : leaf.any);
-  if (!found) missed.push(leaf);
-  return found;
-}
-
-function allowOf<T>(missed: readonly Leaf<T>[]): string {
-  const allowed = new Set<string>();
-  for (const { byMethod, any } of missed) {
-    for (const method of any ? anyMethod : byMethod.keys()) {
-      allowed.add(method);
-      if (method === "GET") allowed.add("HEAD");
+    if (below.size > 0) {
+      for (let dot = host.indexOf(".", 1); dot > 0; dot = host.indexOf(".", dot + 1)) {
+        const root = below.get(host.slice(dot));
+        if (root) search.visit(root, 1);
+      }
     }
+    search.visit(anyHost, 1);
+    const { best } = search;
+    if (best === undefined) return search.miss();
+    if (trailingSlash !== "redirect" || best.prefixSegments >= 0 || path === "/") return best;
+    if (best.template.endsWith("/") === hasSlash) return best;
+    return { ...best, redirect: hasSlash ? path.slice(0, -1) : `${path}/` };
   }
-  return [...allowed].join(", ");
+}
+
+/** One look-up. Nodes are visited from the most to the least exact, so that only a higher priority takes the place of what was found. */
+class Search<T> {
+  best: Best<T>;
+  readonly #path: string;
+  readonly #method: string;
+  readonly #facts: RequestFacts;
+  /** Leaves for the path that had nothing for the method. */
+  #missed: Leaf<T>[] | undefined;
+
+  constructor(path: string, method: string, facts: RequestFacts) {
+    this.#path = path;
+    this.#method = method;
+    this.#facts = facts;
+  }
+
+  /** @param from - Where the next segment begins; past the end of the path when there is none. */
+  visit(node: Node<T>, from: number): void {
+    if (this.best !== undefined && node.maxPriority <= this.best.priority) return;
+    const path = this.#path;
+    if (from > path.length) {
+      if (node.exact) this.#choose(node.exact);
+      if (node.prefix) this.#choose(node.prefix);
+      return;
+    }
+    const slashAt = path.indexOf("/", from);
+    const to = slashAt < 0 ? path.length : slashAt;
+    const segment = decodeSegment(path.slice(from, to));
+    const literal = node.literals.get(segment);
+    if (literal) this.visit(literal, to + 1);
+    const { int, uuid } = node.typed;
+    if (int && isOfType(segment, "int")) this.visit(int, to + 1);
+    if (uuid && isOfType(segment, "uuid")) this.visit(uuid, to + 1);
+    if (node.free && segment !== "") this.visit(node.free, to + 1);
+    if (node.prefix) this.#choose(node.prefix);
+  }
+
+  miss(): MethodMiss | undefined {
+    const allowed = new Set<string>();
+    for (const { all } of this.#missed ?? []) {
+      for (const { methods, conditions } of all) {
+        if (conditions && !isMet(conditions, this.#facts)) continue;
+        for (const method of methods ?? anyMethod) {
+          allowed.add(method);
+          if (method === "GET") allowed.add("HEAD");
+        }
+      }
+    }
+    return allowed.size === 0 || allowed.has(this.#method) ? undefined : { allow: [...allowed].join(", ") };
+  }
+
+  #choose(leaf: Leaf<T>): void {
+    for (const candidate of leaf.candidates(this.#method)) {
+      if (this.best !== undefined && candidate.priority <= this.best.priority) return;
+      if (candidate.conditions && !isMet(candidate.conditions, this.#facts)) continue;
+      this.best = candidate;
+      return;
+    }
+    if (this.best === undefined) (this.#missed ??= []).push(leaf);
+  }
 }

@@ -2,7 +2,8 @@ import type { AuthRefusal, Caller } from "../auth/authenticator.ts";
 import { challengeFor } from "../auth/challenge.ts";
 import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
 import type { Reason } from "../reasons.ts";
-import type { Found } from "../router/route-table.ts";
+import type { Found } from "../router/entry.ts";
+import { applyRewrite } from "../router/rewrite.ts";
 import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
 import { RequestBody } from "./request-body.ts";
@@ -29,23 +30,27 @@ export function admit(exchange: Exchange): void {
     exchange.refuse("loop_detected");
     return;
   }
-  const found = exchange.generation.table.find(head.hostName, exchange.method, head.path);
+  const found = exchange.generation.table.find(head.hostName, exchange.method, head.path, head);
   if (found === undefined) exchange.refuse("route_not_found");
   else if ("allow" in found) exchange.refuse("method_not_allowed", undefined, ["allow", found.allow]);
   else checkRoute(exchange, found, head);
 }
 
-function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Found<Route>, head: RequestHead): void {
+function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead): void {
+  const { route, template } = found;
   exchange.taken = route;
   exchange.template = template;
+  if (found.redirect !== undefined) {
+    exchange.answerEmpty(308, ["location", found.redirect + head.query]);
+    return;
+  }
   route.deadlines?.add(exchange, exchange.startedAtMs);
   if (head.upgrade !== undefined && head.upgrade !== "h2c" && !mayUpgrade(exchange, route)) return;
   if (head.bodyLength !== undefined && head.bodyLength > route.maxBodyBytes) {
     exchange.refuse("body_too_large");
     return;
   }
-  const path =
-    route.rewritePrefix === undefined ? head.path : rewritePath(head.path, prefixSegments, route.rewritePrefix);
+  const path = pathFor(found, head.path);
   if (path === undefined) {
     exchange.refuse("invalid_target", "the path cannot be rewritten in one way only");
     return;
@@ -53,6 +58,12 @@ function checkRoute(exchange: Exchange, { route, template, prefixSegments }: Fou
   const matched = { route, head, target: head.query === "" ? path : path + head.query };
   if (route.auth) authenticate(exchange, matched);
   else checkLimit(exchange, matched, undefined);
+}
+
+/** @returns Undefined when the path cannot be rewritten in one way only. */
+function pathFor({ route, rewrite, prefixSegments }: Found<Route>, path: string): string | undefined {
+  if (rewrite) return applyRewrite(rewrite, path);
+  return route.rewritePrefix === undefined ? path : rewritePath(path, prefixSegments, route.rewritePrefix);
 }
 
 function mayUpgrade(exchange: Exchange, route: Route): boolean {

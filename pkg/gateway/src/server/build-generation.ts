@@ -2,10 +2,11 @@ import type { Clock } from "@plinth/kernel";
 import { createRateLimiter } from "@plinth/resilience";
 import { createAuthenticator } from "../auth/authenticator.ts";
 import type { IssuerKeepers } from "../auth/issuers.ts";
-import { matchersOf } from "../config/document.ts";
+import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument, RateLimitConfig } from "../config/schema.ts";
-import { createRouteTable, type RouteEntry } from "../router/route-table.ts";
+import type { RouteEntry } from "../router/entry.ts";
+import { createRouteTable } from "../router/route-table.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { Generation } from "./generation.ts";
@@ -59,14 +60,15 @@ export function buildGeneration(
       deadlines: timeoutMs === 0 ? undefined : deadlines.list(timeoutMs),
       maxBodyBytes,
       webSocket: toWebSocketLimits(config.websocket),
-      rewritePrefix: rewrite?.prefix.replace(/\/$/, ""),
+      rewritePrefix: rewrite?.prefix?.replace(/\/$/, ""),
+      hostHeader: rewrite?.host,
     };
     // The document was checked: there is nothing left to say against a pattern.
     return matchersOf(config, () => undefined).map((matcher) => ({ ...matcher, route }));
   });
   return new Generation({
     document,
-    table: createRouteTable(entries).table,
+    table: createRouteTable(entries, document).table,
     issuers,
     authenticator: before && areSameIssuers ? before.authenticator : createAuthenticator(issuers, clock),
     pools,

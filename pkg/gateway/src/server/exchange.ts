@@ -9,7 +9,7 @@ import type { DeadlineList, Expiring } from "./deadlines.ts";
 import type { Generation } from "./generation.ts";
 import type { Forwarding } from "./forwarding.ts";
 import { methodLabel } from "./observer.ts";
-import { answer, awaitUpload } from "./own-reply.ts";
+import { answer, answerEmpty, awaitUpload } from "./own-reply.ts";
 import type { RequestBody } from "./request-body.ts";
 import { plainAddress, type Route } from "./route.ts";
 
@@ -109,6 +109,12 @@ export class Exchange implements RequestContext, Expiring {
       this.reason = reason;
       answer(this, reason, detail, headers);
     }
+  }
+
+  /** Answers without the service and without a body, when nothing is wrong. */
+  answerEmpty(status: number, headers: readonly string[]): void {
+    this.list?.remove(this);
+    answerEmpty(this, status, headers);
   }
 
   /** The route's time is up. */

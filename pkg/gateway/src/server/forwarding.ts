@@ -2,7 +2,7 @@ import { type Duplex, Readable } from "node:stream";
 import { formatTraceparent, type Span } from "@plinth/kernel";
 import type { Outcome, Seat } from "@plinth/resilience";
 import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.ts";
-import { type ReplyHeaders, toClientHeaders } from "../headers/reply.ts";
+import { hstsHeader, type ReplyHeaders, toClientHeaders } from "../headers/reply.ts";
 import type { RequestHead } from "../headers/request-head.ts";
 import { type Reason, reasonOf } from "../reasons.ts";
 import type { Endpoint } from "../upstream/service-pool.ts";
@@ -99,7 +99,9 @@ export class Forwarding implements UpstreamHandlers {
     const head = this.#head;
     head.headers.length = this.#ownHeaders;
     const headers = addForwardingHeaders(head, {
+      host: route.hostHeader ?? head.host,
       clientAddress: exchange.clientAddress,
+      scheme: core.scheme,
       via: head.via === "" ? core.via : `${head.via}, ${core.via}`,
       requestId: exchange.requestId,
       traceparent: formatTraceparent(span),
@@ -134,6 +136,7 @@ export class Forwarding implements UpstreamHandlers {
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
       const flat = toClientHeaders(status, headers);
       flat.push("x-request-id", exchange.requestId);
+      if (core.hsts !== undefined && headers[hstsHeader] === undefined) flat.push(hstsHeader, core.hsts);
       if (exchange.limitHeaders) flat.push(...exchange.limitHeaders);
       if (core.isDraining) {
         flat.push("connection", "close");

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { problemContentType } from "@plinth/transport";
+import { hstsHeader } from "../headers/reply.ts";
 import { problemBody, type Reason, reasonOf } from "../reasons.ts";
 import type { DeadlineList, Expiring } from "./deadlines.ts";
 import type { Exchange } from "./exchange.ts";
@@ -11,18 +12,35 @@ const lingerMs = 2_000;
 
 /** Writes a reply of the gateway itself: problem+json with the reason. What of the request's body still comes is dropped. */
 export function answer(exchange: Exchange, reason: Reason, detail: string | undefined, more: readonly string[]): void {
-  const { response, request, core, requestId, limitHeaders } = exchange;
   const { status, closes } = reasonOf(reason);
   const body = problemBody(reason, exchange.span.traceId, detail);
-  const length = Buffer.byteLength(body);
-  const headers = ["content-type", problemContentType, "content-length", `${length}`, "cache-control", "no-store"];
-  headers.push("x-request-id", requestId, ...more, ...(limitHeaders ?? []));
+  const headers = ["content-type", problemContentType, "content-length", `${Buffer.byteLength(body)}`];
+  headers.push("cache-control", "no-store", ...more);
+  send(exchange, status, { headers, body, closes: closes === true });
+}
+
+/** Writes a reply of the gateway itself that has no body. What of the request's body still comes is dropped. */
+export function answerEmpty(exchange: Exchange, status: number, more: readonly string[]): void {
+  const headers = status === 204 ? [...more] : ["content-length", "0", ...more];
+  send(exchange, status, { headers, body: "", closes: false });
+}
+
+interface OwnReply {
+  readonly headers: string[];
+  readonly body: string;
+  readonly closes: boolean;
+}
+
+function send(exchange: Exchange, status: number, { headers, body, closes }: OwnReply): void {
+  const { response, request, core, requestId, limitHeaders } = exchange;
+  if (core.hsts !== undefined) headers.push(hstsHeader, core.hsts);
+  headers.push("x-request-id", requestId, ...(limitHeaders ?? []));
   const mustLinger = !exchange.isDeaf && hasLargeUpload(exchange);
   if (closes || mustLinger || core.isDraining) {
     headers.push("connection", "close");
     exchange.isLast = true;
   }
-  exchange.bytes = exchange.method === "HEAD" ? 0 : length;
+  exchange.bytes = exchange.method === "HEAD" ? 0 : Buffer.byteLength(body);
   response.writeHead(status, headers);
   if (!mustLinger) {
     response.end(body);
@@ -30,7 +48,8 @@ export function answer(exchange: Exchange, reason: Reason, detail: string | unde
   }
   // Closing a connection with bytes unread resets it, and a reset can overtake the reply. So the reply goes out whole, by its
   // length, and the connection ends when the client has stopped sending, or after a while.
-  response.write(body);
+  if (body === "") response.flushHeaders();
+  else response.write(body);
   linger(exchange, () => {
     if (!response.writableEnded) response.end();
   });

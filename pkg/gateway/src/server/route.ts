@@ -29,6 +29,8 @@ export interface Route {
   readonly webSocket: WebSocketLimits | undefined;
   /** What stands in place of the prefix, without a slash at its end. */
   readonly rewritePrefix: string | undefined;
+  /** Host for the service; undefined: the client's. */
+  readonly hostHeader: string | undefined;
 }
 
 /**
