@@ -30,7 +30,7 @@ export function toMarkdown(result: BenchResult): string {
           ]),
       ),
     );
-  const own = result.targets.filter(({ comparedTo }) => comparedTo === undefined);
+  const own = result.targets.filter((target) => !ratios.some((ratio) => isOf(target, ratio)));
   if (own.length > 0)
     tables.push(
       toTable(
@@ -83,15 +83,19 @@ function cellsOf(row: RowResult, figure: Figure): string[] {
   return [median, spread === undefined ? "–" : range(spread, figure.digits)];
 }
 
-function targetOf(targets: readonly TargetResult[], { row, comparedTo, figure }: Ratio): string {
+function targetOf(targets: readonly TargetResult[], ratio: Ratio): string {
   return targets
-    .filter((target) => target.row === row && target.comparedTo === comparedTo && target.figure === figure)
+    .filter((target) => isOf(target, ratio))
     .map(verdictOf)
     .join(", ");
 }
 
+function isOf(target: TargetResult, { row, comparedTo, figure }: Ratio): boolean {
+  return target.row === row && target.comparedTo === comparedTo && target.figure === figure;
+}
+
 const ownHeads: readonly (readonly [string, Align])[] = [
-  ["kept by itself", "left"],
+  ["kept besides", "left"],
   ["figure", "right"],
   ["target", "left"],
 ];
@@ -99,7 +103,9 @@ const ownHeads: readonly (readonly [string, Align])[] = [
 function ownCells(figures: readonly Figure[], target: TargetResult): string[] {
   const figure = figures.find(({ key }) => key === target.figure);
   const { title = target.figure, digits = 2 } = figure ?? {};
-  return [`${target.row}, ${title}`, target.value.toFixed(digits), verdictOf(target)];
+  const { row, comparedTo, value } = target;
+  if (comparedTo !== undefined) return [`${row} / ${comparedTo}, ${title}`, value.toFixed(2), verdictOf(target)];
+  return [`${row}, ${title}`, value.toFixed(digits), verdictOf(target)];
 }
 
 function verdictOf({ atMost, met }: TargetResult): string {
