@@ -40,7 +40,7 @@ type Settings = Required<
   >
 >;
 
-/** Instances that a call is sent to as long as each says that it is meant for another. */
+/** Instances that a call is sent to as long as each says that it is meant for another, where they are found by name. */
 const maxTries = 3;
 
 /** The channel on grpc-js. */
@@ -50,6 +50,7 @@ export class GrpcChannel implements RpcChannel {
   readonly #client: Client;
   readonly #credentials: SwappingCredentials;
   readonly #calls: InFlight;
+  readonly #maxTries: number;
   #closed: Promise<void> | undefined;
 
   constructor(options: GrpcChannelOptions, interceptors: Interceptor[]) {
@@ -68,6 +69,7 @@ export class GrpcChannel implements RpcChannel {
     this.#options = settings;
     this.#calls = new InFlight(options.peer);
     const { address, found } = targetOf(options);
+    this.#maxTries = address.startsWith("plinth:") ? maxTries : 1;
     this.#credentials = credentialsOf({ ...options, address });
     this.#client = new Client(address, this.#credentials.credentials, {
       ...found,
@@ -92,7 +94,7 @@ export class GrpcChannel implements RpcChannel {
         return await this.#once(call);
       } catch (error) {
         // nothing was done with it, and the next goes to another instance
-        if (tries === maxTries || !wasMisdirected(error)) throw error;
+        if (tries === this.#maxTries || !wasMisdirected(error)) throw error;
       }
     }
   }

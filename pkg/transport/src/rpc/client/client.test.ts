@@ -255,6 +255,18 @@ for (const wire of rpcWires) {
       );
     });
 
+    it("sends no request that is too large", async () => {
+      let calls = 0;
+      await using rpc = await startRpc(wire, {
+        grpc: { maxRequestBytes: 10_000 },
+        connect: { maxRequestBytes: 10_000 },
+        handlers: { say: () => ({ big: BigInt(++calls) }) },
+      });
+      const error = await failureOf(rpc.client.say({ text: "x".repeat(20_000) }));
+      assert.deepEqual([error.code, error.status, error.retryable], ["ERR_RPC_REQUEST", "resource_exhausted", false]);
+      assert.equal((await rpc.client.say({})).big, 1n);
+    });
+
     it("fails at once when too many calls are under way", async () => {
       const gate = Promise.withResolvers<void>();
       const limit = { maxPending: 2 };

@@ -18,11 +18,29 @@ import { methodName } from "../service.ts";
 import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "./channel.ts";
 import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-options.ts";
 import { metadataOf, readReply } from "./connect-reply.ts";
-import { badCall, badReply, type CallTarget, nobody, replyTooLarge, RpcError, unreachable } from "./errors.ts";
+import {
+  badCall,
+  badReply,
+  type CallTarget,
+  nobody,
+  replyTooLarge,
+  requestTooLarge,
+  RpcError,
+  unreachable,
+} from "./errors.ts";
 import { InFlight } from "./in-flight.ts";
 import { type HttpCall, type HttpReply, send } from "./send.ts";
 
 type Settings = Required<Pick<ConnectChannelOptions, keyof typeof connectChannelDefaults>>;
+
+const wholes = [
+  "maxRequestBytes",
+  "maxReplyBytes",
+  "maxConnections",
+  "maxPending",
+  "connectTimeoutMs",
+  "keepAliveMs",
+] as const;
 
 /** The channel on undici. */
 export class ConnectChannel implements RpcChannel {
@@ -38,8 +56,7 @@ export class ConnectChannel implements RpcChannel {
   constructor(options: ConnectChannelOptions) {
     const { peer, tls = {}, log, metrics, tracing, clock = systemClock } = options;
     const settings = withDefaults<Settings>(connectChannelDefaults, options);
-    for (const name of ["maxReplyBytes", "maxConnections", "maxPending", "connectTimeoutMs", "keepAliveMs"] as const)
-      requireWhole(name, settings[name], { min: 1 });
+    for (const name of wholes) requireWhole(name, settings[name], { min: 1 });
     const url = parseUrl(options);
     this.peer = peer;
     this.#options = settings;
@@ -133,6 +150,7 @@ export class ConnectChannel implements RpcChannel {
       "accept-encoding": acceptGzip ? "gzip" : "identity",
     };
     const body = this.#encode(method, request, target);
+    if (body.length > this.#options.maxRequestBytes) throw requestTooLarge(target);
     if (useGet && method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) {
       const text = Buffer.from(body).toString("base64url");
       const query = `?connect=v1&base64=1&encoding=${codec}&message=${text}`;

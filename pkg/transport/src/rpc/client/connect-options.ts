@@ -19,6 +19,8 @@ export interface ConnectChannelOptions {
   readonly useGet?: boolean;
   /** Takes replies that are compressed by gzip. Default false: it costs more than it saves between neighbours. */
   readonly acceptGzip?: boolean;
+  /** Largest request, in bytes from 1. Default 4_194_304. */
+  readonly maxRequestBytes?: number;
   /** Largest reply, inflated, in bytes from 1. Default 4_194_304. */
   readonly maxReplyBytes?: number;
   /** Connections at most, with `registry` to each instance, from 1; each has one call at a time, and more calls wait for one. Default 64. */
@@ -45,6 +47,7 @@ export const connectChannelDefaults = Object.freeze({
   codec: "proto",
   useGet: false,
   acceptGzip: false,
+  maxRequestBytes: 4_194_304,
   maxReplyBytes: 4_194_304,
   maxConnections: 64,
   maxPending: 1_024,
