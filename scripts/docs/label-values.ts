@@ -111,7 +111,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   telemetry_export: { outcome: "`exported`, `failed`" },
   telemetry_spans: { outcome: "`exported`, `failed`, `dropped`" },
-  tls_certificate: { listener: "`http`, `grpc`", outcome: "`loaded`, `refused`" },
+  tls_certificate: { listener: "`http`, `grpc`, `gateway`, of its other certificates `gateway-2` …", outcome: "`loaded`, `refused`" },
   tls_client_certificate: { peer: "name of the service that is called", outcome: "`loaded`, `refused`" },
   workers: { reason: "`signal`, `failed`, `ended`", worker: "number of the worker, from 1" },
 };

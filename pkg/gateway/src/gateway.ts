@@ -1,4 +1,3 @@
-import { Server as SocketServer } from "node:net";
 import {
   type Clock,
   createErrorBus,
@@ -13,25 +12,25 @@ import {
   type Tracing,
 } from "@plinth/kernel";
 import type { Registry } from "@plinth/registry";
-import { listen, type TransportError, watchListeners } from "@plinth/transport";
+import type { TransportError } from "@plinth/transport";
 import { createIssuerKeepers } from "./auth/issuers.ts";
 import { changesBetween, type DocumentChanges } from "./config/changes.ts";
 import { parseGatewayDocument } from "./config/document.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayError } from "./errors.ts";
-import { type GatewaySettings, type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
+import { type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
 import { WebSockets } from "./protocols/websockets.ts";
 import { buildGeneration } from "./server/build-generation.ts";
-import { Connections } from "./server/connections.ts";
 import type { GatewayCore } from "./server/core.ts";
 import { Deadlines } from "./server/deadlines.ts";
 import { firstAnswers, type FirstAnswersOptions } from "./server/first-answers.ts";
+import { Front } from "./server/front.ts";
 import type { Generation } from "./server/generation.ts";
-import { createListener } from "./server/listener.ts";
 import { observeState } from "./server/observe-state.ts";
 import { Observer } from "./server/observer.ts";
 import { ServicePool } from "./upstream/service-pool.ts";
 import { createUndiciUpstream } from "./upstream/undici.ts";
+import { hstsOf } from "./config/settings-tls.ts";
 import type { UpstreamFactory } from "./upstream/upstream.ts";
 
 export interface GatewayOptions {
@@ -86,8 +85,6 @@ export interface Gateway {
 }
 
 const sweepMs = 1_000;
-/** A client that has just connected has this long to begin its request when the gateway stops accepting. */
-const freshGraceMs = 250;
 
 /**
  * Makes a gateway. Nothing is opened yet.
@@ -112,22 +109,20 @@ class HttpGateway implements Gateway, GatewayCore {
   readonly tracing: Tracing;
   readonly errors: ErrorBus;
   readonly maxHeaderLines: number;
+  readonly scheme: "http" | "https";
+  readonly hsts: string | undefined;
   readonly viaName = `plinth-${randomHex(6)}`;
   readonly via = `1.1 ${this.viaName}`;
   isDraining = false;
   isStopping = false;
   inFlight = 0;
-  readonly #settings: GatewaySettings;
   readonly #log: Logger | undefined;
   /** Builds one from a document, with what it can take over. */
   readonly #build: (document: ParsedDocument, before?: Generation) => Generation;
   /** Those that requests go by or soon will: what none of them has is closed. */
   readonly #generations = new Set<Generation>();
   #reloaded: Promise<unknown> = Promise.resolve();
-  readonly #connections = new Connections();
-  readonly #server;
-  readonly #onDied: GatewayOptions["onDied"];
-  #unwatch: (() => void) | undefined;
+  readonly #front: Front;
   #sweep: Scheduled | undefined;
   #drained: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
@@ -142,20 +137,20 @@ class HttpGateway implements Gateway, GatewayCore {
     } = options;
     const settings = toGatewaySettings(options.settings);
     const document = parseGatewayDocument(options.document);
-    this.#settings = settings;
     this.#log = log;
-    this.#onDied = options.onDied;
     this.host = settings.host;
     this.clock = clock;
     this.tracing = options.tracing ?? createTracing();
     this.errors = options.errors ?? createErrorBus({ clock });
     this.maxHeaderLines = settings.maxHeaderLines;
-      snapshots: settings.jwksSnapshots,
+    this.scheme = settings.tls ? "https" : "http";
+    this.hsts = settings.tls && hstsOf(settings.tls);
     this.deadlines = new Deadlines(clock);
     this.webSockets = new WebSockets(metrics);
     this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
     const keepers = createIssuerKeepers({
       jwksUrls: settings.jwksUrls,
+      snapshots: settings.jwksSnapshots,
       clock,
       log,
       metrics,
@@ -169,7 +164,7 @@ class HttpGateway implements Gateway, GatewayCore {
     this.#build = (next, before) => buildGeneration(next, { clock, deadlines, keepers, createPool }, before);
     this.generation = this.#build(document);
     this.#generations.add(this.generation);
-    this.#server = createListener(this, this.#connections, settings);
+    this.#front = new Front(this, { settings, log, metrics, onDied: options.onDied });
     observeState(
       metrics,
       () => this.generation,
@@ -183,8 +178,7 @@ class HttpGateway implements Gateway, GatewayCore {
 
   counted(by: 1 | -1): void {
     this.inFlight += by;
-    // A reply that had begun before the drain left its connection open.
-    if (by < 0 && this.#drained) setImmediate(() => this.#connections.endIdle(false));
+    if (by < 0) this.#front.released();
   }
 
   async listen({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
@@ -192,14 +186,7 @@ class HttpGateway implements Gateway, GatewayCore {
     for (const { keys } of this.generation.issuers) keys.start();
     await this.#firstAnswers({ next: this.generation, signal });
     this.#sweepLater();
-    this.port = await listen(this.#server, {
-      host: this.host,
-      port: this.#settings.port,
-      variable: "PLINTH_GATEWAY_PORT",
-    });
-    const { host, port, errors } = this;
-    this.#unwatch = watchListeners([this.#server], { what: "gateway", host, port, errors, onDied: this.#onDied });
-    this.#log?.info("gateway listens", { host: this.host, port: this.port });
+    this.port = await this.#front.listen();
   }
 
   async reload(document: GatewayDocument): Promise<DocumentChanges> {
@@ -227,22 +214,12 @@ class HttpGateway implements Gateway, GatewayCore {
 
   async #drain(signal: AbortSignal | undefined): Promise<void> {
     this.announceDrain();
-    this.#unwatch?.();
-    if (!this.#server.listening) return;
-    const ended = Promise.withResolvers<void>();
-    // The socket server's own `close`: that of the HTTP server would also cut off clients that have only just connected, whose
-    // request may be on its way.
-    SocketServer.prototype.close.call(this.#server, (error?: Error) => (error ? ended.reject(error) : ended.resolve()));
-    const issuers = [...this.#generations].flatMap((generation) => generation.issuers);
-    await Promise.all(issuers.map(({ keys }) => keys.saved()));
-    this.#connections.endIdle(false);
+    const ended = this.#front.drain();
     this.webSockets.goAway();
-    const grace = this.clock.schedule(freshGraceMs, () => this.#connections.endIdle(true));
     const cutOff = (): void => this.#cutOff();
     signal?.addEventListener("abort", cutOff, { once: true });
     if (signal?.aborted === true) cutOff();
-    await ended.promise;
-    grace.cancel();
+    await ended;
     signal?.removeEventListener("abort", cutOff);
   }
 
@@ -252,10 +229,12 @@ class HttpGateway implements Gateway, GatewayCore {
     const drained = this.drain();
     this.#cutOff();
     await drained;
-    this.#server.close(); // ends the HTTP server's own timer
+    this.#front.close();
     const pools = [...this.#generations].flatMap((generation) => [...generation.pools.values()]);
     for (const pool of pools) pool.destroy();
     await Promise.all(pools.map((pool) => pool.close()));
+    const issuers = [...this.#generations].flatMap((generation) => generation.issuers);
+    await Promise.all(issuers.map(({ keys }) => keys.saved()));
   }
 
   #requireOpen(what: string): void {
@@ -299,7 +278,7 @@ class HttpGateway implements Gateway, GatewayCore {
 
   #cutOff(): void {
     this.isStopping = true;
-    this.#connections.destroy();
+    this.#front.cut();
   }
 
   async #firstAnswers(of: Omit<FirstAnswersOptions, "clock">): Promise<void> {

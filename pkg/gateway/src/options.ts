@@ -1,5 +1,6 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { gatewayTlsSchema } from "./config/settings-tls.ts";
 import { schemaFaults } from "./config/faults.ts";
 import { GatewayConfigError } from "./errors.ts";
 
@@ -37,11 +38,11 @@ const schema = z
     jwksUrls: z.record(z.string(), z.string()).default({}).meta({
       description: "URLs of key sets by provider name; each takes the place of the document's `jwt.NAME.jwks`.",
     }),
-    headersTimeoutMs: ms("Time for a request's head to arrive, in ms.").default(10_000),
     jwksSnapshots: z.string().min(1).optional().meta({
       description:
         "Folder where the last good key set of each provider with a URL is kept, for a start while its issuer is down. Default: none is.",
     }),
+    headersTimeoutMs: ms("Time for a request's head to arrive, in ms.").default(10_000),
     requestTimeoutMs: ms("Time for a whole request to arrive, in ms; at least headersTimeoutMs.").default(120_000),
     keepAliveTimeoutMs: ms("How long a client's connection is kept without a request, in ms.").default(65_000),
     idleTimeoutMs: ms(
@@ -68,6 +69,7 @@ const schema = z
       })
       .optional()
       .meta({ description: "The zone to stay in. Default: none is preferred." }),
+    tls: gatewayTlsSchema.optional(),
     upstream: upstreamSchema.prefault({}),
   })
   .refine(({ headersTimeoutMs, requestTimeoutMs }) => requestTimeoutMs >= headersTimeoutMs, {

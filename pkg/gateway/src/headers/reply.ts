@@ -1,5 +1,8 @@
 import { connectionTokens, isForClient } from "./names.ts";
 
+/** Has browsers come by TLS alone. RFC 6797, 6.1. */
+export const hstsHeader = "strict-transport-security";
+
 /** Headers of a service's reply by lower-case name; several lines of one name are a list. */
 export type ReplyHeaders = Readonly<Record<string, string | string[] | undefined>>;
 

@@ -4,12 +4,26 @@ import type { Exchange } from "./exchange.ts";
 
 /** The open connections of clients, and what is under way on each. */
 export class Connections {
-  readonly #open = new Set<Socket>();
+  /** With the bytes that each had sent before its first request, as those of a handshake. */
+  readonly #open = new Map<Socket, number>();
+  /** Those whose TLS handshake is not over. */
+  readonly #shaking = new Set<Socket>();
   readonly #latest = new WeakMap<Duplex, Exchange>();
 
   opened(socket: Socket): void {
-    this.#open.add(socket);
+    this.#open.set(socket, socket.bytesRead);
     socket.once("close", () => this.#open.delete(socket));
+  }
+
+  /** A TLS handshake has begun: it has the time that a handshake has. */
+  shaking(socket: Socket): void {
+    this.#shaking.add(socket);
+    socket.once("close", () => this.#shaking.delete(socket));
+  }
+
+  /** It is over. */
+  shaken(socket: Socket): void {
+    this.#shaking.delete(socket);
   }
 
   began(exchange: Exchange): void {
@@ -32,13 +46,13 @@ export class Connections {
    * @param andFresh - Those too on which no byte has come yet, whose first request may be on its way.
    */
   endIdle(andFresh: boolean): void {
-    for (const socket of this.#open) {
-      if (!this.current(socket) && (andFresh || socket.bytesRead > 0)) socket.destroy();
+    for (const [socket, before] of this.#open) {
+      if (!this.current(socket) && (andFresh || socket.bytesRead > before)) socket.destroy();
     }
   }
 
   /** Breaks off everything. */
   destroy(): void {
-    for (const socket of this.#open) socket.destroy();
+    for (const socket of [...this.#open.keys(), ...this.#shaking]) socket.destroy();
   }
 }

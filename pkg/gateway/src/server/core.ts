@@ -15,6 +15,10 @@ export interface GatewayCore {
   readonly tracing: Tracing;
   readonly errors: ErrorBus;
   readonly maxHeaderLines: number;
+  /** How clients come. */
+  readonly scheme: "http" | "https";
+  /** Value of Strict-Transport-Security; undefined to say nothing. */
+  readonly hsts: string | undefined;
   /** Name of this process in Via, unlike any other's. */
   readonly viaName: string;
   /** What this process adds to Via. */

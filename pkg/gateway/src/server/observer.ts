@@ -140,7 +140,7 @@ function endSpan(exchange: Exchange, status: number): void {
     if (template !== undefined) span.setAttribute("http.route", template);
     span.setAttribute("http.request.method", method);
     span.setAttribute("http.response.status_code", status);
-    span.setAttribute("url.scheme", "http");
+    span.setAttribute("url.scheme", exchange.core.scheme);
     span.setAttribute("url.path", pathOf(exchange));
     span.setAttribute("client.address", exchange.clientAddress);
     span.setAttribute("plinth.route", exchange.taken?.name ?? "unmatched");

@@ -9,7 +9,8 @@ export interface CertificatesOptions {
   /** Which listener has them, in logs and labels: `http`. */
   readonly listener: string;
   readonly clock: Clock;
-  readonly log: Logger;
+  /** Absent: the metrics alone tell. */
+  readonly log?: Logger | undefined;
   readonly metrics: Metrics;
   /** Given what new handshakes are to be made with, as for `tls.Server.setSecureContext`. Connections that are open stay. */
   readonly onChange: (context: SecureContextOptions) => void;
