@@ -110,7 +110,17 @@ export const reasons = Object.freeze({
   scope_missing: entry(
     403,
     "the token lacks a scope that is needed",
-    "The token is valid but has not all of the route's scopes.",
+    "The token is valid but has not all of the route's scopes, or not one of `scopes.any`.",
+  ),
+  role_missing: entry(
+    403,
+    "the caller lacks a role that is needed",
+    "The token is valid but the provider's `rolesClaim` does not hold the route's `auth.roles`.",
+  ),
+  claim_refused: entry(
+    403,
+    "the caller may not do this",
+    "The token is valid but its claims do not meet the route's rule `auth.claims`.",
   ),
   keys_unavailable: entry(
     503,

@@ -14,6 +14,9 @@ export function challengeFor(reason: Reason, scopes: readonly string[]): string 
       return 'Bearer realm="plinth", error="invalid_token", error_description="the token has expired"';
     case "scope_missing":
       return `Bearer realm="plinth", error="insufficient_scope", scope="${scopes.join(" ")}"`;
+    case "role_missing":
+    case "claim_refused":
+      return 'Bearer realm="plinth", error="insufficient_scope"';
     default:
       return undefined;
   }

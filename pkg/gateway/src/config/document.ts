@@ -8,6 +8,7 @@ import { conflictProblem, matchersOf, trailingSlashSchema } from "./schema-routi
 import { webSocketProblem } from "./schema-websocket.ts";
 import { type GatewayDocument, gatewayDocument, type ParsedDocument } from "./schema.ts";
 
+import { authProblems } from "./schema-auth.ts";
 /**
  * Reads a gateway's document from a YAML or JSON file.
  * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault and its line.
@@ -83,6 +84,7 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     if (route.auth && route.anonymous) fault(at("anonymous"), "has `auth` as well; keep the one that is meant");
     if (!route.auth && !route.anonymous) fault(at(), "needs `auth`, or `anonymous: true` for everybody");
     if (route.auth && providers.length === 0) fault(at("auth"), "needs a token, but there is no issuer under `jwt`");
+    for (const [path, problem] of route.auth ? authProblems(route.auth) : []) fault(at("auth", ...path), problem);
     if (typeof route.rateLimit === "string" && !limitNames.includes(route.rateLimit)) {
       fault(
         at("rateLimit"),

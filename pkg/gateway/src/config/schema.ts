@@ -1,5 +1,8 @@
 import { tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
+import { authSchema } from "./schema-auth.ts";
+import { headersSchema } from "./schema-headers.ts";
+import { retriesSchema } from "./schema-retries.ts";
 import { matchSchema, prioritySchema, rewriteSchema, trailingSlashSchema } from "./schema-routing.ts";
 import { webSocketSchema } from "./schema-websocket.ts";
 
@@ -41,23 +44,7 @@ const route = z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "expected a service name: letters, digits and any of . _ -")
       .meta({ description: "Name of the service in the registry." }),
-    auth: z
-      .strictObject({
-        scopes: z
-          .array(
-            z.string().regex(/^[\u0021\u0023-\u005B\u005D-\u007E]+$/, "expected a scope without spaces and quotes"),
-          )
-          .default([])
-          .meta({
-            description: "Scopes of which the token must have all. None: any valid token will do.",
-          }),
-        forwardToken: z
-          .boolean()
-          .default(false)
-          .meta({ description: "Whether the service gets the token too. Default: only what was read from it." }),
-      })
-      .optional()
-      .meta({ description: "A valid token is needed." }),
+    auth: authSchema.optional().meta({ description: "A valid token is needed." }),
     anonymous: z
       .literal(true)
       .optional()

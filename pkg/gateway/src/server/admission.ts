@@ -90,15 +90,15 @@ function authenticate(exchange: Exchange, matched: Matched): void {
 }
 
 function checkCaller(exchange: Exchange, matched: Matched, verdict: Caller | AuthRefusal): void {
-  const needed = matched.route.auth?.scopes ?? [];
+  const requirement = matched.route.auth?.requirement;
   if ("reason" in verdict) {
     exchange.authFault = verdict.fault;
-    refuseCaller(exchange, verdict.reason, needed);
+    refuseCaller(exchange, verdict.reason, requirement?.scopes ?? []);
     return;
   }
-  const { scopes } = verdict.known.identity;
-  if (needed.every((scope) => scopes.includes(scope))) checkLimit(exchange, matched, verdict);
-  else refuseCaller(exchange, "scope_missing", needed);
+  const refusal = requirement?.refusalOf(verdict.known);
+  if (refusal === undefined) checkLimit(exchange, matched, verdict);
+  else refuseCaller(exchange, refusal, requirement?.scopes ?? []);
 }
 
 function refuseCaller(exchange: Exchange, reason: Reason, needed: readonly string[]): void {

@@ -2,6 +2,7 @@ import type { Clock } from "@plinth/kernel";
 import { createRateLimiter } from "@plinth/resilience";
 import { createAuthenticator } from "../auth/authenticator.ts";
 import type { IssuerKeepers } from "../auth/issuers.ts";
+import { claimNames, Requirement } from "../auth/requirement.ts";
 import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument, RateLimitConfig } from "../config/schema.ts";
@@ -35,6 +36,7 @@ export function buildGeneration(
     issuers.length === before?.issuers.length && issuers.every((issuer, at) => issuer === before.issuers[at]);
   const known = new Map(before?.limits.map((policy) => [policy.name, policy]));
   const limits: LimitPolicy[] = [];
+  const names = claimNamesOf(document);
   const toPolicy = (name: string, { limit, windowMs, maxKeys, by }: RateLimitConfig): LimitPolicy => {
     const form = JSON.stringify([limit, windowMs, maxKeys, by]);
     let policy = known.get(name);
@@ -55,7 +57,7 @@ export function buildGeneration(
     const route: Route = {
       name,
       pool,
-      auth,
+      auth: auth && { requirement: new Requirement(auth), forwardToken: auth.forwardToken },
       limit: typeof rateLimit === "string" ? shared.get(rateLimit) : rateLimit && toPolicy(name, rateLimit),
       deadlines: timeoutMs === 0 ? undefined : deadlines.list(timeoutMs),
       maxBodyBytes,
@@ -70,8 +72,15 @@ export function buildGeneration(
     document,
     table: createRouteTable(entries, document).table,
     issuers,
-    authenticator: before && areSameIssuers ? before.authenticator : createAuthenticator(issuers, clock),
+    authenticator:
+      before && areSameIssuers && JSON.stringify(names) === JSON.stringify(claimNamesOf(before.document))
+        ? before.authenticator
+        : createAuthenticator(issuers, { clock, claimNames: names }),
     pools,
     limits,
   });
+}
+
+function claimNamesOf({ routes }: ParsedDocument): readonly string[] {
+  return claimNames(routes.map(({ auth }) => auth));
 }

@@ -1,4 +1,6 @@
 import type { RateLimiter } from "@plinth/resilience";
+import type { Requirement } from "../auth/requirement.ts";
+import type { HeaderRules } from "../headers/rules.ts";
 import { canonicalPath } from "../path.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
 import type { WebSocketLimits } from "../config/schema-websocket.ts";
@@ -16,11 +18,17 @@ export interface LimitPolicy {
 }
 
 /** A route with everything worked out that does not depend on the request. */
+/** What a route asks of a token, and what becomes of that. */
+export interface RouteAuth {
+  readonly requirement: Requirement;
+  readonly forwardToken: boolean;
+}
+
 export interface Route {
   readonly name: string;
   readonly pool: ServicePool;
   /** Undefined: anybody may call it. */
-  readonly auth: { readonly scopes: readonly string[]; readonly forwardToken: boolean } | undefined;
+  readonly auth: RouteAuth | undefined;
   readonly limit: LimitPolicy | undefined;
   /** Undefined: no limit on its time. */
   readonly deadlines: DeadlineList | undefined;

@@ -1,4 +1,5 @@
 export { JwtAuthenticator, type JwtAuthenticatorOptions } from "./authenticator.ts";
+export { claimAt, type Claims, wordsOf } from "./claims.ts";
 export { FetchBudget } from "./fetch-budget.ts";
 export { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
 export { createIssuers, type IssuersOptions } from "./issuers.ts";
@@ -6,7 +7,14 @@ export { KeyKeeper, type KeyKeeperOptions, type UnknownKeyOutcome } from "./key-
 export { KeySnapshot, type KeySnapshotOptions } from "./key-snapshot.ts";
 export { type KeySet, parseKeySet } from "./key-set.ts";
 export { jwtModule, type JwtSettings, jwtSettings } from "./module.ts";
-export { keySetUrlProblem, keySourceProblem, type TokenProvider, tokenProvider } from "./provider.ts";
+export {
+  type ClaimPath,
+  claimPath,
+  keySetUrlProblem,
+  keySourceProblem,
+  type TokenProvider,
+  tokenProvider,
+} from "./provider.ts";
 export {
   type Issuer,
   type TokenCaller,

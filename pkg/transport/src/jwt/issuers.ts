@@ -27,7 +27,7 @@ export function createIssuers(
   { clock, log, metrics, onFetch, onUnknown, snapshots, budget = new FetchBudget(clock) }: IssuersOptions,
 ): Issuer[] {
   return Object.entries(providers).map(([name, provider]): Issuer => {
-    const { issuer, audiences, algorithms, clockSkewMs, refreshMs, keepMs } = provider;
+    const { issuer, refreshMs, keepMs } = provider;
     const send = instrumentFetch({ metrics, peer: `jwks:${name}`, clock, propagation: "none" });
     const { kind, place, read, watch } = keySourceOf(provider.jwks, { clock, send });
     const about = { provider: name, place };
@@ -54,7 +54,7 @@ export function createIssuers(
         : {}),
       onSnapshot: (what, detail) => log?.warn(snapshotTexts[what], { ...about, detail }),
     });
-    return { name, rules: { issuer, audiences, algorithms, clockSkewMs }, keys };
+    return { name, rules: provider, keys };
   });
 }
 

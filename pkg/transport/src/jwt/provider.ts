@@ -2,11 +2,23 @@ import { messageOf } from "@plinth/kernel";
 import { z } from "zod";
 import { maxKeys, parseKeySet } from "./key-set.ts";
 
+/** Where a claim stands: its name, whatever characters that has, or names that lead to it through objects. */
+export const claimPath = z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(8)]);
+
+export type ClaimPath = z.output<typeof claimPath>;
+
 /** An issuer of tokens in the config: of the gateway's document, and of a service's section `auth`. */
 export const tokenProvider = z
   .strictObject({
     issuer: z.string().min(1).meta({ description: "The token's `iss`, exactly." }),
-    audiences: z.array(z.string().min(1)).min(1).meta({ description: "The token's `aud` must hold one of these." }),
+    audiences: z
+      .array(z.string().min(1))
+      .min(1)
+      .meta({ description: "Audiences of which the token's `aud` must hold one; see `audienceMatch`." }),
+    audienceMatch: z
+      .enum(["any", "all"])
+      .default("any")
+      .meta({ description: "Whether `aud` must hold `any` one of the audiences, or `all` of them." }),
     algorithms: z
       .array(
         z.enum(["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"]),
@@ -14,6 +26,28 @@ export const tokenProvider = z
       .min(1)
       .default(["ES256", "RS256"])
       .meta({ description: "Signatures accepted. Public-key ones only." }),
+    types: z
+      .array(z.string().regex(/^[a-z0-9+.-]{1,64}$/, "expected a type in lower case, without `application/`"))
+      .min(1)
+      .default(["at+jwt", "jwt", "none"])
+      .meta({
+        description:
+          "Types (`typ`) accepted, in lower case and without `application/`; `none` is a token without one. `[at+jwt]` takes access tokens only.",
+      }),
+    maxLifetimeMs: z
+      .int()
+      .min(1_000)
+      .max(315_360_000_000)
+      .optional()
+      .meta({ description: "Longest time from `iat`, which must be there then, to `exp`, in ms. Default: any." }),
+    requiredClaims: z
+      .array(z.string().min(1))
+      .default([])
+      .meta({ description: "Claims that must be there and not null, beside `iss`, `aud`, `sub` and `exp`." }),
+    rolesClaim: claimPath.default("roles").meta({
+      description:
+        "Claim that holds the caller's roles, a text or a list of them: its name, or a list of names that leads into objects.",
+    }),
     jwks: z
       .union([
         z.url({ protocol: /^https?$/ }),

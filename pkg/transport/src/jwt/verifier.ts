@@ -85,7 +85,7 @@ export class TokenVerifier<Known> {
     const issuer = this.#byIssuer.get(claims.iss);
     if (!issuer) return invalid("issuer");
     const { rules, keys } = issuer;
-    const fault = headerFault(header, rules.algorithms);
+    const fault = headerFault(header, rules);
     if (fault) return invalid(fault);
 
     let set = await keys.available();

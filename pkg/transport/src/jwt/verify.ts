@@ -1,6 +1,8 @@
 import { compactVerify, errors, type JWSHeaderParameters } from "jose";
 import type { Identity } from "../auth.ts";
+import { type Claims, claimAt, wordsOf } from "./claims.ts";
 import type { KeySet } from "./key-set.ts";
+import type { ClaimPath } from "./provider.ts";
 import { parseStrictObject } from "./strict-json.ts";
 
 /** Why a token is refused: a fixed word for operators, never for the caller. */
@@ -17,25 +19,40 @@ export type TokenFault =
   | "scope"
   | "expiry_missing"
   | "expired"
-  | "not_yet_valid";
+  | "not_yet_valid"
+  | "lifetime"
+  | "claim_missing"
+  | "revoked";
 
 export interface TokenRules {
   readonly issuer: string;
   readonly audiences: readonly string[];
   readonly algorithms: readonly string[];
   readonly clockSkewMs: number;
+  /** Default `any`. */
+  readonly audienceMatch?: "any" | "all";
+  /** Values of `typ`, in lower case and without `application/`; `none` is a token without. Default `at+jwt`, `jwt`, `none`. */
+  readonly types?: readonly string[];
+  /** From `iat` to `exp`, in milliseconds. Default: any. */
+  readonly maxLifetimeMs?: number | undefined;
+  /** Claims that must be there and not null. Default none. */
+  readonly requiredClaims?: readonly string[];
+  /** Default `roles`. */
+  readonly rolesClaim?: ClaimPath;
 }
 
 /** A token taken apart, with nothing verified yet. */
 export interface UnverifiedToken {
   readonly header: JWSHeaderParameters;
-  readonly claims: Readonly<Record<string, unknown>>;
+  readonly claims: Claims;
 }
 
 /** Who a token's issuer says it is of. */
 export interface TokenIdentity extends Identity {
   /** The token's `iss`. */
   readonly issuer: string;
+  /** None where the claim is no text and no list of texts. */
+  readonly roles: readonly string[];
 }
 
 export interface VerifiedToken {
@@ -46,7 +63,7 @@ export interface VerifiedToken {
 
 export const maxTokenLength = 8_192;
 const maxKidBytes = 256;
-const types: ReadonlySet<unknown> = new Set([undefined, "jwt", "at+jwt", "application/at+jwt", "application/jwt"]);
+const usualTypes: readonly string[] = ["at+jwt", "jwt", "none"];
 
 /** Takes a compact JWS apart, strictly: canonical base64url, valid UTF-8, objects whose members are there once. */
 export function takeApart(token: string): UnverifiedToken | "malformed" {
@@ -64,13 +81,22 @@ export function takeApart(token: string): UnverifiedToken | "malformed" {
 /** What can be said against a token before any key is asked for. */
 export function headerFault(
   { alg, typ, kid, crit, b64, ...rest }: JWSHeaderParameters,
-  algorithms: readonly string[],
+  { algorithms, types = usualTypes }: Pick<TokenRules, "algorithms" | "types">,
 ): TokenFault | undefined {
   if (typeof alg !== "string" || !algorithms.includes(alg)) return "algorithm";
-  if (!types.has(typeof typ === "string" ? typ.toLowerCase() : typ)) return "type";
+  const type = typeOf(typ);
+  if (type === undefined || !types.includes(type)) return "type";
   if (kid !== undefined && (typeof kid !== "string" || Buffer.byteLength(kid) > maxKidBytes)) return "header";
   // Extensions that must be understood: none is. Keys that the token brings along (jwk, jku, x5c, x5u) are never looked at.
   return crit !== undefined || b64 !== undefined || "enc" in rest || "zip" in rest ? "header" : undefined;
+}
+
+/** @returns `none` for a token without a type, undefined for what is no type: also for one that is called `none`. */
+function typeOf(typ: unknown): string | undefined {
+  if (typ === undefined) return "none";
+  if (typeof typ !== "string") return undefined;
+  const type = typ.toLowerCase().replace(/^application\//, "");
+  return type === "none" ? undefined : type;
 }
 
 /** Whether one of the keys has signed the token: says what is wrong if not. */
@@ -90,14 +116,10 @@ export async function verify(token: string, keys: KeySet, { algorithms }: TokenR
  * Reads the claims of a token whose signature holds.
  * @param nowMs - Milliseconds since the Unix epoch.
  */
-export function checkClaims(
-  claims: Readonly<Record<string, unknown>>,
-  rules: TokenRules,
-  nowMs: number,
-): VerifiedToken | TokenFault {
+export function checkClaims(claims: Claims, rules: TokenRules, nowMs: number): VerifiedToken | TokenFault {
   const { iss, aud, sub, exp, nbf, iat, scope, scp } = claims;
   if (iss !== rules.issuer) return "issuer";
-  if (!wordsOf(aud)?.some((one) => rules.audiences.includes(one))) return "audience";
+  if (!isForUs(aud, rules)) return "audience";
   if (typeof sub !== "string" || sub === "") return "subject";
   if (!isSeconds(exp)) return "expiry_missing";
   if (nowMs >= exp * 1e3 + rules.clockSkewMs) return "expired";
@@ -105,9 +127,21 @@ export function checkClaims(
     if (from === undefined) continue;
     if (!isSeconds(from) || nowMs < from * 1e3 - rules.clockSkewMs) return "not_yet_valid";
   }
+  const { maxLifetimeMs, requiredClaims = [], rolesClaim = "roles" } = rules;
+  if (maxLifetimeMs !== undefined && !(isSeconds(iat) && (exp - iat) * 1e3 <= maxLifetimeMs)) return "lifetime";
+  if (requiredClaims.some((name) => (claimAt(claims, name) ?? null) === null)) return "claim_missing";
   const scopes = scopesOf(scope ?? scp);
   if (scopes === undefined) return "scope";
-  return { identity: { issuer: rules.issuer, subject: sub, scopes, claims }, expiresAtMs: exp * 1e3 };
+  const roles = wordsOf(claimAt(claims, rolesClaim)) ?? [];
+  return { identity: { issuer: rules.issuer, subject: sub, scopes, roles, claims }, expiresAtMs: exp * 1e3 };
+}
+
+function isForUs(aud: unknown, { audiences, audienceMatch = "any" }: TokenRules): boolean {
+  const given = wordsOf(aud);
+  if (given === undefined) return false;
+  return audienceMatch === "all"
+    ? audiences.every((one) => given.includes(one))
+    : given.some((one) => audiences.includes(one));
 }
 
 /** Seconds since the epoch, up to the year 9999: `1e400` is Infinity to a JSON parser, and would never pass. */
@@ -120,12 +154,6 @@ function scopesOf(value: unknown): string[] | undefined {
   if (value === undefined) return [];
   const words = wordsOf(value);
   return words?.flatMap((word) => word.split(" ")).filter((word) => word !== "");
-}
-
-/** One string, or a list of nothing but strings. */
-function wordsOf(value: unknown): string[] | undefined {
-  const words: unknown[] = Array.isArray(value) ? value : [value];
-  return words.every((word) => typeof word === "string") ? words : undefined;
 }
 
 function utf8(part: string): string {

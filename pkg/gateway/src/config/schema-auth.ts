@@ -1,0 +1,92 @@
+import { type ClaimPath, claimPath } from "@plinth/transport/jwt";
+import { z } from "zod";
+
+const scope = z.string().regex(/^[\u0021\u0023-\u005B\u005D-\u007E]+$/, "expected a scope without spaces and quotes");
+const role = z.string().min(1).max(256);
+
+/** A list of which all are needed, or `{ any: [...] }` of which one is enough. */
+const wordsSchema = (word: z.ZodString) => z.union([z.array(word), z.strictObject({ any: z.array(word).min(1) })]);
+
+const scalar = z.union([z.string(), z.number(), z.boolean()]);
+
+export type ClaimValue = z.output<typeof scalar>;
+
+/** What is asked of a token's claims: of one claim, or of several rules together. */
+export interface ClaimRuleConfig {
+  readonly claim?: ClaimPath | undefined;
+  readonly equals?: ClaimValue | undefined;
+  readonly oneOf?: readonly ClaimValue[] | undefined;
+  readonly contains?: ClaimValue | undefined;
+  readonly any?: readonly ClaimRuleConfig[] | undefined;
+  readonly all?: readonly ClaimRuleConfig[] | undefined;
+}
+
+const leaf = {
+  claim: claimPath.optional().meta({
+    description:
+      "The claim: its name, or a list of names that leads into objects. With one of equals, oneOf, contains.",
+  }),
+  equals: scalar.optional().meta({ description: "The claim is this text, number or boolean." }),
+  oneOf: z.array(scalar).min(1).max(100).optional().meta({ description: "The claim is one of these." }),
+  contains: scalar.optional().meta({ description: "The claim is a list that holds this." }),
+};
+
+/** @param depth - How many times `any` and `all` may stand within each other below this rule. */
+function ruleSchema(depth: number): z.ZodType<ClaimRuleConfig, ClaimRuleConfig> {
+  if (depth === 0) return z.strictObject(leaf);
+  const rules = z
+    .array(ruleSchema(depth - 1))
+    .min(1)
+    .max(50)
+    .optional();
+  return z.strictObject({
+    ...leaf,
+    any: rules.meta({ description: "One of these rules must hold." }),
+    all: rules.meta({ description: "All of these rules must hold." }),
+  });
+}
+
+/** What a route asks of its callers' tokens. */
+export const authSchema = z.strictObject({
+  scopes: wordsSchema(scope).default([]).meta({
+    description:
+      "Scopes of which the token must have all, or `{ any: [...] }` of which it must have one. None: any valid token will do.",
+  }),
+  roles: wordsSchema(role).default([]).meta({
+    description:
+      "Roles of which the token must have all, or `{ any: [...] }`; they stand in the provider's `rolesClaim`.",
+  }),
+  claims: ruleSchema(3).optional().meta({
+    description:
+      "A rule about claims: `{ claim, equals | oneOf | contains }`, or `any` or `all` of several, up to 3 deep.",
+  }),
+  forwardToken: z
+    .boolean()
+    .default(false)
+    .meta({ description: "Whether the service gets the token too. Default: only what was read from it." }),
+});
+
+export type AuthConfig = z.output<typeof authSchema>;
+
+/** Everything that is wrong with the rule about claims of a route, with where in `auth` it stands. */
+export function authProblems(auth: AuthConfig): readonly (readonly [path: readonly PropertyKey[], problem: string])[] {
+  return auth.claims ? ruleProblems(auth.claims, ["claims"]) : [];
+}
+
+function ruleProblems(
+  rule: ClaimRuleConfig,
+  at: readonly PropertyKey[],
+): (readonly [path: readonly PropertyKey[], problem: string])[] {
+  const { claim, any, all } = rule;
+  if ([claim, any, all].filter((part) => part !== undefined).length !== 1)
+    return [[at, "expected one of `claim`, `any` and `all`"]];
+  const tests = [rule.equals, rule.oneOf, rule.contains].filter((part) => part !== undefined).length;
+  if (tests !== (claim === undefined ? 0 : 1))
+    return [
+      [at, claim === undefined ? "has no `claim` to look at" : "expected one of `equals`, `oneOf` and `contains`"],
+    ];
+  return [
+    ...(any ?? []).flatMap((inner, index) => ruleProblems(inner, [...at, "any", index])),
+    ...(all ?? []).flatMap((inner, index) => ruleProblems(inner, [...at, "all", index])),
+  ];
+}
