@@ -2,6 +2,7 @@ import { type ConfigFault, ConfigError, didYouMean, readConfigFile } from "@plin
 import { keySourceProblem } from "@plinth/transport/jwt";
 import { GatewayConfigError } from "../errors.ts";
 import type { RouteEntry } from "../router/entry.ts";
+import { proofFaults } from "../proof/prove-document.ts";
 import { createRouteTable } from "../router/route-table.ts";
 import { faultAt, type Places, schemaFaults } from "./faults.ts";
 import { conflictProblem, matchersOf, trailingSlashSchema } from "./schema-routing.ts";
@@ -40,6 +41,7 @@ export function parseDocument(document: unknown, places: Places): ParsedDocument
   const result = gatewayDocument.safeParse(document);
   const faults = result.success ? [] : schemaFaults(result.error, document, gatewayDocument, places);
   faults.push(...meaningFaults(document, places));
+  if (faults.length === 0 && result.success) faults.push(...proofFaults(result.data, places));
   if (faults.length > 0 || !result.success) throw new GatewayConfigError(faults);
   return result.data;
 }

@@ -3,11 +3,11 @@ import { challengeFor } from "../auth/challenge.ts";
 import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
 import type { Reason } from "../reasons.ts";
 import type { Found } from "../router/entry.ts";
-import { applyRewrite } from "../router/rewrite.ts";
 import type { Exchange } from "./exchange.ts";
+import { forwardedPath } from "./forwarded-path.ts";
 import { Forwarding } from "./forwarding.ts";
 import { RequestBody } from "./request-body.ts";
-import { addressKey, rewritePath, type Route } from "./route.ts";
+import { addressKey, type Route } from "./route.ts";
 
 /** What is known of a request when its route has been found. */
 interface Matched {
@@ -50,7 +50,7 @@ function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead):
     exchange.refuse("body_too_large");
     return;
   }
-  const path = pathFor(found, head.path);
+  const path = forwardedPath(found, head.path);
   if (path === undefined) {
     exchange.refuse("invalid_target", "the path cannot be rewritten in one way only");
     return;
@@ -58,12 +58,6 @@ function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead):
   const matched = { route, head, target: head.query === "" ? path : path + head.query };
   if (route.auth) authenticate(exchange, matched);
   else checkLimit(exchange, matched, undefined);
-}
-
-/** @returns Undefined when the path cannot be rewritten in one way only. */
-function pathFor({ route, rewrite, prefixSegments }: Found<Route>, path: string): string | undefined {
-  if (rewrite) return applyRewrite(rewrite, path);
-  return route.rewritePrefix === undefined ? path : rewritePath(path, prefixSegments, route.rewritePrefix);
 }
 
 function mayUpgrade(exchange: Exchange, route: Route): boolean {
