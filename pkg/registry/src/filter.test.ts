@@ -50,8 +50,26 @@ describe("a filter", () => {
     assert.equal(keyOf({ tags: ["b", "a", "a"] }), keyOf({ tags: ["a", "b"] }));
     assert.equal(keyOf({ metadata: { a: "1", b: "2" } }), keyOf({ metadata: { b: "2", a: "1" } }));
     assert.equal(keyOf({ preferZone: "z1" }), keyOf({ preferZone: { zone: "z1", atLeast: 1 } }));
-    assert.notEqual(keyOf({ zone: "z1" }), keyOf({ version: "z1" }));
     assert.deepEqual([isEmptyFilter({ tags: [], metadata: {} }), isEmptyFilter({ zone: "z1" })], [true, false]);
+  });
+
+  it("never means the same as another, whatever is in its texts", () => {
+    const words = ["", "-", "1:a", "a", "a#1:a", "=", "a\u0000"];
+    const texts = [undefined, ...words];
+    const filters = [
+      ...texts.flatMap((version) => texts.map((zone) => ({ version, zone }))),
+      ...words.flatMap((zone) => [{ preferZone: zone }, { preferZone: { zone, atLeast: 2 } }]),
+      ...words.flatMap((tag) => [
+        { tags: [tag] },
+        ...words.filter((other) => other > tag).map((other) => ({ tags: [tag, other] })),
+      ]),
+      ...words.flatMap((key) => words.map((value) => ({ metadata: { [key]: value } }))),
+      { preferZone: { zone: "a", atLeastRatio: 0.5 } },
+      { protocol: "http" } as const,
+      { protocol: "grpc" } as const,
+      { zone: "a", tags: ["a"], metadata: { a: "a", b: "a" } },
+    ];
+    assert.equal(new Set(filters.map(keyOf)).size, filters.length);
   });
 
   for (const version of ["", "*.1", "1.*.2", "1**"]) {

@@ -7,6 +7,7 @@ import {
   errorBus,
   type Health,
   health,
+  healthChecks,
   metrics,
   provider,
   token,
@@ -358,6 +359,46 @@ describe("registryModule", limits, () => {
     await untilState(app.get(health), "ready");
     view.close();
     assert.match((await app.get(metrics).expose()).body, /^registry_set_stale\{service="peer"\} 0$/m);
+  });
+
+  it("tells Consul at once that the app is degraded, or not ready, and not with the next heartbeat", async () => {
+    await using agent = await ScriptedAgent.start(() => ({}));
+    const failing = new Set<string>();
+    const check = (name: string, critical: boolean) =>
+      provider({
+        provides: healthChecks,
+        create: () => ({
+          name,
+          critical,
+          run: () => {
+            if (failing.has(name)) throw new Error("down");
+          },
+        }),
+      });
+    const defaults = {
+      consul: { addr: agent.address },
+      registry: { ttlMs: 3_600_000 }, // heartbeats would come every quarter of an hour
+      health: { intervalMs: 10, failuresToFlip: 1, successesToFlip: 1 },
+    };
+    await using app = await testApp({
+      name: "notes",
+      modules: [
+        coreModule,
+        registryModule,
+        listening(http),
+        defineModule("checks", [check("a", true), check("b", false)]),
+      ],
+      expose: [health],
+      config: { environment: {}, defaults },
+    });
+    const told = (text: string): Promise<ScriptedRequest> =>
+      agent.received(({ path, body }) => path.endsWith(":ready") && JSON.stringify(body).includes(`"${text}"`));
+    await told("ready");
+    failing.add("b");
+    await told("degraded");
+    failing.add("a");
+    await told("not ready");
+    assert.equal(app.get(health).state, "failing");
   });
 
   it("stops in order though the agent does not answer", async () => {

@@ -85,6 +85,11 @@ export interface RegisterOptions {
   readonly signal?: AbortSignal | undefined;
   /** How it does, asked again and again. `critical`, throwing or overrunning: not found by others. Default: always `passing`. */
   readonly readiness?: (() => Readiness | Promise<Readiness>) | undefined;
+  /**
+   * Calls what it is given whenever {@link readiness} may have changed, and returns how to end that: then it is asked within half a second,
+   * at most twice a second, and not at the next heartbeat alone. Default: nobody tells.
+   */
+  readonly onReadiness?: ((onChange: () => void) => () => void) | undefined;
   /** Path on the http port that answers 2xx when ready, for registries that look for themselves. Default none. */
   readonly readyPath?: string | undefined;
   /** Ports that speak TLS: a registry that looks for itself does so by TLS. Default none. */

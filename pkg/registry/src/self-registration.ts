@@ -70,6 +70,7 @@ export class SelfRegistration {
         if (!ready) return "critical";
         return state === "degraded" ? "warning" : "passing";
       },
+      onReadiness: (onChange) => health.onState(onChange),
       readyPath: endpoints.find(({ protocol, readyPath }) => protocol === "http" && readyPath !== undefined)?.readyPath,
       tls: endpoints.filter(({ tls }) => tls === true).map(({ protocol }) => protocol),
     });

@@ -94,6 +94,11 @@ export const registrySettings = defineSettings(
       600_000,
       "How long a service must stay empty before its last instances are dropped, in ms; above the time between two heartbeats.",
     ).default(consulDefaults.emptyConfirmMs),
+    silentKeepMs: ms(
+      0,
+      604_800_000,
+      "How long the last instances of a service are kept that nothing speaks against but that the agents of their machines are silent, in ms.",
+    ).default(consulDefaults.silentKeepMs),
   }),
   { reloadable: ["services"] },
 );

@@ -46,6 +46,11 @@ export interface ConsulRegistryOptions extends ConsulConnectionOptions {
   readonly waitMs?: number | undefined;
   /** How long a service must stay empty before its last instances are dropped, in milliseconds, 0 or more; above the heartbeat of its instances. Default 6_000. */
   readonly emptyConfirmMs?: number | undefined;
+  /**
+   * How long the last instances are kept that nothing speaks against but the silence of their machines' agents, in milliseconds, 0 or more.
+   * Default 3_600_000, an hour.
+   */
+  readonly silentKeepMs?: number | undefined;
   /** Ceiling for the requests of each watch, whatever the agent does, above 0. Default 2. */
   readonly maxRequestsPerSecond?: number | undefined;
   /** No failed watch waits longer than this before the next try, in milliseconds, above 0. Default 10_000. */
@@ -80,6 +85,7 @@ export const consulDefaults: Resolved = Object.freeze({
   deregisterAfterMs: 60_000,
   waitMs: 60_000,
   emptyConfirmMs: 6_000,
+  silentKeepMs: 3_600_000,
   maxRequestsPerSecond: 2,
   maxBackoffMs: 10_000,
   maxStaleMs: 10_000,
@@ -116,7 +122,8 @@ class ConsulRegistry implements Registry {
     requireRanges(defaulted);
     const options = { ...defaulted, onEvent: guardListener(defaulted.onEvent) };
     this.#options = options;
-    const { clock, random, onEvent, waitMs, emptyConfirmMs, maxStaleMs, maxRequestsPerSecond, maxBackoffMs } = options;
+    const { clock, random, onEvent, waitMs, emptyConfirmMs, maxStaleMs, silentKeepMs } = options;
+    const { maxRequestsPerSecond, maxBackoffMs } = options;
     this.#client = new ConsulClient({ ...given, onEvent });
     this.#snapshot = snapshotOf(given, options);
     const watching = {
@@ -125,6 +132,7 @@ class ConsulRegistry implements Registry {
       waitMs,
       emptyConfirmMs,
       maxStaleMs,
+      silentKeepMs,
       maxRequestsPerSecond,
       backoff: { baseDelayMs: Math.min(firstBackoffMs, maxBackoffMs), maxDelayMs: maxBackoffMs, random },
       onEvent,
@@ -135,7 +143,10 @@ class ConsulRegistry implements Registry {
     });
   }
 
-  async register(given: NewInstance, { signal, readiness, ...asked }: RegisterOptions = {}): Promise<Registration> {
+  async register(
+    given: NewInstance,
+    { signal, readiness, onReadiness, ...asked }: RegisterOptions = {},
+  ): Promise<Registration> {
     signal?.throwIfAborted();
     this.#requireOpen();
     const instance = toInstance(given);
@@ -150,6 +161,7 @@ class ConsulRegistry implements Registry {
       requestTimeoutMs,
       probe: probeOf(instance, asked, this.#options),
       readiness: readiness ?? (() => "passing"),
+      onReadiness,
       onEvent: (event) => this.#observe(event),
     });
     this.#registrations.set(instance.id, registration);
@@ -176,9 +188,15 @@ class ConsulRegistry implements Registry {
       if (remembered) return remembered;
       throw error;
     }
-    const { instances } = parseEntries(service, answer.entries);
-    const stale = staleError(answer, service, this.#options.maxStaleMs) !== undefined;
-    return singleSet(this.#options.clock, service, instances, { filter, stale, ageMs: answer.lastContactMs ?? 0 });
+    const { clock, maxStaleMs, silentKeepMs } = this.#options;
+    const { instances, silent } = parseEntries(service, answer.entries);
+    const isSilent = instances.length === 0 && silent.length > 0 && silentKeepMs > 0; // as for those who watch
+    const stale = isSilent || staleError(answer, service, maxStaleMs) !== undefined;
+    return singleSet(clock, service, isSilent ? silent : instances, {
+      filter,
+      stale,
+      ageMs: answer.lastContactMs ?? 0,
+    });
   }
 
   watch(service: string, options?: WatchOptions): AsyncIterable<InstanceSet> {
@@ -238,6 +256,7 @@ function requireRanges(options: Resolved): void {
   requireNumber("deregisterAfterMs", options.deregisterAfterMs, { min: 60_000 });
   requireNumber("waitMs", options.waitMs, { min: 1, max: 600_000 });
   requireNumber("emptyConfirmMs", options.emptyConfirmMs, { min: 0 });
+  requireNumber("silentKeepMs", options.silentKeepMs, { min: 0 });
   requireNumber("maxRequestsPerSecond", options.maxRequestsPerSecond, { min: Number.MIN_VALUE });
   requireNumber("maxBackoffMs", options.maxBackoffMs, { min: Number.MIN_VALUE });
   requireNumber("snapshotMaxAgeMs", options.snapshotMaxAgeMs, { min: 1_000 });

@@ -202,11 +202,11 @@ describe("a registration that heals", { timeout: 20_000 }, () => {
     assert.deepEqual(test.asked(), ["inspect", "alive", "ready"], "its entry is as it was");
   });
 
-  it("asks an agent that is away ever less often, and no less often than its heartbeat", async () => {
-    await using test = await timed(() => "cut", { random: () => 0.999 });
+  it("asks an agent that is away ever less often, and in the end as often as it would send heartbeats", async () => {
+    await using test = await timed(() => "cut", { random: () => 0.75 });
     await test.own.register(instance);
     const gaps: number[] = [];
-    for (let failures = 1; failures <= 8; failures++) {
+    for (let failures = 1; failures <= 9; failures++) {
       await test.idle();
       const before = test.agent.requests.length;
       let waitedMs = 0;
@@ -217,7 +217,7 @@ describe("a registration that heals", { timeout: 20_000 }, () => {
       gaps.push(waitedMs);
       await until(() => test.agent.requests.length === before + 1);
     }
-    assert.deepEqual(gaps, [99, 199, 399, 799, 1_598, 3_196, 3_996, 3_996]);
+    assert.deepEqual(gaps, [75, 150, 300, 600, 1_200, 2_400, 4_200, 4_200, 4_200]);
   });
 });
 
@@ -246,6 +246,92 @@ describe("what a registration tells", { timeout: 20_000 }, () => {
       event.type === "readiness" ? [`${event.previous} to ${event.readiness}`] : [],
     );
     assert.deepEqual(changes, ["passing to warning", "warning to critical", "critical to passing"]);
+  });
+
+  it("tells of a changed readiness within half a second, twice a second at most, and when it has flapped what it is in the end", async () => {
+    await using test = await timed(fine);
+    let now: Readiness = "passing";
+    let change = (): void => {};
+    let ended = 0;
+    await test.own.register(instance, {
+      readiness: () => now,
+      onReadiness: (onChange) => {
+        change = onChange;
+        return () => void ended++;
+      },
+    });
+    const flip = (next: Readiness): void => {
+      now = next;
+      change();
+    };
+    await test.idle();
+    test.asked();
+    await test.clock.advance(2_000);
+    flip("critical"); // the last round is long ago
+    await until(() => test.agent.requests.filter(isReadyCheck).length === 2);
+    assert.deepEqual(test.agent.requests.at(-1)!.body, { Status: "critical", Output: "not ready" });
+    await test.idle();
+    test.asked();
+    for (let at = 0; at < 50; at++) flip(at % 2 === 0 ? "warning" : "critical");
+    flip("passing");
+    await test.clock.advance(499);
+    assert.deepEqual(test.asked(), []);
+    await test.clock.advance(1);
+    await until(() => test.agent.requests.filter(isReadyCheck).length === 3);
+    await test.idle();
+    assert.deepEqual(test.asked(), ["inspect", "alive", "ready"]);
+    assert.deepEqual(test.agent.requests.at(-1)!.body, { Status: "passing", Output: "ready" });
+    await test.clock.advance(heartbeatMs - 1);
+    assert.deepEqual(test.asked(), [], "the next is a heartbeat again");
+    assert.equal(ended, 0);
+    await test.own.close();
+    flip("critical");
+    assert.deepEqual([ended, test.asked()], [1, ["deregister"]]);
+  });
+
+  it("tells of a readiness that changed during the first try after it", async () => {
+    const held = Promise.withResolvers<ScriptedAnswer>();
+    await using test = await timed((request) => (isReadyCheck(request) ? held.promise : {}));
+    let now: Readiness = "critical";
+    let change = (): void => {};
+    const registering = test.own.register(instance, {
+      readiness: () => now,
+      onReadiness: (onChange) => {
+        change = onChange;
+        return () => {};
+      },
+    });
+    await test.agent.received(isReadyCheck);
+    now = "passing";
+    change();
+    held.resolve({});
+    await registering;
+    await test.idle();
+    await test.clock.advance(500);
+    const second = await test.agent.received(isReadyCheck, 2);
+    assert.deepEqual(second.body, { Status: "passing", Output: "ready" });
+  });
+
+  it("tries no more often, while the agent is away, for a readiness that flaps", async () => {
+    await using test = await timed(fine);
+    let change = (): void => {};
+    await test.own.register(instance, {
+      onReadiness: (onChange) => {
+        change = onChange;
+        return () => {};
+      },
+    });
+    await test.idle();
+    test.agent.play(() => ({ status: 403 }));
+    await test.clock.advance(heartbeatMs);
+    await test.became("lost");
+    await test.idle();
+    test.asked();
+    for (let at = 0; at < 10; at++) {
+      change();
+      await test.clock.advance(heartbeatMs / 10 - 1);
+    }
+    assert.deepEqual(test.asked(), []);
   });
 
   it("updates its entry at once, under the same id, and keeps the checks that others have put there", async () => {

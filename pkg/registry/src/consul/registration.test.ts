@@ -353,6 +353,7 @@ describe("createConsulRegistry", () => {
     ["deregisterAfterMs", 59_999],
     ["waitMs", 600_001],
     ["emptyConfirmMs", -1],
+    ["silentKeepMs", -1],
     ["maxRequestsPerSecond", 0],
     ["maxBackoffMs", 0],
     ["requestTimeoutMs", Number.NaN],

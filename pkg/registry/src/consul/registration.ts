@@ -1,4 +1,4 @@
-import { AppError, backoffDelayMs, type Clock, sleep } from "@plinth/kernel";
+import { AppError, type Clock } from "@plinth/kernel";
 import { abortable } from "../abortable.ts";
 import { goneError } from "../errors.ts";
 import { changedInstance, sameInstance } from "../instance.ts";
@@ -12,6 +12,7 @@ import type {
   RegistrationState,
   RegistryListener,
 } from "../registry.ts";
+import { untilBeatMs, untilTryMs } from "./beats.ts";
 import type { ConsulClient } from "./client.ts";
 import { toServiceDefinition } from "./entry.ts";
 import {
@@ -23,6 +24,7 @@ import {
   readinessTexts,
 } from "./own-checks.ts";
 import { requireOwn } from "./own-entry.ts";
+import { Pause } from "./pause.ts";
 import { isAnswer, isRefusal, RefusedChange } from "./refusals.ts";
 
 export interface KeptRegistrationOptions extends OwnCheckOptions {
@@ -32,21 +34,22 @@ export interface KeptRegistrationOptions extends OwnCheckOptions {
   readonly onEvent: RegistryListener;
   readonly requestTimeoutMs: number;
   readonly readiness: NonNullable<RegisterOptions["readiness"]>;
+  readonly onReadiness: RegisterOptions["onReadiness"];
 }
 
 interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** So many that a stall of the event loop as long as liveness allows, ten seconds, and a beat before it fit into the default TTL. */
-export const beatsPerTtl = 4;
-const firstRetryMs = 100;
+/** So long after a round the next one may come for a changed readiness: twice a second, however it flaps. */
+const soonMs = 500;
 
 /**
  * One instance in the local agent, kept there: heartbeats while the agent has it as it was registered, registered again when not.
  *
  * Everything that is asked of the agent is asked by one loop, one request at a time: each round looks at what the agent has, makes it
- * what it should be, and sends the heartbeat. A round comes with each heartbeat, and at once when there is something new to tell.
+ * what it should be, and sends the heartbeat. A round comes with each heartbeat, at once when there is something new to tell, and soon
+ * when how it does has changed.
  */
 export class KeptRegistration implements Registration {
   readonly #options: KeptRegistrationOptions;
@@ -56,7 +59,7 @@ export class KeptRegistration implements Registration {
   #error: AppError | undefined;
   #loop: Promise<void> = Promise.resolve();
   #left: Promise<void> | undefined;
-  #pause: AbortController | undefined;
+  readonly #pause: Pause;
   /** Told how the next round goes. */
   #asking: PromiseWithResolvers<void>[] = [];
   /** As it should be. */
@@ -80,6 +83,7 @@ export class KeptRegistration implements Registration {
   constructor(instance: Instance, options: KeptRegistrationOptions) {
     this.#instance = instance;
     this.#options = options;
+    this.#pause = new Pause(options.clock, soonMs);
   }
 
   get instance(): Instance {
@@ -103,7 +107,8 @@ export class KeptRegistration implements Registration {
    * @throws {@link RegistryError} `ERR_REGISTRY_REJECTED` when it never will.
    */
   start(): Promise<void> {
-    this.#loop = this.#keep();
+    const stopListening = this.#options.onReadiness?.(() => this.#hurry());
+    this.#loop = this.#keep().finally(stopListening);
     return this.#firstTry.promise;
   }
 
@@ -133,9 +138,10 @@ export class KeptRegistration implements Registration {
     const { signal } = this.#leaving;
     let failures = 0;
     while (!signal.aborted) {
+      this.#pause.settle();
       const asking = this.#asking.splice(0);
       const wasThere = this.#isThere;
-      let delayMs = this.#heartbeatMs();
+      let delayMs = untilBeatMs(this.#options);
       try {
         await this.#round();
         failures = 0;
@@ -155,7 +161,7 @@ export class KeptRegistration implements Registration {
         for (const { resolve } of asking) resolve();
         if (this.#state === "left") break;
       }
-      if (delayMs > 0 && this.#asking.length === 0 && !signal.aborted) await this.#wait(delayMs);
+      await this.#pause.wait(delayMs, () => this.#asking.length > 0 || signal.aborted);
     }
     for (const { reject } of this.#asking.splice(0)) reject(goneError(this.#instance));
   }
@@ -242,7 +248,7 @@ export class KeptRegistration implements Registration {
 
   /** @returns Milliseconds to wait before the next try. */
   #failed(error: AppError, failures: number, wasThere: boolean): number {
-    const { random, onEvent, ttlMs } = this.#options;
+    const { onEvent } = this.#options;
     const isOverwritten = error.code === "ERR_REGISTRY_OVERWRITTEN";
     this.#error = error;
     const count = isOverwritten ? ++this.#overwrites : failures;
@@ -255,41 +261,33 @@ export class KeptRegistration implements Registration {
     }
     if (this.#state === "registered") this.#become("lost", error);
     this.#firstTry.resolve();
-    if (error.code === "ERR_REGISTRY_DENIED") return this.#heartbeatMs(); // asking again soon does not help
+    if (error.code === "ERR_REGISTRY_DENIED") return untilBeatMs(this.#options); // asking again soon does not help
     if (isOverwritten) this.#mayBeForeign = true;
     if (isAnswer(error)) {
       this.#isThere = false;
       // An agent that does not know it is told at once: heartbeats are spread out already. Not twice in a row, since it may go on like that.
       if (wasThere) return 0;
     }
-    return backoffDelayMs(failures, { baseDelayMs: firstRetryMs, maxDelayMs: ttlMs / beatsPerTtl, random });
-  }
-
-  #heartbeatMs(): number {
-    const { ttlMs, random } = this.#options;
-    return (ttlMs / beatsPerTtl) * (0.9 + 0.2 * random());
+    return untilTryMs(failures, this.#options);
   }
 
   /** Resolves when a round has gone through, or has failed in a way that is worth trying again. */
   #nextRound(): Promise<void> {
     const round = Promise.withResolvers<void>();
     this.#asking.push(round);
-    this.#pause?.abort();
+    this.#pause.wake();
     return round.promise;
   }
 
-  async #wait(delayMs: number): Promise<void> {
-    const { signal } = (this.#pause = new AbortController());
-    await sleep(this.#options.clock, delayMs, { signal }).catch((error: unknown) => {
-      if (!signal.aborted) throw error; // else it was woken
-    });
-    this.#pause = undefined;
+  /** While tries fail, the next one tells it. */
+  #hurry(): void {
+    if (this.#error === undefined) this.#pause.hurry();
   }
 
   /** Ends the heartbeats, waits for a registration in flight, which could else come after, and takes it out. */
   async #leave(): Promise<void> {
     this.#leaving.abort(new Error("the instance is being deregistered"));
-    this.#pause?.abort();
+    this.#pause.wake();
     await this.#loop;
     this.#firstTry.resolve();
     if (this.#state === "left") return;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "@plinth/kernel";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import type { InstanceSet, Registry, RegistryEvent } from "../registry.ts";
 import {
   type Script,
@@ -350,6 +351,54 @@ describe("the watch of a service in Consul", limits, () => {
     await waitForSet(late.own, "notes", ({ stale }) => stale);
     assert.deepEqual(ids(view.current!), ["a-1"], "who comes only then has those that may live");
     assert.equal(late.own.stats().services[0]!.error?.code, "ERR_REGISTRY_UNCONFIRMED");
+  });
+
+  it("drops those of silent machines after a while, confirmed as any empty answer is", async () => {
+    const clock = new FakeClock();
+    const silent = { ...entry("a-1"), Checks: [{ CheckID: "serfHealth", Status: "critical" }] };
+    await using test = await watched(
+      inTurn([{ index: 5, body: [scriptedEntry("a-1")] }], { index: 6, body: [silent] }),
+      {
+        clock,
+        maxRequestsPerSecond: 1,
+        silentKeepMs: 30_000,
+        emptyConfirmMs: 6_000,
+        requestTimeoutMs: 1_000_000,
+      },
+    );
+    const view = test.own.follow("notes");
+    const ended = (): number => test.events.filter(({ type }) => type === "request_ended").length;
+    const shown: string[] = [];
+    for (let second = 0; second < 40; second++) {
+      const before = ended();
+      await clock.advance(1_000);
+      await until(() => ended() > before && view.current !== undefined);
+      const { current } = view;
+      const next = `${ids(current!).join()} ${current!.stale ? "stale" : "confirmed"}`;
+      if (shown.at(-1)?.endsWith(next) !== true) shown.push(`${second} s: ${next}`);
+    }
+    assert.equal(test.events.filter(({ type }) => type === "empty_answer").length, 1);
+    assert.match(shown.join("; "), /^0 s: a-1 confirmed; \d s: a-1 stale; 3[5-9] s: {2}confirmed$/);
+    const [, , third] = test.agent.requests.filter(isHealth);
+    assert.equal(third!.query.get("wait"), "30000ms", "asks again when they are to be dropped");
+  });
+
+  it("keeps none of silent machines where it must not", async () => {
+    const silent = { ...entry("a-1"), Checks: [{ CheckID: "serfHealth", Status: "critical" }] };
+    await using test = await watched(inTurn([], { index: 5, body: [silent] }), { silentKeepMs: 0, emptyConfirmMs: 0 });
+    const set = await waitForSet(test.own, "notes", () => true);
+    assert.deepEqual([ids(set), set.stale], [[], false]);
+  });
+
+  it("resolves, as it watches, to those of silent machines where there are no others", async () => {
+    const silent = { ...entry("a-1"), Checks: [{ CheckID: "serfHealth", Status: "critical" }] };
+    await using test = await watched(
+      inTurn([{ index: 5, body: [silent] }], { index: 5, body: [silent, scriptedEntry("a-2")] }),
+    );
+    const alone = await test.own.resolve("notes");
+    assert.deepEqual([ids(alone), alone.stale], [["a-1"], true]);
+    const beside = await test.own.resolve("notes");
+    assert.deepEqual([ids(beside), beside.stale], [["a-2"], false]);
   });
 
   it("takes an empty answer at once when nothing was known", async () => {

@@ -13,6 +13,8 @@ export interface WatcherOptions {
   readonly waitMs: number;
   readonly emptyConfirmMs: number;
   readonly maxStaleMs: number;
+  /** How long instances are kept that only the silence of their machines speaks against. */
+  readonly silentKeepMs: number;
   readonly maxRequestsPerSecond: number;
   readonly backoff: BackoffOptions;
   readonly onEvent: RegistryListener;
@@ -35,6 +37,8 @@ class Watcher {
   readonly #signal: AbortSignal;
   /** When the first of a row of empty answers came, after a set with instances. */
   #emptySinceMs: number | undefined;
+  /** When the first of a row of answers came that had only instances of silent machines. */
+  #silentSinceMs: number | undefined;
   /** When the first of a row of answers came that were too old. */
   #staleSinceMs: number | undefined;
   #skipped: ReadonlySet<string> = new Set();
@@ -67,9 +71,11 @@ class Watcher {
     const untilConfirmedMs =
       this.#emptySinceMs === undefined ? Infinity : Math.max(1, this.#emptyLeftMs(this.#emptySinceMs));
     const untilFreshMs = this.#staleSinceMs === undefined ? Infinity : staleWaitMs;
+    const silentLeftMs = this.#silentLeftMs();
+    const untilDroppedMs = silentLeftMs > 0 ? silentLeftMs : Infinity;
     const answer = await client.healthEntries(service, {
       index,
-      waitMs: Math.min(waitMs, untilConfirmedMs, untilFreshMs),
+      waitMs: Math.min(waitMs, untilConfirmedMs, untilFreshMs, untilDroppedMs),
       signal: this.#signal,
     });
     // What a token may not read looks like what is gone.
@@ -92,7 +98,10 @@ class Watcher {
       this.#feed.doubt({ error });
       return;
     }
-    if (instances.length === 0 && silent.length > 0) {
+    const isSilent = instances.length === 0 && silent.length > 0;
+    if (!isSilent) this.#silentSinceMs = undefined;
+    else this.#silentSinceMs ??= this.#options.clock.monotonicMs();
+    if (isSilent && this.#silentLeftMs() > 0) {
       this.#emptySinceMs = undefined;
       this.#feed.seed(silent, { ageMs: 0, states });
       this.#feed.doubt({ error: silentError(service, silent.length), states });
@@ -149,6 +158,12 @@ class Watcher {
     return sinceMs + this.#options.emptyConfirmMs - this.#options.clock.monotonicMs();
   }
 
+  /** Above 0 while there are only instances of silent machines, and these are kept. */
+  #silentLeftMs(): number {
+    const sinceMs = this.#silentSinceMs;
+    return sinceMs === undefined ? 0 : sinceMs + this.#options.silentKeepMs - this.#options.clock.monotonicMs();
+  }
+
   #fail(error: AppError, failures: number): void {
     this.#emptySinceMs = undefined;
     this.#feed.doubt({ error });
@@ -158,6 +173,6 @@ class Watcher {
 
 /** As long as another instance is left, those of silent machines get no traffic. Where none is, they are likelier to live than all at once dead. */
 function silentError(service: string, count: number): RegistryError {
-  const message = `the machines of all instances of ${service} that are left, ${count}, are silent in Consul; the last known ones stay. Look at the agents there`;
+  const message = `the machines of all instances of ${service} that are left, ${count}, are silent in Consul; the last known ones stay for registry.silentKeepMs. Look at the agents there`;
   return new RegistryError("ERR_REGISTRY_UNCONFIRMED", "unavailable", message);
 }

@@ -42,6 +42,34 @@ describe("createMemoryRegistry", () => {
     assert.equal(clock.pending, 0);
   });
 
+  it("asks at once when told that the readiness has changed, and once more when it changes meanwhile", async () => {
+    const clock = new FakeClock();
+    const own = createMemoryRegistry({ clock, readinessMs: 60_000 });
+    const view = own.follow("notes");
+    const answers = ["passing", "critical", "warning"] as const;
+    let asked = 0;
+    let change = (): void => {};
+    let listening = 0;
+    const registration = await own.register(instance, {
+      readiness: () => answers[Math.min(asked++, 2)]!,
+      onReadiness: (onChange) => {
+        change = onChange;
+        listening++;
+        return () => void listening--;
+      },
+    });
+    change();
+    change();
+    await clock.advance(0);
+    await clock.advance(0);
+    assert.deepEqual(
+      [asked, view.current?.instances.map(({ status }) => status), clock.pending, listening],
+      [3, ["warning"], 1, 1],
+    );
+    await registration.deregister();
+    assert.deepEqual([clock.pending, listening], [0, 0]);
+  });
+
   it("shows a view the set at once, and tells what happens", async () => {
     const events: RegistryEvent[] = [];
     const own = createMemoryRegistry({ onEvent: (event) => events.push(event) });

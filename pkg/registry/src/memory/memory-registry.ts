@@ -69,7 +69,7 @@ class MemoryRegistry implements Registry {
     this.#subscriptions = new Subscriptions(clock, (feed) => this.#keepCurrent(feed));
   }
 
-  async register(given: NewInstance, { signal, readiness }: RegisterOptions = {}): Promise<Registration> {
+  async register(given: NewInstance, { signal, readiness, onReadiness }: RegisterOptions = {}): Promise<Registration> {
     signal?.throwIfAborted();
     if (this.#closed) throw closedError("the registry");
     const instance = toInstance(given);
@@ -79,6 +79,7 @@ class MemoryRegistry implements Registry {
       clock: this.#clock,
       readinessMs: this.#readinessMs,
       onEvent: this.#onEvent,
+      onReadiness,
       onState: (state, previous) => {
         if (state === "left") this.#registrations.delete(registration);
         this.#onEvent({ type: "registration", registration, state, previous });
@@ -145,6 +146,7 @@ interface MemoryRegistrationContext {
   readonly clock: Clock;
   readonly readinessMs: number;
   readonly onEvent: RegistryListener;
+  readonly onReadiness: RegisterOptions["onReadiness"];
   readonly onState: (state: RegistrationState, previous: RegistrationState) => void;
 }
 
@@ -156,7 +158,11 @@ class MemoryRegistration implements Registration {
   #answer: Readiness = "critical";
   #maintenance: string | undefined;
   #state: RegistrationState = "pending";
+  /** The next asking, when none is under way. */
   #next: { cancel(): void } | undefined;
+  /** It has to be asked once more after the asking that is under way. */
+  #isAskedAgain = false;
+  #stopListening: (() => void) | undefined;
 
   constructor(instance: Instance, readiness: RegisterOptions["readiness"], context: MemoryRegistrationContext) {
     this.#instance = instance;
@@ -178,8 +184,11 @@ class MemoryRegistration implements Registration {
   }
 
   async start(): Promise<void> {
-    if (this.#readiness) await this.#ask(this.#readiness);
-    else this.#hear("passing");
+    const readiness = this.#readiness;
+    if (readiness) {
+      this.#stopListening = this.#context.onReadiness?.(() => this.#askNow(readiness));
+      await this.#ask(readiness);
+    } else this.#hear("passing");
     if (this.#state === "pending") this.#become("registered");
   }
 
@@ -209,6 +218,7 @@ class MemoryRegistration implements Registration {
 
   async deregister(): Promise<void> {
     if (this.#state === "left") return;
+    this.#stopListening?.();
     this.#next?.cancel();
     this.#context.store.remove(this.instance);
     this.#become("left");
@@ -219,7 +229,23 @@ class MemoryRegistration implements Registration {
     const answer = await askReadiness(readiness, { clock, limitMs: readinessMs });
     if (this.#state === "left") return;
     this.#hear(answer);
-    this.#next = clock.schedule(readinessMs, () => void this.#ask(readiness), { keepAlive: false });
+    const delayMs = this.#isAskedAgain ? 0 : readinessMs;
+    this.#isAskedAgain = false;
+    const askOn = (): void => {
+      this.#next = undefined;
+      void this.#ask(readiness);
+    };
+    this.#next = clock.schedule(delayMs, askOn, { keepAlive: false });
+  }
+
+  #askNow(readiness: NonNullable<RegisterOptions["readiness"]>): void {
+    if (!this.#next) {
+      this.#isAskedAgain = true;
+      return;
+    }
+    this.#next.cancel();
+    this.#next = undefined;
+    void this.#ask(readiness);
   }
 
   #hear(answer: Readiness): void {
