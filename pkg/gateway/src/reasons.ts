@@ -100,6 +100,11 @@ export const reasons = Object.freeze({
     "the method is not allowed for this path",
     "Routes match the path, but none takes the method.",
   ),
+  header_invalid: entry(
+    400,
+    "a header that this route needs cannot be made of the request",
+    "A value of the route's `headers`, such as a claim of the token, holds a line break, NUL or another control character, or more than 4096 characters.",
+  ),
   token_missing: entry(401, "a bearer token is required", "The route needs a token and none came."),
   token_invalid: entry(
     401,
@@ -122,6 +127,11 @@ export const reasons = Object.freeze({
     "the caller may not do this",
     "The token is valid but its claims do not meet the route's rule `auth.claims`.",
   ),
+  claim_unusable: entry(
+    500,
+    "who calls cannot be passed on to the service",
+    "A claim that the provider's `headers` name is no text, number, boolean or list of those, holds control characters or is too long; the access log's `auth` field has the header's name.",
+  ),
   keys_unavailable: entry(
     503,
     "tokens cannot be checked right now",
@@ -129,6 +139,12 @@ export const reasons = Object.freeze({
     { retryable: true },
   ),
   rate_limited: entry(429, "too many requests", "The caller has used up the route's rate limit.", { retryable: true }),
+  limits_unavailable: entry(
+    503,
+    "limits cannot be checked right now",
+    "The store that gateways share counts in does not answer, and a limit of the route has `onStoreFailure: closed`.",
+    { retryable: true },
+  ),
   no_instance: entry(
     503,
     "the service is not available",

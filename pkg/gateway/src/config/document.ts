@@ -1,15 +1,17 @@
-import { type ConfigFault, ConfigError, didYouMean, readConfigFile } from "@plinth/kernel";
+import { type ConfigFault, ConfigError, readConfigFile } from "@plinth/kernel";
 import { keySourceProblem } from "@plinth/transport/jwt";
 import { GatewayConfigError } from "../errors.ts";
 import type { RouteEntry } from "../router/entry.ts";
 import { proofFaults } from "../proof/prove-document.ts";
 import { createRouteTable } from "../router/route-table.ts";
 import { faultAt, type Places, schemaFaults } from "./faults.ts";
+import { checkHeaders } from "./schema-headers.ts";
+import { routeLimitProblems, sharedLimitProblems } from "./schema-limits.ts";
 import { conflictProblem, matchersOf, trailingSlashSchema } from "./schema-routing.ts";
 import { webSocketProblem } from "./schema-websocket.ts";
+import { authProblems } from "./schema-auth.ts";
 import { type GatewayDocument, gatewayDocument, type ParsedDocument } from "./schema.ts";
 
-import { authProblems } from "./schema-auth.ts";
 /**
  * Reads a gateway's document from a YAML or JSON file.
  * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault and its line.
@@ -67,7 +69,8 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     const problem = keySourceProblem(jwks);
     if (problem !== undefined) fault(["jwt", name, "jwks"], problem);
   }
-  const limitNames = partsOf(document, "rateLimits").map(([name]) => name);
+  const limits = partsOf(document, "rateLimits");
+  sharedLimitProblems(limits, fault);
   const names = new Map<string, number>();
   const byIndex = new Map<number, string>();
   const entries: RouteEntry<number>[] = [];
@@ -83,16 +86,12 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     byIndex.set(index, route.name);
     const webSocketFault = webSocketProblem(route.websocket, route.match.methods);
     if (webSocketFault !== undefined) fault(at("websocket"), webSocketFault);
+    for (const [path, problem] of route.auth ? authProblems(route.auth) : []) fault(at("auth", ...path), problem);
     if (route.auth && route.anonymous) fault(at("anonymous"), "has `auth` as well; keep the one that is meant");
     if (!route.auth && !route.anonymous) fault(at(), "needs `auth`, or `anonymous: true` for everybody");
     if (route.auth && providers.length === 0) fault(at("auth"), "needs a token, but there is no issuer under `jwt`");
-    for (const [path, problem] of route.auth ? authProblems(route.auth) : []) fault(at("auth", ...path), problem);
-    if (typeof route.rateLimit === "string" && !limitNames.includes(route.rateLimit)) {
-      fault(
-        at("rateLimit"),
-        `there is no ${JSON.stringify(route.rateLimit)} under rateLimits${didYouMean(route.rateLimit, limitNames)}`,
-      );
-    }
+    routeLimitProblems(route, limits, (path, problem) => fault(at(...path), problem));
+    checkHeaders(route.headers, route.auth !== undefined, (problem, path) => fault(at(...path), problem));
     const matchers = matchersOf(route, (problem, path) => fault(at(...path), problem));
     entries.push(...matchers.map((matcher) => ({ ...matcher, route: index })));
   }

@@ -1,8 +1,8 @@
-import { tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
-import { authSchema } from "./schema-auth.ts";
+import { authSchema, gatewayTokenProvider } from "./schema-auth.ts";
 import { headersSchema } from "./schema-headers.ts";
 import { retriesSchema } from "./schema-retries.ts";
+import { rateLimitSchema, routeLimitFields } from "./schema-limits.ts";
 import { matchSchema, prioritySchema, rewriteSchema, trailingSlashSchema } from "./schema-routing.ts";
 import { webSocketSchema } from "./schema-websocket.ts";
 
@@ -13,27 +13,6 @@ const name = z
     "expected lower-case letters, digits and hyphens, beginning with a letter, at most 63",
   )
   .meta({ description: "Lower-case letters, digits and hyphens. It stands in logs, metrics and spans." });
-
-const rateLimit = z
-  .strictObject({
-    limit: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .meta({ description: "How many may go in any stretch of time as long as the window." }),
-    windowMs: z.int().min(1).max(86_400_000).meta({ description: "Length of the window, in ms." }),
-    by: z.enum(["subject", "address"]).default("subject").meta({
-      description:
-        "Whose requests count together: `subject` of the token, or client `address` (IPv6 by /64). Without a token `subject` is the address.",
-    }),
-    maxKeys: z
-      .int()
-      .min(2)
-      .max(10_000_000)
-      .default(100_000)
-      .meta({ description: "Callers remembered; past that the longest unseen are forgotten." }),
-  })
-  .meta({ description: "A limit of its own for each caller, by a sliding window." });
 
 const route = z
   .strictObject({
@@ -49,12 +28,13 @@ const route = z
       .literal(true)
       .optional()
       .meta({ description: "Anybody may call it. Every route has either this or `auth`." }),
-    rateLimit: z
-      .union([name, rateLimit])
-      .optional()
-      .meta({ description: "A limit for this route, or the name of one under `rateLimits` that it shares." }),
+    ...routeLimitFields(name),
     timeoutMs: z.int().min(0).max(86_400_000).default(30_000).meta({
       description: "Longest time from request head to the end of the reply, in ms. 0: no such limit, for streams.",
+    }),
+    bodyGapMs: z.int().min(1).max(86_400_000).optional().meta({
+      description:
+        "Longest pause within the body of a reply, in ms, for streams that are silent for long. Default: `gateway.upstream.bodyGapMs`.",
     }),
     maxBodyBytes: z
       .int()
@@ -62,16 +42,18 @@ const route = z
       .max(Number.MAX_SAFE_INTEGER)
       .default(10_485_760)
       .meta({ description: "Largest request body, in bytes." }),
+    retries: retriesSchema,
     websocket: webSocketSchema,
     rewrite: rewriteSchema,
+    headers: headersSchema,
   })
   .meta({ description: "Which requests go to which service, and on what terms." });
 
 /** The gateway's document. `gateway.schema.json` is made from it. */
 export const gatewayDocument = z.strictObject({
   $schema: z.string().optional().meta({ description: "For editors; not read." }),
-  jwt: z.record(name, tokenProvider).default({}).meta({ description: "Issuers of tokens by name." }),
-  rateLimits: z.record(name, rateLimit).default({}).meta({ description: "Limits that routes share, by name." }),
+  jwt: z.record(name, gatewayTokenProvider).default({}).meta({ description: "Issuers of tokens by name." }),
+  rateLimits: z.record(name, rateLimitSchema).default({}).meta({ description: "Limits that routes share, by name." }),
   trailingSlash: trailingSlashSchema,
   routes: z.array(route).meta({ description: "Order does not matter: the more exact pattern wins." }),
 });
@@ -81,4 +63,3 @@ export type GatewayDocument = z.input<typeof gatewayDocument>;
 /** The same with every default filled in. */
 export type ParsedDocument = z.output<typeof gatewayDocument>;
 export type RouteConfig = ParsedDocument["routes"][number];
-export type RateLimitConfig = ParsedDocument["rateLimits"][string];

@@ -1,13 +1,16 @@
 import type { AuthRefusal, Caller } from "../auth/authenticator.ts";
 import { challengeFor } from "../auth/challenge.ts";
+import { edit, fillRules } from "../headers/rules.ts";
+import type { TemplateFacts } from "../headers/template.ts";
 import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
+import type { LimitOutcome } from "../limits/route-limits.ts";
 import type { Reason } from "../reasons.ts";
 import type { Found } from "../router/entry.ts";
 import type { Exchange } from "./exchange.ts";
 import { forwardedPath } from "./forwarded-path.ts";
 import { Forwarding } from "./forwarding.ts";
 import { RequestBody } from "./request-body.ts";
-import { addressKey, type Route } from "./route.ts";
+import type { Route } from "./route.ts";
 
 /** What is known of a request when its route has been found. */
 interface Matched {
@@ -90,6 +93,11 @@ function checkCaller(exchange: Exchange, matched: Matched, verdict: Caller | Aut
     refuseCaller(exchange, verdict.reason, requirement?.scopes ?? []);
     return;
   }
+  if (verdict.known.unusable !== undefined) {
+    exchange.authFault = verdict.known.unusable;
+    exchange.refuse("claim_unusable");
+    return;
+  }
   const refusal = requirement?.refusalOf(verdict.known);
   if (refusal === undefined) checkLimit(exchange, matched, verdict);
   else refuseCaller(exchange, refusal, requirement?.scopes ?? []);
@@ -101,21 +109,31 @@ function refuseCaller(exchange: Exchange, reason: Reason, needed: readonly strin
 }
 
 function checkLimit(exchange: Exchange, matched: Matched, caller: Caller | undefined): void {
-  const { limit } = matched.route;
-  if (limit) {
-    const key = (limit.by === "subject" && caller?.known.limitKey) || addressKey(exchange.clientAddress);
-    const { allowed, remaining, resetMs, retryAfterMs } = limit.limiter.take(key);
-    const state = `"${limit.name}";r=${remaining};t=${Math.ceil(resetMs / 1e3)}`;
-    exchange.limitHeaders = ["ratelimit-policy", limit.policyHeader, "ratelimit", state];
-    if (!allowed) {
-      exchange.refuse("rate_limited", undefined, ["retry-after", `${Math.ceil(retryAfterMs / 1e3)}`]);
-      return;
-    }
+  const outcome = matched.route.limits?.check(exchange, matched.head, caller);
+  if (outcome === undefined) forward(exchange, matched, caller);
+  else if (!(outcome instanceof Promise)) limited(exchange, matched, caller, outcome);
+  else {
+    outcome
+      .then((settled) => {
+        if (!exchange.isFinished && !exchange.response.headersSent) limited(exchange, matched, caller, settled);
+      })
+      .catch((error: unknown) => exchange.fault(error));
   }
-  forward(exchange, matched, caller);
+}
+
+function limited(exchange: Exchange, matched: Matched, caller: Caller | undefined, outcome: LimitOutcome): void {
+  if (outcome.allowed) forward(exchange, matched, caller);
+  else {
+    const reason = outcome.isUnavailable ? "limits_unavailable" : "rate_limited";
+    exchange.refuse(reason, undefined, ["retry-after", `${Math.ceil(outcome.retryAfterMs / 1e3)}`]);
+  }
 }
 
 function forward(exchange: Exchange, { route, head, target }: Matched, caller: Caller | undefined): void {
+  if ((route.requestRules || route.replyRules) && !changeHeaders(exchange, route, head, caller?.known.claims)) {
+    exchange.refuse("header_invalid");
+    return;
+  }
   if (head.bodyLength !== 0) {
     exchange.body = new RequestBody({
       request: exchange.request,
@@ -128,4 +146,19 @@ function forward(exchange: Exchange, { route, head, target }: Matched, caller: C
   }
   exchange.forwarding = new Forwarding(exchange, route, head, { target, identity: caller?.known.headers });
   exchange.forwarding.send();
+}
+
+/** @returns False when a value holds what no header may. Those of the reply are known now: nothing has been asked of the service yet. */
+function changeHeaders(exchange: Exchange, route: Route, head: RequestHead, claims: TemplateFacts["claims"]): boolean {
+  const { requestId, clientAddress } = exchange;
+  const { requestRules, replyRules } = route;
+  const facts = { requestId, clientAddress, routeName: route.name, claims };
+  if (requestRules) {
+    const edits = fillRules(requestRules, facts);
+    if (!edits) return false;
+    edit(head.headers, edits);
+  }
+  if (!replyRules) return true;
+  exchange.replyEdits = fillRules(replyRules, facts);
+  return exchange.replyEdits !== undefined;
 }

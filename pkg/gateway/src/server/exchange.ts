@@ -1,6 +1,7 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
 import { randomHex, type RequestContext, runInContext, type Span } from "@plinth/kernel";
 import { strangerIn } from "../headers/trace.ts";
+import type { HeaderEdits } from "../headers/rules.ts";
 import { type Reason, reasonOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
 import type { GatewayCore } from "./core.ts";
@@ -44,6 +45,12 @@ export class Exchange implements RequestContext, Expiring {
   authFault: string | undefined;
   /** Fields of the limit that the reply shows. */
   limitHeaders: string[] | undefined;
+  /** The limit that refused it. */
+  limitedBy: string | undefined;
+  /** Limits that only count, and would have refused it. */
+  shadowLimitedBy: string | undefined;
+  /** What the route changes in the reply's head. */
+  replyEdits: HeaderEdits | undefined;
   body: RequestBody | undefined;
   forwarding: Forwarding | undefined;
   /** The request asks for a WebSocket. */

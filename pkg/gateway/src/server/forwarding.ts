@@ -1,39 +1,24 @@
-import { type Duplex, Readable } from "node:stream";
-import { formatTraceparent, type Span } from "@plinth/kernel";
-import type { Outcome, Seat } from "@plinth/resilience";
+import type { Duplex } from "node:stream";
+import { formatTraceparent, type Scheduled, type Span } from "@plinth/kernel";
+import type { Seat } from "@plinth/resilience";
 import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.ts";
-import { hstsHeader, type ReplyHeaders, toClientHeaders } from "../headers/reply.ts";
+import { edit } from "../headers/rules.ts";
+import { hstsHeader, type ReplyHeaders, toClientHeaders, toClientTrailers } from "../headers/reply.ts";
 import type { RequestHead } from "../headers/request-head.ts";
-import { type Reason, reasonOf } from "../reasons.ts";
+import { reasonOf } from "../reasons.ts";
 import type { Endpoint } from "../upstream/service-pool.ts";
 import type { FailureKind, UpstreamCall, UpstreamFailure, UpstreamHandlers } from "../upstream/upstream.ts";
 import type { Exchange, GatewayResponse } from "./exchange.ts";
-import type { RequestBody } from "./request-body.ts";
 import { methodLabel } from "./observer.ts";
+import { failingStatuses, outcomeOf, reasonOfFailure } from "./outcomes.ts";
+import { type FailedTry, mayTryUnsent, retryInMs, TryTime } from "./retry-policy.ts";
 import type { Route } from "./route.ts";
 
-const reasonOfFailure: Readonly<Record<FailureKind, Reason>> = {
-  unreachable: "upstream_unreachable",
-  misdirected: "upstream_misdirected",
-  connect_timeout: "upstream_connect_timeout",
-  busy: "instances_busy",
-  timeout: "upstream_timeout",
-  reset: "upstream_reset",
-  stalled: "upstream_reset",
-  invalid: "upstream_invalid",
-  unsendable: "gateway_error",
-};
-
-/** Failures after which nothing can have happened at the instance. */
-const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>(["unreachable", "connect_timeout", "busy"]);
-/** Replies with which an instance says that it cannot serve. */
-const failingStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
-/** So many instances are tried while each one takes no connection, or its address turns out to be another's. */
-const maxAttempts = 3;
 const misdirectedStatus = 421;
-const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 /** The body of a reply this small comes with its head; other heads are not kept waiting for their body. */
 const smallBodyBytes = 16_384;
+/** By so much later than the instance's pause is too long the client's connection counts as standing still, in milliseconds. */
+const gapMarginMs = 1_000;
 /** The end of a reply this short is joined to what goes before it. */
 const oneWriteBytes = 4_096;
 
@@ -57,6 +42,10 @@ export class Forwarding implements UpstreamHandlers {
   /** From then until the reply's head; undefined before. */
   #latencyMs: number | undefined;
   #hasFailed = false;
+  /** Undefined where the route sets no time for a try. */
+  #tryTime: TryTime | undefined;
+  /** Until the next try. */
+  #waiting: Scheduled | undefined;
   /** Length that the reply's head gives; -1 when it gives none. */
   #replyLength = -1;
 
@@ -86,9 +75,12 @@ export class Forwarding implements UpstreamHandlers {
       return;
     }
     this.#seat = seat;
-    this.attempts++;
+    if (this.attempts++ === 0) route.retries?.retries.begin();
+    this.#hasFailed = false;
+    this.#latencyMs = undefined;
     this.instanceId = seat.member.instanceId;
     this.#sentAtMs = core.clock.monotonicMs();
+    route.retries?.perTry?.add((this.#tryTime ??= new TryTime(() => this.#tryExpired())), this.#sentAtMs);
     const span = core.tracing.startSpan(methodLabel(method), { kind: "client", parent: exchange.span });
     this.#span = span;
     if (span.sampled) {
@@ -115,8 +107,9 @@ export class Forwarding implements UpstreamHandlers {
         method,
         target: this.#target,
         headers,
-        body: this.attempts > 1 ? bodyAgain(exchange.body) : (exchange.body ?? null),
+        body: exchange.body?.forTry() ?? null,
         upgrade: exchange.upgrade && "websocket",
+        bodyGapMs: route.bodyGapMs,
       },
       this,
     );
@@ -130,11 +123,14 @@ export class Forwarding implements UpstreamHandlers {
         return;
       }
       const { response, core } = exchange;
+      this.#tryTime?.list?.remove(this.#tryTime);
       this.#latencyMs = core.clock.monotonicMs() - this.#sentAtMs;
       this.#hasFailed = failingStatuses.has(status);
+      if (this.#route.retries && this.#askedElsewhere(status, headers)) return;
       core.observer.replied(this.#route.pool.service, this.#latencyMs, this.#span);
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
       const flat = toClientHeaders(status, headers);
+      if (exchange.replyEdits) edit(flat, exchange.replyEdits);
       flat.push("x-request-id", exchange.requestId);
       if (core.hsts !== undefined && headers[hstsHeader] === undefined) flat.push(hstsHeader, core.hsts);
       if (exchange.limitHeaders) flat.push(...exchange.limitHeaders);
@@ -142,6 +138,8 @@ export class Forwarding implements UpstreamHandlers {
         flat.push("connection", "close");
         exchange.isLast = true;
       }
+      // The connection's own timer must not end what the route lets pause for longer.
+      if (this.#route.bodyGapMs !== undefined) response.socket?.setTimeout(this.#route.bodyGapMs + gapMarginMs);
       response.writeHead(status, flat);
       const length = headers["content-length"];
       if (typeof length === "string" && exchange.method !== "HEAD") this.#replyLength = Number(length);
@@ -190,11 +188,14 @@ export class Forwarding implements UpstreamHandlers {
     return false;
   }
 
-  onEnd(): void {
+  onEnd(trailers: ReplyHeaders): void {
     const exchange = this.#exchange;
     try {
       this.#ended("reply");
-      if (!exchange.response.writableEnded) exchange.response.end();
+      const { response } = exchange;
+      if (response.writableEnded) return;
+      if (this.#head.takesTrailers && this.#replyLength < 0) response.addTrailers(toClientTrailers(trailers));
+      response.end();
     } catch (error) {
       exchange.fault(error);
     }
@@ -210,16 +211,35 @@ export class Forwarding implements UpstreamHandlers {
       if (exchange.response.writableEnded) return; // the reply was complete before its connection failed
       if (exchange.response.headersSent) exchange.cutOff(kind === "stalled" ? "reply_stalled" : "reply_cut_off");
       else if (kind === "unsendable") exchange.fault(cause);
-      else if (this.#mayRetry(failure)) {
-        exchange.core.observer.retried(this.#route.pool.service);
-        this.send();
-      } else {
+      else if (mayTryUnsent(failure, this.#failed())) this.#again();
+      else {
+        const inMs = retryInMs(this.#route.retries, kind, this.#failed());
+        if (inMs !== undefined) {
+          this.#again(inMs);
+          return;
+        }
         const reason = reasonOfFailure[kind];
         exchange.refuse(reason, undefined, reasonOf(reason).status === 503 ? ["retry-after", "1"] : undefined);
       }
     } catch (error) {
       exchange.fault(error);
     }
+  }
+
+  /** Leaves a reply that says that it cannot serve for that of another try. */
+  #askedElsewhere(status: number, headers: ReplyHeaders): boolean {
+    const inMs = retryInMs(this.#route.retries, status, this.#failed(), {
+      headers,
+      nowMs: this.#exchange.core.clock.now(),
+    });
+    if (inMs === undefined) return false;
+    const call = this.#call;
+    if (this.#seat) (this.#tried ??= []).push(this.#seat);
+    this.#span?.setAttribute("http.response.status_code", status);
+    this.#ended("reply");
+    call?.abort();
+    this.#again(inMs);
+    return true;
   }
 
   /** It has done nothing, and says so before anything else. RFC 9110, 15.5.20: any method may be sent again elsewhere. */
@@ -237,25 +257,44 @@ export class Forwarding implements UpstreamHandlers {
 
   /** Breaks off what is under way at the instance, if anything is. */
   abort(): void {
+    this.#waiting?.cancel();
     const call = this.#call;
     if (!call) return;
     this.#ended("aborted");
     call.abort();
   }
 
-  /** Only when no try can have had an effect, and but once unless it is told at once. A body that was touched is gone. */
-  #mayRetry({ kind, sent, reused }: UpstreamFailure): boolean {
-    const { body, method } = this.#exchange;
-    if (kind === "misdirected") {
-      const isWhole = body === undefined || body.again !== undefined;
-      return isWhole && this.attempts < maxAttempts && this.#hasOther();
+  #failed(): FailedTry {
+    const { body, method, core, expiresAtMs } = this.#exchange;
+    const remainingMs = this.#route.deadlines ? expiresAtMs - core.clock.monotonicMs() : Infinity;
+    return { body, method, attempts: this.attempts, hasOther: this.#hasOther(), remainingMs };
+  }
+
+  #again(inMs = 0): void {
+    const { core } = this.#exchange;
+    core.observer.retried(this.#route.pool.service);
+    if (inMs === 0) this.send();
+    else this.#waiting = core.clock.schedule(inMs, () => this.#sendGuarded(), { keepAlive: false });
+  }
+
+  #sendGuarded(): void {
+    this.#waiting = undefined;
+    try {
+      this.send();
+    } catch (error) {
+      this.#exchange.fault(error);
     }
-    if (body?.started === true) return false;
-    if (!sent && kind === "unreachable") return this.attempts < maxAttempts && this.#hasOther();
-    if (this.attempts > 1) return false;
-    if (!sent && neverArrived.has(kind)) return this.#hasOther();
-    // The instance closed an idle connection just as the request went out on it. Asking again is safe for safe methods.
-    return kind === "reset" && reused && body === undefined && safeMethods.has(method);
+  }
+
+  /** The reply's head has not come in the time of one try. */
+  #tryExpired(): void {
+    this.#call?.abort();
+    this.onFailure({
+      kind: "timeout",
+      sent: true,
+      reused: false,
+      cause: new Error("no reply within the time of a try"),
+    });
   }
 
   #hasOther(): boolean {
@@ -263,6 +302,7 @@ export class Forwarding implements UpstreamHandlers {
   }
 
   #ended(outcome: FailureKind | "reply" | "aborted"): void {
+    this.#tryTime?.list?.remove(this.#tryTime);
     const seat = this.#seat;
     this.#call = undefined;
     this.#seat = undefined;
@@ -274,18 +314,6 @@ export class Forwarding implements UpstreamHandlers {
     core.observer.attempted(pool.service, outcome);
     this.#span?.end();
   }
-}
-
-/** What fails to connect, or says that it cannot serve, speaks against an instance; a slow or broken reply may be the request's doing. */
-function outcomeOf(end: FailureKind | "reply" | "aborted", hasFailed: boolean): Outcome {
-  if (end === "reply") return hasFailed ? "failure" : "success";
-  return end === "unreachable" || end === "connect_timeout" ? "local_failure" : "unknown";
-}
-
-/** What was sent to the instance before, whole; or the body itself, where it has not been touched. */
-function bodyAgain(body: RequestBody | undefined): Readable | null {
-  if (body === undefined) return null;
-  return body.started && body.again !== undefined ? Readable.from([body.again]) : body;
 }
 
 function onDrain(this: GatewayResponse): void {

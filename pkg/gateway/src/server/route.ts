@@ -1,44 +1,41 @@
 import type { RateLimiter } from "@plinth/resilience";
 import type { Requirement } from "../auth/requirement.ts";
 import type { HeaderRules } from "../headers/rules.ts";
+import type { RouteLimits } from "../limits/route-limits.ts";
 import { canonicalPath } from "../path.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
 import type { WebSocketLimits } from "../config/schema-websocket.ts";
 import type { DeadlineList } from "./deadlines.ts";
+import type { RetryPolicy } from "./retry-policy.ts";
 
-/** A rate limit that one route or several draw from. */
-export interface LimitPolicy {
-  readonly name: string;
-  readonly by: "subject" | "address";
-  /** The same for policies that count the same. */
-  readonly form: string;
-  readonly limiter: RateLimiter;
-  /** Value of RateLimit-Policy. */
-  readonly policyHeader: string;
-}
-
-/** A route with everything worked out that does not depend on the request. */
 /** What a route asks of a token, and what becomes of that. */
 export interface RouteAuth {
   readonly requirement: Requirement;
   readonly forwardToken: boolean;
 }
 
+/** A route with everything worked out that does not depend on the request. */
 export interface Route {
   readonly name: string;
   readonly pool: ServicePool;
   /** Undefined: anybody may call it. */
   readonly auth: RouteAuth | undefined;
-  readonly limit: LimitPolicy | undefined;
+  readonly limits: RouteLimits | undefined;
   /** Undefined: no limit on its time. */
   readonly deadlines: DeadlineList | undefined;
   readonly maxBodyBytes: number;
+  /** Longest pause within the body of a reply, in milliseconds; undefined for that of all routes. */
+  readonly bodyGapMs: number | undefined;
+  /** Undefined: sent again only where nothing has reached an instance. */
+  readonly retries: RetryPolicy | undefined;
   /** Undefined: no WebSocket is opened. */
   readonly webSocket: WebSocketLimits | undefined;
   /** What stands in place of the prefix, without a slash at its end. */
   readonly rewritePrefix: string | undefined;
   /** Host for the service; undefined: the client's. */
   readonly hostHeader: string | undefined;
+  readonly requestRules: HeaderRules | undefined;
+  readonly replyRules: HeaderRules | undefined;
 }
 
 /**
@@ -56,7 +53,7 @@ export function rewritePath(path: string, prefixSegments: number, replacement: s
   return canonicalPath(rewritten) === rewritten ? rewritten : undefined;
 }
 
-/** Value of the RateLimit-Policy field. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ */
+/** An item of the RateLimit-Policy field. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ */
 export function policyHeader(name: string, { limit, windowMs }: Pick<RateLimiter, "limit" | "windowMs">): string {
   return `"${name}";q=${limit};w=${Math.ceil(windowMs / 1e3)}`;
 }
