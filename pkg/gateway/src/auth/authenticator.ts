@@ -8,6 +8,8 @@ import {
   TokenVerifier,
 } from "@plinth/transport/jwt";
 import { type Identity, type IdentityHeaders, toIdentityHeaders } from "../headers/outgoing.ts";
+import type { ParsedDocument } from "../config/schema.ts";
+import { toClaimHeaders } from "./claim-headers.ts";
 import type { Asked } from "./requirement.ts";
 
 /** What is kept of a caller with a valid token. */
@@ -16,6 +18,8 @@ export interface KnownCaller extends Asked {
   readonly headers: IdentityHeaders;
   /** Unique among all issuers: what limits by subject count by. */
   readonly limitKey: string;
+  /** The header that a claim of the token cannot be put into: the caller cannot be told of to services. */
+  readonly unusable: string | undefined;
 }
 
 export type Caller = TokenCaller<KnownCaller>;
@@ -26,24 +30,31 @@ export interface AuthenticatorOptions {
   readonly clock: Clock;
   /** Claims that are kept of each token: of the others nothing is. */
   readonly claimNames: readonly string[];
+  /** Where it says which claims become headers. */
+  readonly jwt: ParsedDocument["jwt"];
 }
 
 /** Tells who is calling by the bearer token. */
 export function createAuthenticator(
   issuers: readonly Issuer[],
-  { clock, claimNames }: AuthenticatorOptions,
+  { clock, claimNames, jwt }: AuthenticatorOptions,
 ): Authenticator {
+  const headers = new Map(Object.values(jwt).map((provider) => [provider.issuer, provider.headers]));
   return new TokenVerifier({
     issuers,
     clock,
-    toKnown: ({ issuer, subject, scopes, roles, claims }): KnownCaller => ({
-      identity: { issuer, subject, scopes },
-      headers: toIdentityHeaders({ issuer, subject, scopes }),
-      limitKey: JSON.stringify([issuer, subject]),
-      scopes,
-      roles,
-      claims: pick(claims, claimNames),
-    }),
+    toKnown: ({ issuer, subject, scopes, roles, claims }): KnownCaller => {
+      const { flat, unusable } = toClaimHeaders(claims, headers.get(issuer) ?? {});
+      return {
+        identity: { issuer, subject, scopes },
+        headers: toIdentityHeaders({ issuer, subject, scopes }, flat),
+        unusable,
+        limitKey: JSON.stringify([issuer, subject]),
+        scopes,
+        roles,
+        claims: pick(claims, claimNames),
+      };
+    },
   });
 }
 

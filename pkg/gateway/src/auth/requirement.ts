@@ -63,15 +63,10 @@ function toRule({ claim, equals, oneOf, contains, any, all }: ClaimRuleConfig): 
   return (claims) => accepted.has(claimAt(claims, claim));
 }
 
-/** Names of the claims that rules look at, sorted: what of a token must be kept. */
-export function claimNames(auths: Iterable<Pick<AuthConfig, "claims"> | undefined>): readonly string[] {
-  const names = new Set<string>();
-  const visit = ({ claim, any = [], all = [] }: ClaimRuleConfig): void => {
-    if (claim !== undefined) names.add(topName(claim));
-    for (const rule of [...any, ...all]) visit(rule);
-  };
-  for (const auth of auths) if (auth?.claims) visit(auth.claims);
-  return [...names].toSorted();
+/** Names of the claims that a rule looks at. */
+export function claimsOfRule({ claim, any = [], all = [] }: ClaimRuleConfig): string[] {
+  const inner = [...any, ...all].flatMap((rule) => claimsOfRule(rule));
+  return claim === undefined ? inner : [topName(claim), ...inner];
 }
 
 function topName(path: ClaimPath): string {

@@ -1,4 +1,4 @@
-import { type ClaimPath, claimPath } from "@plinth/transport/jwt";
+import { type ClaimPath, claimPath, tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
 
 const scope = z.string().regex(/^[\u0021\u0023-\u005B\u005D-\u007E]+$/, "expected a scope without spaces and quotes");
@@ -45,6 +45,34 @@ function ruleSchema(depth: number): z.ZodType<ClaimRuleConfig, ClaimRuleConfig> 
     all: rules.meta({ description: "All of these rules must hold." }),
   });
 }
+
+/** Written by the gateway itself, to whatever end. */
+const ownNames: ReadonlySet<string> = new Set(
+  ["subject", "scopes", "issuer", "instance", "timeout-ms"].map((name) => `plinth-${name}`),
+);
+
+/** An issuer of tokens, and what of its tokens services are told. */
+export const gatewayTokenProvider = tokenProvider
+  .extend({
+    headers: z
+      .record(
+        z
+          .string()
+          .regex(
+            /^plinth-[a-z0-9]+(?:-[a-z0-9]+)*$/,
+            "expected plinth- and lower-case letters, digits and hyphens: only those names are kept from clients on every route",
+          )
+          .max(64)
+          .refine((name) => !ownNames.has(name), "the gateway writes that header itself"),
+        claimPath,
+      )
+      .default({})
+      .meta({
+        description:
+          "Claims that services get as headers, by the header's name, which begins with `plinth-`. A text, number, boolean or list of those; without the claim there is no header.",
+      }),
+  })
+  .meta({ description: "An issuer of JSON Web Tokens." });
 
 /** What a route asks of its callers' tokens. */
 export const authSchema = z.strictObject({

@@ -13,6 +13,8 @@ export interface IdentityHeaders {
   readonly subject: string;
   readonly scopes: string;
   readonly issuer: string;
+  /** Of claims: name and value by turns. */
+  readonly claims: readonly string[];
 }
 
 /** What the gateway adds to a request that it forwards. */
@@ -70,6 +72,7 @@ export function addForwardingHeaders(head: RequestHead, additions: Additions): s
       "plinth-issuer",
       identity.issuer,
     );
+      ...identity.claims,
   }
   return headers;
 }
@@ -78,10 +81,14 @@ export function addForwardingHeaders(head: RequestHead, additions: Additions): s
  * An identity as header values. What a header cannot hold, and `%`, is escaped as in a URL: `decodeURIComponent` gives the
  * value back. Ordinary names stay as they are.
  */
-export function toIdentityHeaders({ issuer, subject, scopes }: Identity): IdentityHeaders {
-  return { issuer: headerText(issuer), subject: headerText(subject), scopes: scopes.map(headerText).join(" ") };
+export function toIdentityHeaders(
+  { issuer, subject, scopes }: Identity,
+  claims: readonly string[] = [],
+): IdentityHeaders {
+  return { issuer: headerText(issuer), subject: headerText(subject), scopes: scopes.map(headerText).join(" "), claims };
 }
 
-function headerText(text: string): string {
+/** A text as a header value, with what that cannot hold escaped as in a URL. */
+export function headerText(text: string): string {
   return text.isWellFormed() ? text.replaceAll(/[^!-~]|%/gu, encodeURIComponent) : headerText(text.toWellFormed());
 }
