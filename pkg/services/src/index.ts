@@ -48,3 +48,18 @@ export {
 } from "./audit/recorder-options.ts";
 export { auditSettings, type AuditSettings } from "./audit/settings.ts";
 export type { SpillFile } from "./audit/spill-file.ts";
+export { createBalancedChannel } from "./client/balanced-channel.ts";
+export type {
+  BudgetDescription,
+  ChannelDescription,
+  CircuitDescription,
+  InstanceDescription,
+} from "./client/describe.ts";
+export type {
+  BalancedChannel,
+  BalancedChannelOptions,
+  CallCredentials,
+  CredentialCall,
+  FindInstances,
+  ServiceTransport,
+} from "./client/options.ts";

@@ -36,7 +36,7 @@ export class Attempts {
     const { clock, attemptTimeoutMs: maxMs } = this.#options;
     const timeoutMs = this.timeoutMs(state);
     const own =
-      timeoutMs === maxMs
+      timeoutMs === maxMs && maxMs !== Infinity
         ? new OwnSignal(call.signal).after(clock, maxMs, () => tooSlow(maxMs, state.plan.isIdempotent))
         : undefined;
     const picked = this.pick(state);

@@ -6,6 +6,7 @@ import {
   createRetryBudget,
   type RetryOptions,
 } from "@plinth/resilience";
+import type { RpcChannel } from "@plinth/transport";
 import { BalancedCalls } from "./balanced-calls.ts";
 import { Instances } from "./instances.ts";
 import { lineOpener } from "./open-line.ts";
@@ -30,12 +31,26 @@ import type { BalancedChannel, BalancedChannelOptions } from "./options.ts";
  * const authz = createAuthzClient({ channel });
  */
 export async function createBalancedChannel(options: BalancedChannelOptions): Promise<BalancedChannel> {
+  const open = lineOpener(options);
+  // loads the client, and reads the files of `tls`: what is wrong with them fails here
+  await (await open("127.0.0.1:1")).close();
+  return balance(options, open);
+}
+
+/**
+ * The same over channels that are made otherwise.
+ * @param open - Makes the channel to the instance at an address, with its first call.
+ */
+export function balance(
+  options: BalancedChannelOptions,
+  open: (address: string) => Promise<RpcChannel>,
+): BalancedChannel {
   const { service, transport = "grpc", clock = systemClock, random, maxInFlight = 1_024, maxQueue = 1_024 } = options;
   const { timeoutMs, marginMs = 5, attemptTimeoutMs = Infinity, subsetSize = Infinity } = options;
   const { firstAnswerMs = 3_000, clientId = randomHex(8), retries: given = {}, hedging = false } = options;
   if (timeoutMs !== undefined) requireNumber("timeoutMs", timeoutMs, { min: Number.MIN_VALUE });
   requireNumber("marginMs", marginMs, { min: 0 });
-  requireNumber("attemptTimeoutMs", attemptTimeoutMs, { min: Number.MIN_VALUE });
+  requireNumber("attemptTimeoutMs", attemptTimeoutMs, { min: 1 });
   const ownBudget = given === false ? undefined : given.budget;
   const repeats = given !== false || hedging !== false;
   const budget = repeats ? (ownBudget ?? createRetryBudget({ ...options.budget, clock })) : undefined;
@@ -44,9 +59,6 @@ export async function createBalancedChannel(options: BalancedChannelOptions): Pr
   const toHedging = hedging === false ? undefined : () => createHedging({ ...hedging, budget, clock });
   toHedging?.(); // options out of range fail here, not with the first call
   const cap = createConcurrencyCap({ maxInFlight, maxQueue, clock });
-  const open = lineOpener(options);
-  // loads the client, and reads the files of `tls`: what is wrong with them fails here
-  await (await open("127.0.0.1:1")).close();
   const instances = new Instances({
     ...options,
     ...{ transport, clock, clientId, subsetSize, firstAnswerMs, open },

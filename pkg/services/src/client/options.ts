@@ -54,7 +54,7 @@ export interface BalancedChannelOptions {
   readonly timeoutMs?: number | undefined;
   /** Kept back of the caller's time for the way back, in milliseconds from 0: an instance is told that it has so much less. Default 5. */
   readonly marginMs?: number | undefined;
-  /** Longest time for one attempt of an idempotent call, in milliseconds above 0, so that there is time for another. Default `Infinity`. */
+  /** Longest time for one attempt of an idempotent call, in milliseconds from 1, so that there is time for another. Default `Infinity`. */
   readonly attemptTimeoutMs?: number | undefined;
   /** When a call is tried again, by its method's `idempotency_level`; `false`: never. A `budget` in it takes the place of {@link budget}. */
   readonly retries?: RetryOptions | false | undefined;
