@@ -71,8 +71,8 @@ export function addForwardingHeaders(head: RequestHead, additions: Additions): s
       identity.scopes,
       "plinth-issuer",
       identity.issuer,
-    );
       ...identity.claims,
+    );
   }
   return headers;
 }
