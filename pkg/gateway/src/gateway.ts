@@ -12,14 +12,18 @@ import {
   type Tracing,
 } from "@plinth/kernel";
 import type { Registry } from "@plinth/registry";
+import type { StoreGate } from "@plinth/resilience";
 import type { TransportError } from "@plinth/transport";
 import { createIssuerKeepers } from "./auth/issuers.ts";
 import { changesBetween, type DocumentChanges } from "./config/changes.ts";
 import { parseGatewayDocument } from "./config/document.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayError } from "./errors.ts";
+import { TrustedProxies } from "./headers/origin.ts";
 import { type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
 import { WebSockets } from "./protocols/websockets.ts";
+import { LimitCounts } from "./limits/limit-counts.ts";
+import { type LimitStoreOptions, openGate } from "./limits/limit-store.ts";
 import { buildGeneration } from "./server/build-generation.ts";
 import type { GatewayCore } from "./server/core.ts";
 import { Deadlines } from "./server/deadlines.ts";
@@ -52,6 +56,8 @@ export interface GatewayOptions {
   readonly clock?: Clock;
   /** Told when it no longer listens though nobody has drained or closed it: `ERR_LISTEN_LOST`. Default: `errors` is told. */
   readonly onDied?: ((error: TransportError) => void) | undefined;
+  /** Where limits are counted that all gateways share. Default: each counts for itself. */
+  readonly limitStore?: LimitStoreOptions | undefined;
   /** Makes the HTTP client for an instance. Default: undici's. */
   readonly createUpstream?: UpstreamFactory;
 }
@@ -82,6 +88,8 @@ export interface Gateway {
   reload(document: GatewayDocument): Promise<DocumentChanges>;
   /** Names of the token issuers whose keys are not at hand, so that their tokens cannot be checked. */
   providersWithoutKeys(): readonly string[];
+  /** Whether limits go without the store that gateways share, in part or altogether. */
+  readonly isLimitStoreDegraded: boolean;
 }
 
 const sweepMs = 1_000;
@@ -109,6 +117,7 @@ class HttpGateway implements Gateway, GatewayCore {
   readonly tracing: Tracing;
   readonly errors: ErrorBus;
   readonly maxHeaderLines: number;
+  readonly proxies: TrustedProxies | undefined;
   readonly scheme: "http" | "https";
   readonly hsts: string | undefined;
   readonly viaName = `plinth-${randomHex(6)}`;
@@ -117,6 +126,7 @@ class HttpGateway implements Gateway, GatewayCore {
   isStopping = false;
   inFlight = 0;
   readonly #log: Logger | undefined;
+  readonly #gate: StoreGate | undefined;
   /** Builds one from a document, with what it can take over. */
   readonly #build: (document: ParsedDocument, before?: Generation) => Generation;
   /** Those that requests go by or soon will: what none of them has is closed. */
@@ -143,6 +153,7 @@ class HttpGateway implements Gateway, GatewayCore {
     this.tracing = options.tracing ?? createTracing();
     this.errors = options.errors ?? createErrorBus({ clock });
     this.maxHeaderLines = settings.maxHeaderLines;
+    this.proxies = settings.trustedProxies.length > 0 ? new TrustedProxies(settings) : undefined;
     this.scheme = settings.tls ? "https" : "http";
     this.hsts = settings.tls && hstsOf(settings.tls);
     this.deadlines = new Deadlines(clock);
@@ -161,7 +172,11 @@ class HttpGateway implements Gateway, GatewayCore {
     const createPool = (service: string): ServicePool =>
       new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream, filter });
     const { deadlines } = this;
-    this.#build = (next, before) => buildGeneration(next, { clock, deadlines, keepers, createPool }, before);
+    const { limitStore } = options;
+    const gate = limitStore && openGate(limitStore, clock, log);
+    this.#gate = gate;
+    const limits = { gate, counts: new LimitCounts(metrics, gate), gateways: limitStore?.gateways ?? (() => 1) };
+    this.#build = (next, before) => buildGeneration(next, { clock, deadlines, keepers, limits, createPool }, before);
     this.generation = this.#build(document);
     this.#generations.add(this.generation);
     this.#front = new Front(this, { settings, log, metrics, onDied: options.onDied });
@@ -174,6 +189,10 @@ class HttpGateway implements Gateway, GatewayCore {
 
   providersWithoutKeys(): readonly string[] {
     return this.generation.issuers.filter(({ keys }) => keys.current === undefined).map(({ name }) => name);
+  }
+
+  get isLimitStoreDegraded(): boolean {
+    return this.#gate?.isDegraded === true;
   }
 
   counted(by: 1 | -1): void {

@@ -6,7 +6,7 @@ import { Requirement } from "../auth/requirement.ts";
 import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument } from "../config/schema.ts";
-import { limitClaimsOf, type LimitSeams, PolicyTable } from "../limits/policy.ts";
+import { type LimitSeams, PolicyTable } from "../limits/policy.ts";
 import { toHeaderRules } from "../headers/rules.ts";
 import type { RouteEntry } from "../router/entry.ts";
 import { createRouteTable } from "../router/route-table.ts";

@@ -3,7 +3,8 @@ import type { Authenticator } from "../auth/authenticator.ts";
 import type { ParsedDocument } from "../config/schema.ts";
 import type { RouteTable } from "../router/route-table.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
-import type { LimitPolicy, Route } from "./route.ts";
+import type { LimitPolicy } from "../limits/policy.ts";
+import type { Route } from "./route.ts";
 
 /** All that comes from one document. */
 export interface GenerationParts {

@@ -120,6 +120,8 @@ export class Observer {
       status,
       ...(reason === undefined ? {} : { reason }),
       ...(authFault === undefined ? {} : { auth: authFault }),
+      ...(exchange.limitedBy === undefined ? {} : { limit: exchange.limitedBy }),
+      ...(exchange.shadowLimitedBy === undefined ? {} : { shadow_limit: exchange.shadowLimitedBy }),
       ...(route === undefined ? {} : { upstream: route.pool.service }),
       ...(forwarding?.instanceId === undefined ? {} : { instance: forwarding.instanceId }),
       ...(forwarding && forwarding.attempts > 1 ? { attempts: forwarding.attempts } : {}),
