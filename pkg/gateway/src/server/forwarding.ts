@@ -5,6 +5,8 @@ import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.
 import { edit } from "../headers/rules.ts";
 import { hstsHeader, type ReplyHeaders, toClientHeaders, toClientTrailers } from "../headers/reply.ts";
 import type { RequestHead } from "../headers/request-head.ts";
+import { takeUpgrade } from "../protocols/client-upgrade.ts";
+import { allowPause } from "../protocols/pause.ts";
 import { reasonOf } from "../reasons.ts";
 import type { Endpoint } from "../upstream/service-pool.ts";
 import type { FailureKind, UpstreamCall, UpstreamFailure, UpstreamHandlers } from "../upstream/upstream.ts";
@@ -17,8 +19,6 @@ import type { Route } from "./route.ts";
 const misdirectedStatus = 421;
 /** The body of a reply this small comes with its head; other heads are not kept waiting for their body. */
 const smallBodyBytes = 16_384;
-/** By so much later than the instance's pause is too long the client's connection counts as standing still, in milliseconds. */
-const gapMarginMs = 1_000;
 /** The end of a reply this short is joined to what goes before it. */
 const oneWriteBytes = 4_096;
 
@@ -138,8 +138,7 @@ export class Forwarding implements UpstreamHandlers {
         flat.push("connection", "close");
         exchange.isLast = true;
       }
-      // The connection's own timer must not end what the route lets pause for longer.
-      if (this.#route.bodyGapMs !== undefined) response.socket?.setTimeout(this.#route.bodyGapMs + gapMarginMs);
+      if (this.#route.bodyGapMs !== undefined) allowPause(response.socket, this.#route.bodyGapMs);
       response.writeHead(status, flat);
       const length = headers["content-length"];
       if (typeof length === "string" && exchange.method !== "HEAD") this.#replyLength = Number(length);
@@ -152,17 +151,11 @@ export class Forwarding implements UpstreamHandlers {
   onUpgrade(headers: ReplyHeaders, socket: Duplex): void {
     const exchange = this.#exchange;
     try {
-      const { core, upgrade } = exchange;
-      this.#latencyMs = core.clock.monotonicMs() - this.#sentAtMs;
-      core.observer.replied(this.#route.pool.service, this.#latencyMs, this.#span);
-      if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", 101);
+      this.#latencyMs = exchange.core.clock.monotonicMs() - this.#sentAtMs;
+      exchange.core.observer.replied(this.#route.pool.service, this.#latencyMs, this.#span);
+      this.#span?.setAttribute("http.response.status_code", 101);
       this.#ended("reply");
-      const more = ["x-request-id", exchange.requestId, ...(exchange.limitHeaders ?? [])];
-      if (upgrade?.open(headers, socket, more) === true) exchange.upgraded();
-      else {
-        socket.destroy();
-        exchange.refuse("upstream_invalid");
-      }
+      takeUpgrade(exchange, headers, socket);
     } catch (error) {
       socket.destroy();
       exchange.fault(error);

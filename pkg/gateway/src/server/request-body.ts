@@ -43,6 +43,12 @@ export class RequestBody extends Readable {
     return this.#isWhole && this.#kept ? Buffer.concat(this.#kept) : undefined;
   }
 
+  /** What a try sends: the body itself, or once more what another has sent. */
+  forTry(): Readable {
+    const again = this.#started ? this.again : undefined;
+    return again === undefined ? this : Readable.from([again]);
+  }
+
   override _read(): void {
     const { request, onStart } = this.#options;
     if (!this.#started) {

@@ -1,6 +1,13 @@
 import type { Clock } from "@plinth/kernel";
 import { authorityOf, type Instance, type InstanceFilter, type Registry, type RegistryView } from "@plinth/registry";
-import { type Balancer, createBalancer, type Outcome, type Seat } from "@plinth/resilience";
+import {
+  type Balancer,
+  createBalancer,
+  createRetryBudget,
+  type Outcome,
+  type RetryBudget,
+  type Seat,
+} from "@plinth/resilience";
 import type { Upstream, UpstreamFactory, UpstreamOptions } from "./upstream.ts";
 
 /** An instance that can be sent requests. */
@@ -32,6 +39,8 @@ const misdirectedMs = 30_000;
 /** The instances of one service: connections come and go with them, and each request goes to the one of two that lets it wait less. */
 export class ServicePool {
   readonly service: string;
+  /** What may be sent again of all that is sent to the service. */
+  readonly retryBudget: RetryBudget;
   readonly #options: ServicePoolOptions;
   readonly #view: RegistryView;
   readonly #balancer: Balancer<Endpoint>;
@@ -44,6 +53,7 @@ export class ServicePool {
     const { service, registry, clock, random, filter } = options;
     this.service = service;
     this.#options = options;
+    this.retryBudget = createRetryBudget({ clock });
     this.#balancer = createBalancer<Endpoint>({ clock, ...(random ? { random } : {}) });
     this.#view = registry.follow(service, { filter });
   }
