@@ -104,9 +104,9 @@ describe("parseArguments", () => {
   });
 
   const faulty: readonly (readonly [readonly string[], string])[] = [
-    [[], "there is no command; take graph, config, openapi, migrate or services"],
+    [[], "there is no command; take graph, config, openapi, migrate, services or gateway"],
     [["conifg", "main.ts"], `there is no command "conifg"; did you mean "config"?`],
-    [["dance"], `there is no command "dance"; take graph, config, openapi, migrate or services`],
+    [["dance"], `there is no command "dance"; take graph, config, openapi, migrate, services or gateway`],
     [["graph"], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
     [["graph", ""], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],
     [["graph", "--", "main.ts"], "plinth graph needs MAIN, the file that calls app.run() or runApps()"],

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { didYouMean, graphFormats, type RunCommand } from "@plinth/kernel";
+import { type GatewayQuestion, toGatewayQuestion } from "./gateway-arguments.ts";
 import { actionOf, type NewMigration, optionsOfAction, toMigrate, toNewMigration } from "./migrate-arguments.ts";
 import { type ServicesQuestion, toServicesQuestion } from "./services-arguments.ts";
 import { type Given, oneOf, UsageError } from "./usage.ts";
@@ -9,6 +10,7 @@ export type Invocation =
   | { readonly kind: "help" | "version" }
   | NewMigration
   | ServicesQuestion
+  | GatewayQuestion
   | {
       readonly kind: "ask";
       readonly main: string;
@@ -22,7 +24,7 @@ export type Invocation =
 const defaultLimitMs = { plain: 60_000, start: 120_000, migrate: 86_400_000 };
 
 export const usage = `plinth shows what a Plinth app is made of, what it is configured with and what it serves, and migrates its databases,
-without running it; and it shows what is registered.
+without running it; it shows what is registered, and checks and explains what a gateway is told to do.
 
 usage:
   plinth graph MAIN [--format tree|dot|mermaid|json] [--start] [--timeout SECONDS] [-- ARGUMENTS]
@@ -57,6 +59,10 @@ usage:
       --consul    the agent; by default as PLINTH_CONSUL_ADDR and Consul's own CONSUL_HTTP_ADDR say, else 127.0.0.1:8500
       --json      for programs
 
+  plinth gateway check FILE [--json]
+      the faults of a gateway's document, all at once with their lines, without a gateway or a network; and a proof that matching,
+      authorising, rewriting and forwarding agree on the path of every route, however a request spells it
+
   plinth --help
   plinth --version
 
@@ -82,6 +88,8 @@ const options = {
   folder: { type: "string" },
   ts: { type: "boolean" },
   consul: { type: "string" },
+  header: { type: "string", short: "H" },
+  from: { type: "string" },
 } as const;
 type OptionName = keyof typeof options;
 
@@ -91,6 +99,7 @@ const commands = {
   openapi: ["app", "timeout"],
   migrate: ["to", "steps", "dry-run", "database", "app", "json", "timeout", "folder", "ts"],
   services: ["consul", "json", "timeout"],
+  gateway: ["json", "header", "from", "consul", "timeout"],
 } as const satisfies Readonly<Record<string, readonly OptionName[]>>;
 type CommandName = keyof typeof commands;
 
@@ -104,16 +113,22 @@ export function parseArguments(args: readonly string[]): Invocation {
   const { tokens } = parseArgs({ args: own, options, strict: false, allowPositionals: true, tokens: true });
   const given = new Map<string, string | undefined>();
   const positionals: string[] = [];
+  const headers: string[] = [];
   const [word] = tokens.flatMap((token) => (token.kind === "positional" ? [token.value] : []));
   const command = word === undefined ? undefined : toCommand(word);
   for (const token of tokens) {
     if (token.kind === "positional") positionals.push(token.value);
-    else if (token.kind === "option") given.set(toOption(token.rawName, token.name, command), valueOf(token));
+    else if (token.kind === "option") {
+      given.set(toOption(token.rawName, token.name, command), valueOf(token));
+      if (token.name === "header") headers.push(token.value ?? "");
+    }
   }
   if (given.has("help")) return { kind: "help" };
   if (given.has("version")) return { kind: "version" };
   if (command === undefined) throw new UsageError(`there is no command; ${oneOf("take", Object.keys(commands))}`);
   if (command === "services") return toServicesQuestion(positionals.slice(1), given, toLimitMs(command, given));
+  if (command === "gateway")
+    return toGatewayQuestion(positionals.slice(1), given, { headers, limitMs: toLimitMs(command, given) });
   const action = command === "migrate" ? actionOf(positionals.splice(1, 1)[0]) : undefined;
   if (action !== undefined) requireOptionsOf(action, given);
   if (action === "new") return toNewMigration(positionals.slice(1), given);

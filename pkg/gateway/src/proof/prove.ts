@@ -22,6 +22,8 @@ export interface Proof {
 
 /** Routes for everybody from below which a guarded path is tried to be reached. */
 const maxNeighbours = 3;
+/** Of the spellings that a loose reader would take for a guarded path, so many are told. */
+const maxShown = 4;
 
 /**
  * Puts every route through the stages with every spelling of its paths: read, match, authorise, rewrite, forward.
@@ -49,11 +51,15 @@ export function prove(
   for (const route of routes) {
     if (inputs >= maxInputs) break;
     count++;
+    let isWarned = false;
     for (const straight of straightRequests(route)) {
       const targets = spellingsOf(straight.path, straight.host);
       if (!route.isAnonymous) for (const below of neighbours) targets.push(...waysFrom(below, straight.path));
       inputs += targets.length;
-      findings.push(...findingsOf(route, straight, targets, stages));
+      for (const finding of findingsOf(route, straight, targets, stages)) {
+        if (finding.severity === "fault" || !isWarned) findings.push(finding);
+        isWarned ||= finding.severity === "warning";
+      }
     }
   }
   return { findings, inputs, routes: count };
@@ -82,7 +88,8 @@ function* findingsOf(
 ): Generator<Finding> {
   const own = routeIn(find(host, method, guarded, facts));
   const resource = !route.isAnonymous && own?.route === route ? forward(own, guarded) : undefined;
-  const loosely: string[] = [];
+  /** What the service gets, and by which input. */
+  const loosely = new Map<string, string>();
   let open: ProofRoute | undefined;
   for (const input of targets) {
     const say = (problem: string): Finding => ({ route, input, problem, severity: "fault" });
@@ -105,12 +112,14 @@ function* findingsOf(
       );
     else if (looseForm(target) === looseForm(resource)) {
       open = found.route;
-      loosely.push(input);
+      if (!loosely.has(target)) loosely.set(target, input);
     }
   }
-  const [input] = loosely;
+  const [input] = loosely.values();
+  const gets = [...loosely.keys()];
   if (open === undefined || input === undefined) return;
-  const problem = `by route ${open.name}, which is for everybody, service ${route.service} gets ${loosely.join(" ")} and must not take them for ${resource}`;
+  const shown = gets.length > maxShown ? [...gets.slice(0, maxShown), `and ${gets.length - maxShown} more`] : gets;
+  const problem = `by route ${open.name}, which is for everybody, service ${route.service} gets ${shown.join(" ")}, and must not take them for ${resource}`;
   yield { route, input, problem, severity: "warning" };
 }
 

@@ -10,12 +10,12 @@ export function spellingsOf(path: string, host: string): string[] {
   const up = aside(path);
   return [
     path,
+    path.toUpperCase(),
     ...suffixes.map((suffix) => path + suffix),
     ...prefixes.map((prefix) => prefix + path),
     ...dotted.map((dots) => `/up${dots}${rest}`),
     ...up,
     ...escapedLetters(path),
-    path.toUpperCase(),
     path.replaceAll("/", "//"),
     path.replaceAll("/", "/./"),
     `/${rest.replaceAll("/", "%2f")}`,
