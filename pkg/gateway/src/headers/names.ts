@@ -10,6 +10,7 @@ export type Handling =
   | "authorization"
   | "upgrade"
   | "expect"
+  | "te"
   | "via";
 
 /** Headers of one connection, never of the message. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
@@ -60,6 +61,7 @@ const special: ReadonlyMap<string, Handling> = new Map<string, Handling>([
   ["authorization", "authorization"],
   ["upgrade", "upgrade"],
   ["expect", "expect"],
+  ["te", "te"],
   ["via", "via"],
 ]);
 
@@ -88,6 +90,31 @@ const notForClients: ReadonlySet<string> = new Set([...hopByHop, "x-request-id"]
 /** Whether a header of a service's reply reaches the client. @param name - Lower case. */
 export function isForClient(name: string): boolean {
   return !notForClients.has(name);
+}
+
+/** Fields that say how a reply is to be framed, taken, kept or shown: they come ahead of it or not at all. RFC 9110, 6.5.1. */
+const notInTrailers: ReadonlySet<string> = new Set([
+  "age",
+  "authorization",
+  "cache-control",
+  "content-encoding",
+  "content-length",
+  "content-range",
+  "content-type",
+  "date",
+  "expires",
+  "host",
+  "location",
+  "retry-after",
+  "set-cookie",
+  "strict-transport-security",
+  "vary",
+  "www-authenticate",
+]);
+
+/** Whether a field behind the body of a service's reply reaches the client. @param name - Lower case. */
+export function isTrailerForClient(name: string): boolean {
+  return isForClient(name) && !notInTrailers.has(name);
 }
 
 /** Lower-case names in Connection, of headers that end with this connection as well. */

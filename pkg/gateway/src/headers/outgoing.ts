@@ -61,6 +61,7 @@ export function addForwardingHeaders(head: RequestHead, additions: Additions): s
     "traceparent",
     additions.traceparent,
   );
+  if (head.takesTrailers) headers.push("te", "trailers");
   if (instance !== undefined) headers.push("plinth-instance", instance);
   if (timeoutMs !== undefined) headers.push("plinth-timeout-ms", `${timeoutMs}`);
   if (identity) {

@@ -1,4 +1,4 @@
-import { connectionTokens, isForClient } from "./names.ts";
+import { connectionTokens, isForClient, isTrailerForClient } from "./names.ts";
 
 /** Has browsers come by TLS alone. RFC 6797, 6.1. */
 export const hstsHeader = "strict-transport-security";
@@ -23,6 +23,19 @@ export function toClientHeaders(status: number, headers: ReplyHeaders): string[]
     const value = headers[name];
     if (typeof value === "string") result.push(name, value);
     else if (value !== undefined) for (const line of value) result.push(name, line);
+  }
+  return result;
+}
+
+/** Those fields behind the body of a service's reply that reach the client, one line each. */
+export function toClientTrailers(trailers: ReplyHeaders): [string, string][] {
+  const result: [string, string][] = [];
+  for (const name in trailers) {
+    if (!isTrailerForClient(name)) continue;
+    const value = trailers[name] ?? [];
+    for (const line of typeof value === "string" ? [value] : value) {
+      if (/^[\t -~\u0080-\u00ff]*$/.test(line)) result.push([name, line]);
+    }
   }
   return result;
 }

@@ -31,6 +31,8 @@ export interface RequestHead {
   /** The protocol asked for, lower case, when Connection asks for an upgrade as well. */
   readonly upgrade: string | undefined;
   readonly via: string;
+  /** The client takes fields behind the body. */
+  readonly takesTrailers: boolean;
 }
 
 export interface Refusal {
@@ -60,6 +62,7 @@ export function readRequestHead(raw: RawHead, maxLines: number): RequestHead | R
   let coding: string | undefined;
   let upgrade: string | undefined;
   let via = "";
+  let takesTrailers = false;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] ?? "";
     const value = rawHeaders[at + 1] ?? "";
@@ -92,6 +95,9 @@ export function readRequestHead(raw: RawHead, maxLines: number): RequestHead | R
       case "upgrade":
         upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
         break;
+      case "te":
+        takesTrailers ||= raw.httpVersionMinor === 1 && /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(value);
+        break;
       case "via":
         via = via === "" ? value : `${via}, ${value}`;
         break;
@@ -119,6 +125,7 @@ export function readRequestHead(raw: RawHead, maxLines: number): RequestHead | R
     hasLength: length !== undefined,
     upgrade: upgrade !== undefined && tokens.includes("upgrade") ? upgrade.toLowerCase() : undefined,
     via: tokens.includes("via") ? "" : via,
+    takesTrailers,
   };
 }
 

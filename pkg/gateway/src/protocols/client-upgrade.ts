@@ -145,6 +145,16 @@ export function asksForWebSocket({ method, headers, httpVersionMinor }: Incoming
   return length === "0" && upgrade?.toLowerCase() === "websocket";
 }
 
+/** The instance has answered 101. */
+export function takeUpgrade(exchange: Exchange, headers: ReplyHeaders, socket: Duplex): void {
+  const more = ["x-request-id", exchange.requestId, ...(exchange.limitHeaders ?? [])];
+  if (exchange.upgrade?.open(headers, socket, more) === true) exchange.upgraded();
+  else {
+    socket.destroy();
+    exchange.refuse("upstream_invalid");
+  }
+}
+
 function headOf(headers: readonly string[]): string {
   let text = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n";
   for (let at = 0; at < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;

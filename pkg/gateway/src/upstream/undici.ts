@@ -184,9 +184,19 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
     this.#handlers = handlers;
   }
 
-  dispatch(client: Client, { method, target, headers, body, upgrade }: UpstreamRequest): void {
+  dispatch(client: Client, { method, target, headers, body, upgrade, bodyGapMs }: UpstreamRequest): void {
     this.#isDispatching = true;
-    client.dispatch({ method, path: target, headers, body, ...(upgrade !== undefined && { upgrade }) }, this);
+    client.dispatch(
+      {
+        method,
+        path: target,
+        headers,
+        body,
+        ...(upgrade !== undefined && { upgrade }),
+        ...(bodyGapMs !== undefined && { bodyTimeout: bodyGapMs }),
+      },
+      this,
+    );
     this.#isDispatching = false;
   }
 
@@ -237,10 +247,10 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
     if (this.#handlers?.onData(chunk) === false) controller.pause();
   }
 
-  onResponseEnd(): void {
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ReplyHeaders): void {
     const handlers = this.#handlers;
     this.#end(true);
-    handlers?.onEnd();
+    handlers?.onEnd(trailers);
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, cause: Error): void {

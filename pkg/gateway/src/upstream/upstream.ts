@@ -11,6 +11,8 @@ export interface UpstreamRequest {
   readonly headers: string[];
   /** Null when there is none. Not touched before the connection stands, so that another instance can be tried with it. */
   readonly body: Readable | null;
+  /** Longest pause within the reply's body, in milliseconds; undefined for that of all. */
+  readonly bodyGapMs?: number | undefined;
   /** The protocol to go on in, where one is asked for. */
   readonly upgrade?: string | undefined;
 }
@@ -55,8 +57,11 @@ export interface UpstreamHandlers {
   onUpgrade(headers: ReplyHeaders, socket: Duplex): void;
   /** @returns False to be given no more until `UpstreamCall.resume`. */
   onData(chunk: Buffer): boolean;
-  /** The reply is complete: its length was right and nothing was cut off. */
-  onEnd(): void;
+  /**
+   * The reply is complete: its length was right and nothing was cut off.
+   * @param trailers - What came behind its body.
+   */
+  onEnd(trailers: ReplyHeaders): void;
   onFailure(failure: UpstreamFailure): void;
 }
 
