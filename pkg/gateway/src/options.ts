@@ -1,5 +1,6 @@
 import { defineSettings, type ValueOf } from "@plinth/kernel";
 import { z } from "zod";
+import { proxySettings } from "./config/settings-proxies.ts";
 import { gatewayTlsSchema } from "./config/settings-tls.ts";
 import { schemaFaults } from "./config/faults.ts";
 import { GatewayConfigError } from "./errors.ts";
@@ -70,6 +71,7 @@ const schema = z
       .optional()
       .meta({ description: "The zone to stay in. Default: none is preferred." }),
     tls: gatewayTlsSchema.optional(),
+    ...proxySettings,
     upstream: upstreamSchema.prefault({}),
   })
   .refine(({ headersTimeoutMs, requestTimeoutMs }) => requestTimeoutMs >= headersTimeoutMs, {

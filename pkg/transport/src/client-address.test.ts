@@ -187,3 +187,37 @@ describe("plainAddress", () => {
     assert.equal(plainAddress("example.com"), undefined);
   });
 });
+
+describe("ClientAddresses with a number of hops", () => {
+  const origin = (proxyHops: number, headers: Readonly<Record<string, string>>) =>
+    new ClientAddresses({ trustedProxies: proxies, forwardedBy: "x-forwarded-for", proxyHops }).originOf(
+      "10.0.0.1",
+      (name) => headers[name],
+    );
+
+  it("counts from the right, be the entries trusted or not, and falls back to the peer", () => {
+    const list = "1.1.1.1, 203.0.113.7, 10.0.0.3";
+    assert.equal(origin(1, { "x-forwarded-for": list }).address, "10.0.0.3");
+    assert.equal(origin(2, { "x-forwarded-for": list }).address, "203.0.113.7");
+    assert.equal(origin(3, { "x-forwarded-for": list }).address, "1.1.1.1");
+    assert.equal(origin(4, { "x-forwarded-for": list }).address, "10.0.0.1");
+    assert.equal(origin(1, {}).address, "10.0.0.1");
+    assert.equal(origin(2, { "x-forwarded-for": "203.0.113.7, unknown" }).address, "203.0.113.7");
+    assert.equal(origin(1, { "x-forwarded-for": "203.0.113.7, unknown" }).address, "10.0.0.1");
+  });
+
+  it("counts the elements of Forwarded in the same way", () => {
+    const forwarded = 'for=1.1.1.1, for="[2001:db8::7]:80";proto=https;host=a.example, for=10.0.0.3;proto=http';
+    const standard = { trustedProxies: proxies, forwardedBy: "forwarded", proxyHops: 2 } as const;
+    assert.deepEqual(
+      new ClientAddresses(standard).originOf("10.0.0.1", () => forwarded),
+      {
+        address: "2001:db8::7",
+        scheme: "https",
+        host: "a.example",
+      },
+    );
+    assert.equal(new ClientAddresses(standard).originOf("203.0.113.9", () => forwarded).address, "203.0.113.9");
+    assert.equal(new ClientAddresses(standard).originOf("10.0.0.1", () => 'for="').address, "10.0.0.1");
+  });
+});

@@ -129,6 +129,11 @@ export const peerSettings = {
 export interface ClientAddressOptions {
   readonly trustedProxies: readonly string[];
   readonly forwardedBy: "x-forwarded-for" | "forwarded";
+  /**
+   * How many proxies stand before it, 1 to 32: the caller is so many entries from the right, be they trusted or not, and the peer
+   * where there are fewer. Default: entries are walked past as long as they are trusted.
+   */
+  readonly proxyHops?: number | undefined;
 }
 
 /** Where a request comes from. */
@@ -151,9 +156,11 @@ const maxEntries = 32;
 export class ClientAddresses {
   readonly #proxies: PeerTrust;
   readonly #isStandard: boolean;
+  readonly #hops: number | undefined;
 
   /** @throws RangeError as {@link createPeerTrust}. */
-  constructor({ trustedProxies, forwardedBy }: ClientAddressOptions) {
+  constructor({ trustedProxies, forwardedBy, proxyHops }: ClientAddressOptions) {
+    this.#hops = proxyHops;
     this.#proxies = createPeerTrust(trustedProxies);
     this.#isStandard = forwardedBy === "forwarded";
   }
@@ -164,7 +171,25 @@ export class ClientAddresses {
    */
   originOf(peer: string, header: (name: string) => string | undefined): Origin {
     if (!this.#proxies.isTrustedPeer(peer)) return { address: peer, scheme: undefined, host: undefined };
+    if (this.#hops !== undefined) return this.#byCount(peer, header, this.#hops);
     return this.#isStandard ? this.#byForwarded(peer, header) : this.#byXForwarded(peer, header);
+  }
+
+  #byCount(peer: string, header: (name: string) => string | undefined, hops: number): Origin {
+    if (this.#isStandard) {
+      const element = forwardedElements(header("forwarded") ?? "")?.at(-hops);
+      return {
+        address: nodeAddress(element?.get("for") ?? "") ?? peer,
+        scheme: schemeOf(element?.get("proto")),
+        host: hostOf(element?.get("host")),
+      };
+    }
+    const entry = header("x-forwarded-for")?.split(",").at(-hops);
+    return {
+      address: nodeAddress(entry?.trim() ?? "") ?? peer,
+      scheme: schemeOf(lastOf(header("x-forwarded-proto"))),
+      host: hostOf(lastOf(header("x-forwarded-host"))),
+    };
   }
 
   #byXForwarded(peer: string, header: (name: string) => string | undefined): Origin {

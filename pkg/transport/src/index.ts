@@ -1,5 +1,5 @@
 export { type Authenticator, authenticator, type AuthMode, type AuthNeed, type Identity } from "./auth.ts";
-export { createPeerTrust, type PeerTrust } from "./client-address.ts";
+export { ClientAddresses, createPeerTrust, networks, type Origin, peerOf, type PeerTrust } from "./client-address.ts";
 export { gatewayIdentity, type GatewayIdentityOptions } from "./gateway-identity.ts";
 export {
   createServiceDispatcher,

@@ -21,8 +21,10 @@ export interface IdentityHeaders {
 export interface Additions {
   /** Host for the service. */
   readonly host: string;
-  /** Address of the client's socket. */
-  readonly clientAddress: string;
+  /** Address of the client's socket; behind trusted proxies the list of who came before, with them at its end. */
+  readonly forwardedFor: string;
+  /** The host that the client asked for. */
+  readonly forwardedHost: string;
   /** How the client came. */
   readonly scheme: "http" | "https";
   /** Value of Via: this gateway after whoever was there before. */
@@ -49,11 +51,11 @@ export function addForwardingHeaders(head: RequestHead, additions: Additions): s
     "host",
     additions.host,
     "x-forwarded-for",
-    additions.clientAddress,
+    additions.forwardedFor,
     "x-forwarded-proto",
     additions.scheme,
     "x-forwarded-host",
-    head.host,
+    additions.forwardedHost,
     "via",
     additions.via,
     "x-request-id",

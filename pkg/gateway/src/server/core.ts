@@ -1,4 +1,5 @@
 import type { Clock, ErrorBus, Tracing } from "@plinth/kernel";
+import type { TrustedProxies } from "../headers/origin.ts";
 import type { WebSockets } from "../protocols/websockets.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Generation } from "./generation.ts";
@@ -15,6 +16,8 @@ export interface GatewayCore {
   readonly tracing: Tracing;
   readonly errors: ErrorBus;
   readonly maxHeaderLines: number;
+  /** Who is believed what they say of clients; undefined: nobody. */
+  readonly proxies: TrustedProxies | undefined;
   /** How clients come. */
   readonly scheme: "http" | "https";
   /** Value of Strict-Transport-Security; undefined to say nothing. */

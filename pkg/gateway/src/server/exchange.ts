@@ -1,6 +1,7 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
 import { randomHex, type RequestContext, runInContext, type Span } from "@plinth/kernel";
 import { strangerIn } from "../headers/trace.ts";
+import type { ProxiedOrigin } from "../headers/origin.ts";
 import type { HeaderEdits } from "../headers/rules.ts";
 import { type Reason, reasonOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
@@ -26,9 +27,11 @@ export class Exchange implements RequestContext, Expiring {
   readonly generation: Generation;
   readonly request: IncomingMessage;
   readonly response: GatewayResponse;
-  readonly requestId = randomHex(16);
+  readonly requestId: string;
   readonly span: Span;
   readonly startedAtMs: number;
+  /** What a trusted proxy says of the client; undefined where the peer is the client. */
+  readonly origin: ProxiedOrigin | undefined;
   readonly clientAddress: string;
   readonly method: string;
   /** The client waits to be told to send its body. */
@@ -77,7 +80,9 @@ export class Exchange implements RequestContext, Expiring {
     this.method = request.method ?? "";
     this.expectsContinue = expectsContinue;
     this.startedAtMs = core.clock.monotonicMs();
-    this.clientAddress = plainAddress(request.socket.remoteAddress);
+    this.origin = core.proxies?.originOf(request);
+    this.clientAddress = this.origin?.address ?? plainAddress(request.socket.remoteAddress);
+    this.requestId = this.origin?.requestId ?? randomHex(16);
     // A trace begins here, with a link to the stranger's: what it says of sampling is not taken over.
     const parent = strangerIn(request.rawHeaders);
     this.span = core.tracing.startSpan(methodLabel(this.method), { kind: "server", parent });

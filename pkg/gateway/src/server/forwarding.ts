@@ -92,8 +92,9 @@ export class Forwarding implements UpstreamHandlers {
     head.headers.length = this.#ownHeaders;
     const headers = addForwardingHeaders(head, {
       host: route.hostHeader ?? head.host,
-      clientAddress: exchange.clientAddress,
-      scheme: core.scheme,
+      forwardedFor: exchange.origin?.forwardedFor ?? exchange.clientAddress,
+      forwardedHost: exchange.origin?.host ?? head.host,
+      scheme: exchange.origin?.scheme ?? core.scheme,
       via: head.via === "" ? core.via : `${head.via}, ${core.via}`,
       requestId: exchange.requestId,
       traceparent: formatTraceparent(span),
