@@ -37,6 +37,9 @@ export interface Budget {
   readonly isCallers: boolean;
 }
 
+/** That of a stream whose caller names none. */
+export const anyTime: Budget = Object.freeze({ ms: Infinity, isCallers: false });
+
 /** One request being served, HTTP or RPC: what its handler, log lines, spans and statements share. */
 export abstract class Exchange implements RequestContext, MiddlewareRequest, Due {
   abstract readonly protocol: Incoming["protocol"];
@@ -44,7 +47,7 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
   readonly span: Span;
   readonly startedAtMs: number;
   deadlineAtMs: number;
-  readonly budget: Budget;
+  budget: Budget;
   /** Route template or RPC method: what labels and span names may hold. */
   route = "unmatched";
   /** What went wrong, for span and access log. */
@@ -53,15 +56,18 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
   identity: Identity | undefined;
   /** What {@link setReplyHeader} has been given; undefined until then. */
   replyHeaders: Record<string, string> | undefined;
-  /** What {@link setReplyTrailer} has been given for the end of a gRPC call; undefined until then. */
+  /** The reply ends with a message that has room for what comes after it, as streams of the Connect protocol do. */
+  hasEndMessage = false;
+  /** What {@link setReplyTrailer} has been given for the end of a gRPC call or of a stream; undefined until then. */
   replyTrailers: Record<string, string> | undefined;
   #clientAddress: string | undefined;
   #over: PromiseWithResolvers<RequestOutcome> | undefined;
   #baggage: Baggage | null | undefined;
   dueBefore: Due | undefined;
   dueAfter: Due | undefined;
-  readonly #deadlines: Deadlines | undefined;
-  readonly #timer: Scheduled | undefined;
+  readonly clock: Clock;
+  #deadlines: Deadlines | undefined;
+  #timer: Scheduled | undefined;
   readonly #scopes: RequestScopes | undefined;
   #scope: RequestScope | undefined;
   #controller: AbortController | undefined;
@@ -71,6 +77,7 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
   constructor({ requestId, span, clock, budget, deadlines, scopes }: ExchangeOptions) {
     this.requestId = requestId;
     this.span = span;
+    this.clock = clock;
     this.budget = budget;
     this.#scopes = scopes;
     this.startedAtMs = clock.monotonicMs();
@@ -139,12 +146,13 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
   }
 
   /**
-   * Adds metadata that comes after the reply, whatever it will be: over HTTP as the header `trailer-…` of the Connect protocol.
+   * Adds metadata that comes after the reply, whatever it will be: over HTTP as the header `trailer-…` of the Connect protocol, or in
+   * the last message of a stream.
    * @param name - In lower case. One that is there already is replaced.
-   * @throws {@link TransportError} `ERR_REPLY_BEGUN`, over gRPC only once the call is over.
+   * @throws {@link TransportError} `ERR_REPLY_BEGUN`, over gRPC and for a stream only once the call is over.
    */
   setReplyTrailer(name: string, value: string): void {
-    if (this.protocol === "http") this.setReplyHeader(`trailer-${name}`, value);
+    if (this.protocol === "http" && !this.hasEndMessage) this.setReplyHeader(`trailer-${name}`, value);
     else if (this.#isOver) throw replyBegun(name);
     else (this.replyTrailers ??= {})[name] = value;
   }
@@ -190,10 +198,18 @@ export abstract class Exchange implements RequestContext, MiddlewareRequest, Due
     if (scope) runInContext(this, async () => scope.close()).catch(onFailure);
   }
 
-  /** From now on it takes as long as it takes. */
-  protected lift(): void {
+  /**
+   * From now on it takes as long as it takes.
+   * @param budget - What its caller allows nevertheless, since its beginning. Default: any time.
+   */
+  protected lift(budget = anyTime): void {
     this.#stopTimer();
-    this.deadlineAtMs = Infinity;
+    this.#deadlines = undefined;
+    this.budget = budget;
+    this.deadlineAtMs = this.startedAtMs + budget.ms;
+    if (budget.ms === Infinity || this.#isOver) return;
+    const leftMs = Math.max(0, this.deadlineAtMs - this.clock.monotonicMs());
+    this.#timer = this.clock.schedule(leftMs, () => this.expire(), { keepAlive: false });
   }
 
   #stopTimer(): void {
@@ -243,6 +259,12 @@ export function toUnexpected(thrown: unknown): AppError {
   const error = AppError.from(thrown);
   if (error.status !== "cancelled") return error;
   return new AppError("ERR_INTERNAL", "internal", messageOf(thrown), { cause: thrown });
+}
+
+/** What ends a call that takes longer than the server waits when it stops. */
+export function cutOffError(): TransportError {
+  const text = "the server stops, and the call took longer than it waits; try again elsewhere";
+  return new TransportError("ERR_SERVER_STOPPING", "unavailable", text, { retryable: true });
 }
 
 /** Why a caller's leaving stops the handler. */

@@ -1,12 +1,12 @@
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { takeLastConnections } from "@plinth/kernel";
+import { cutOffError } from "../exchange.ts";
 import { listen, toListenError } from "../listen.ts";
 import { watchCertificates } from "../tls/certificates.ts";
 import { watchListeners } from "../watch-listeners.ts";
 import { CallCore } from "./calls.ts";
 import { ConnectionGuard } from "./connections.ts";
 import { SwappableCredentials } from "./credentials.ts";
-import { cutOffError } from "./errors.ts";
 import { healthService } from "./health.ts";
 import { endIdleCalls } from "./idle.ts";
 import { reflectionServices } from "./reflection.ts";

@@ -66,11 +66,6 @@ export function idleError(what: "reader" | "request", idleMs: number): Transport
   return new TransportError("ERR_STREAM_IDLE", "deadline_exceeded", `${text} for ${idleMs} ms or longer`);
 }
 
-export function cutOffError(): TransportError {
-  const text = "the server stops, and the call took longer than it waits; try again elsewhere";
-  return new TransportError("ERR_SERVER_STOPPING", "unavailable", text, { retryable: true });
-}
-
 /** True for why a call was stopped that is not the server's fault, or is no fault. */
 export function isMeantForCallers({ code }: AppError): boolean {
   return code === "ERR_STREAM_IDLE" || code === "ERR_SERVER_STOPPING";

@@ -2,11 +2,13 @@ import { createGunzip, createInflate } from "node:zlib";
 import { messageOf } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
 
-/** Flag and length ahead of each message. */
-const prefixBytes = 5;
+/** Flags and length ahead of each message, over gRPC and in streams of the Connect protocol. */
+export const prefixBytes = 5;
 
 /** One message as it came. */
 export interface Received {
+  /** The first byte of its prefix: bit 0 says that it is compressed, others mean something to the Connect protocol. */
+  readonly flags: number;
   readonly isCompressed: boolean;
   readonly bytes: Buffer;
 }
@@ -24,12 +26,17 @@ export function onlyMessage(chunk: Buffer, maxBytes: number): Buffer | undefined
  */
 export class MessageReader {
   readonly #maxBytes: number;
+  readonly #tooLarge: (bytes: number) => Error;
   #held: Buffer | undefined;
   #heldBytes = 0;
 
-  /** @param maxBytes - Of one message, without its prefix. */
-  constructor(maxBytes: number) {
+  /**
+   * @param maxBytes - Of one message, without its prefix.
+   * @param tooLargeFor - What is thrown for one that says it has more. Default: what a server tells its caller.
+   */
+  constructor(maxBytes: number, tooLargeFor = (bytes: number): Error => tooLarge(`${bytes} bytes`, maxBytes)) {
     this.#maxBytes = maxBytes;
+    this.#tooLarge = tooLargeFor;
   }
 
   /** Some of a message is here, and the rest is not. */
@@ -48,7 +55,8 @@ export class MessageReader {
       const end = this.#endOf(rest);
       if (rest.length < end) break;
       const bytes = isOwn ? rest.subarray(prefixBytes, end) : copyOf(rest.subarray(prefixBytes, end));
-      take({ isCompressed: rest[0] === 1, bytes });
+      const flags = rest[0] ?? 0;
+      take({ flags, isCompressed: flags === 1, bytes });
       rest = rest.subarray(end);
       this.#held = undefined; // messages may be parts of it
       this.#heldBytes = 0;
@@ -58,7 +66,7 @@ export class MessageReader {
 
   #endOf(bytes: Buffer): number {
     const length = bytes.readUInt32BE(1);
-    if (length > this.#maxBytes) throw tooLarge(`${length} bytes`, this.#maxBytes);
+    if (length > this.#maxBytes) throw this.#tooLarge(length);
     return prefixBytes + length;
   }
 
@@ -117,9 +125,9 @@ export async function inflate(bytes: Buffer, encoding: string | undefined, maxBy
 }
 
 /** A message with its prefix, ready to be sent. */
-export function framed(bytes: Uint8Array): Buffer {
+export function framed(bytes: Uint8Array, flags = 0): Buffer {
   const frame = Buffer.allocUnsafe(prefixBytes + bytes.length);
-  frame[0] = 0;
+  frame[0] = flags;
   frame.writeUInt32BE(bytes.length, 1);
   frame.set(bytes, prefixBytes);
   return frame;

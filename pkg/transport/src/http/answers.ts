@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Problem, problemContentType } from "../problem.ts";
 import { type HttpFailure, toHttpFailure } from "./errors.ts";
 import { exchangeOf, type HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
+import type { ToldFailure } from "./exchange-owner.ts";
 import type { Faults } from "./faults.ts";
 import type { GuardedCore } from "./guard.ts";
 import type { FailureListener } from "./log-bridge.ts";
@@ -14,13 +15,15 @@ import type { OnionHost } from "./stages.ts";
 export interface RenderedError {
   readonly status: number;
   readonly contentType: string;
-  readonly body: string;
+  readonly body: string | Buffer;
 }
 
 declare module "fastify" {
   interface FastifyContextConfig {
     /** How errors of this route are written. Default: problem+json. */
-    readonly renderError?: (error: AppError, problem: Problem) => RenderedError;
+    readonly renderError?: (error: AppError, problem: Problem, request: FastifyRequest) => RenderedError;
+    /** Its reply ends with a message of its own, which says how it went and what comes after. Default false. */
+    readonly hasEndMessage?: boolean;
     /** What the route's faults are of, for the error bus. Default `request`. */
     readonly origin?: ErrorOrigin;
   }
@@ -81,7 +84,7 @@ export class Answers implements OnionHost, GuardedCore, FailureListener {
       this.#pipelines.close(request.raw.socket);
     }
     const render = request.routeOptions.config?.renderError ?? renderProblem;
-    const { status, contentType, body } = render(failure.error, problem);
+    const { status, contentType, body } = render(failure.error, problem, request);
     void reply.code(status).type(contentType).serializer(String).send(body);
   }
 
@@ -98,6 +101,12 @@ export class Answers implements OnionHost, GuardedCore, FailureListener {
     const exchange = exchangeOf(request.raw);
     if (!exchange || exchange.stopped || exchange.response.destroyed) return; // it failed for the caller has gone
     this.breakOff(thrown, exchange);
+  }
+
+  /** A stream of messages failed, and its last one tells. */
+  failedInside(exchange: HttpExchange, thrown: unknown): ToldFailure {
+    const failure = toHttpFailure(thrown);
+    return { error: failure.error, problem: this.#faults.record(thrown, failure, exchange) };
   }
 
   failedAfterwards(thrown: unknown, request: FastifyRequest): void {
@@ -124,6 +133,7 @@ export class Answers implements OnionHost, GuardedCore, FailureListener {
 
   expired(exchange: HttpExchange, error: AppError): void {
     const { reply, request, response } = exchange;
+    if (exchange.onCut !== undefined) return; // a stream of messages, whose last one tells
     if (response.writableEnded || reply?.sent) return; // being sent, or taken over by the handler
     try {
       if (reply) this.fail(error, reply.request, reply);

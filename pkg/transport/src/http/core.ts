@@ -21,7 +21,8 @@ import type { Middleware } from "../middleware.ts";
 import type { OpsHandler } from "../ops/handler.ts";
 import { Answers } from "./answers.ts";
 import { badExpectation, type HttpFailure, tooSlow, toParserFailure } from "./errors.ts";
-import { exchangeOf, type ExchangeOwner, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
+import { exchangeOf, HttpExchange, type ServedRequest, type ServedResponse } from "./exchange.ts";
+import type { ExchangeOwner, ToldFailure } from "./exchange-owner.ts";
 import { Faults } from "./faults.ts";
 import { connectRefused, type HeadLimits, headLimitsOf, refusalOf } from "./head.ts";
 import type { Http2Layers } from "./http2.ts";
@@ -229,6 +230,10 @@ export class RequestCore implements ExchangeOwner {
     this.answers.expired(exchange, error);
   }
 
+  failedInside(exchange: HttpExchange, thrown: unknown): ToldFailure {
+    return this.answers.failedInside(exchange, thrown);
+  }
+
   closed(exchange: HttpExchange): void {
     const { response, request } = exchange;
     this.inFlight.delete(exchange);
@@ -262,6 +267,7 @@ export class RequestCore implements ExchangeOwner {
     const { url, config } = request.routeOptions;
     exchange.route = url ?? "unmatched";
     if (config?.origin !== undefined) exchange.origin = config.origin;
+    if (config?.hasEndMessage === true) exchange.hasEndMessage = true;
     exchange.reply = reply;
     const { replyHeaders } = exchange;
     for (const name in replyHeaders) reply.header(name, replyHeaders[name]);

@@ -4,35 +4,10 @@ import type { PeerCertificate, TLSSocket } from "node:tls";
 import { type AppError, currentContext, type ErrorOrigin, runInContext } from "@plinth/kernel";
 import type { FastifyReply } from "fastify";
 import { type Origin, peerOf } from "../client-address.ts";
-import { Exchange, type ExchangeOptions } from "../exchange.ts";
+import { anyTime, budgetOf, Exchange } from "../exchange.ts";
 import { IncomingMessage, ServerResponse } from "../node-http.ts";
 import { toHttpStatus } from "../status.ts";
-
-/** Who serves an exchange, and answers it when its handler cannot. */
-export interface ExchangeOwner {
-  /** The server drains: what has no end of its own is to end now. */
-  readonly isEnding: boolean;
-  /** The deadline has passed, and the handler has been told. */
-  expired(exchange: HttpExchange, error: AppError): void;
-  /** Something threw that fastify knows nothing of: a listener of the request or of its reply, or what its body is piped into. */
-  failed(exchange: HttpExchange, thrown: unknown): void;
-  /** Something failed beside the reply, which stands. */
-  failedAround(thrown: unknown, exchange: HttpExchange): void;
-  /** The reply is out, or will never be. Once. */
-  closed(exchange: HttpExchange): void;
-  /** Something about the reply went wrong, such as a write after its end. */
-  replyFailed(exchange: HttpExchange, error: unknown): void;
-}
-
-export interface HttpExchangeOptions extends ExchangeOptions {
-  readonly request: ServedRequest;
-  readonly response: ServedResponse;
-  /** As it stands in labels. */
-  readonly method: string;
-  /** What the connection's peer says of the request is believed. */
-  readonly isPeerTrusted: boolean;
-  readonly owner: ExchangeOwner;
-}
+import type { ExchangeOwner, HttpExchangeOptions, ToldFailure } from "./exchange-owner.ts";
 
 /** Takes a body in the place of the request's stream. */
 export interface BodyTaker {
@@ -190,6 +165,10 @@ export class HttpExchange extends Exchange {
   closeCode: number | undefined;
   /** Ends what has no end of its own, at the beginning of the drain. */
   onDrain: (() => void) | undefined;
+  /** Ends a stream of messages with this error in its last one, before the connection is broken off at the drain's limit. */
+  onCut: ((error: AppError) => void) | undefined;
+  /** Messages of a stream that have been sent; undefined for what is none. */
+  messagesSent: number | undefined;
   /** Its neighbours among the requests being served. */
   before: HttpExchange | undefined;
   after: HttpExchange | undefined;
@@ -253,10 +232,17 @@ export class HttpExchange extends Exchange {
     else for (const [name, value] of Object.entries(headers)) this.setReplyHeader(name, value);
   }
 
-  /** What the caller got, or would have got; 499 when the caller left before the reply was complete. */
+  /**
+   * What the caller got, or would have got; 499 when the caller left before the reply was complete. A stream of messages is always 200,
+   * and its last one tells of an error: it counts as what that would have been by itself.
+   */
   get status(): number {
     if (this.closeCode !== undefined) return 101;
-    if (this.response.writableFinished) return this.response.statusCode;
+    const { statusCode, writableFinished } = this.response;
+    if (writableFinished) {
+      const told = this.hasEndMessage && statusCode === 200 ? this.error : undefined;
+      return told === undefined ? statusCode : toHttpStatus(told.status);
+    }
     return this.#isCut && this.error ? toHttpStatus(this.error.status) : 499;
   }
 
@@ -276,6 +262,22 @@ export class HttpExchange extends Exchange {
     this.lift();
     if (this.#owner.isEnding) end();
     else this.onDrain = end;
+  }
+
+  /**
+   * For a stream of messages: it has the time that its caller allows, and goes on while the server drains.
+   * @param end - Called at the drain's limit, with what the last message is to say.
+   */
+  streamOn(end: (error: AppError) => void): void {
+    const { headers } = this.request;
+    this.lift(budgetOf(headers["plinth-timeout-ms"] ?? headers["connect-timeout-ms"], anyTime));
+    this.onCut = end;
+    this.messagesSent = 0;
+  }
+
+  /** Keeps what a stream of messages failed with, and reports it where operators should hear of it. */
+  failedInside(thrown: unknown): ToldFailure {
+    return this.#owner.failedInside(this, thrown);
   }
 
   /** The error bus hears of what failed beside the reply; developers only, when it was told to stop before. */

@@ -118,6 +118,7 @@ const lineFields = [
   "status",
   "duration_ms",
   "code",
+  "messages_sent",
   "close_code",
   "client_address",
   "trace_id",
@@ -127,7 +128,7 @@ const lineFields = [
 
 /** The values of {@link lineFields}. The ids are among them, since the connection's events are outside of the request. */
 function lineOf(exchange: HttpExchange, status: number, tookMs: number): Parameters<LineWriter>[0] {
-  const { span, error, method, route, request, requestId, closeCode, clientAddress } = exchange;
+  const { span, error, method, route, request, requestId, messagesSent, closeCode, clientAddress } = exchange;
   const path = pathOf(request.url);
   const durationMs = Math.round(tookMs * 1e3) / 1e3;
   return [
@@ -137,6 +138,7 @@ function lineOf(exchange: HttpExchange, status: number, tookMs: number): Paramet
     status,
     durationMs,
     error?.code,
+    messagesSent,
     closeCode,
     clientAddress,
     span.traceId,

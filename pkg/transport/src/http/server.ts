@@ -1,5 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { AppError } from "@plinth/kernel";
+import { AppError, type Clock, type Logger } from "@plinth/kernel";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, type RawServerDefault } from "fastify";
 import type { TransportError } from "../errors.ts";
 import { unknownPeer } from "../client-address.ts";
@@ -11,6 +11,7 @@ import { keepVary } from "./cors.ts";
 import { inflateRequests } from "./inflate.ts";
 import { readJson } from "./json-body.ts";
 import { routeNotFound } from "./errors.ts";
+import { cutOffError } from "../exchange.ts";
 import { exchangeOf } from "./exchange.ts";
 import { closeGaps } from "./guard.ts";
 import { bridgeLog, QuietLog } from "./log-bridge.ts";
@@ -134,6 +135,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   return new DrainingServer(app, server, core, options);
 }
 
+/** Time for the last messages of streams to reach their callers, in milliseconds, when a drain is over its limit. */
+const lastWordsMs = 250;
+
 class DrainingServer implements HttpServer {
   readonly host: string;
   readonly unusable: string | undefined;
@@ -142,6 +146,9 @@ class DrainingServer implements HttpServer {
   readonly #listener: HttpListener;
   readonly #atOnce = new AbortController();
   readonly #slowBodies: SlowBodies;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  #isCutting = false;
   #drained: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -150,6 +157,8 @@ class DrainingServer implements HttpServer {
     this.#core = core;
     this.#listener = new HttpListener({ ...options, http1: server, layers: core.http2Layers });
     this.#slowBodies = new SlowBodies({ ...options, inFlight: core.inFlight, answers: core.answers });
+    this.#clock = options.clock;
+    this.#log = options.log;
     const { host, socketPath, tls } = options.settings;
     this.host = host;
     if (socketPath !== undefined) this.unusable = "it listens on a path, http.socketPath, and on no port";
@@ -176,7 +185,7 @@ class DrainingServer implements HttpServer {
     this.#drained ??= this.#drain();
     const cut = (): void => {
       this.#atOnce.abort();
-      this.#listener.cut();
+      this.#cut();
     };
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
@@ -185,6 +194,21 @@ class DrainingServer implements HttpServer {
     } finally {
       signal.removeEventListener("abort", cut);
     }
+  }
+
+  /** Streams of messages have a moment to tell their callers why they end. */
+  #cut(): void {
+    if (this.#isCutting) return;
+    const streams = [...this.#core.inFlight].filter(({ onCut }) => onCut !== undefined);
+    if (streams.length === 0) {
+      this.#listener.cut();
+      return;
+    }
+    this.#isCutting = true;
+    this.#log.warn("streams are cut off, since the drain's limit has passed", { streams: streams.length });
+    for (const { onCut } of streams) onCut?.(cutOffError());
+    const limit = this.#clock.schedule(lastWordsMs, () => this.#listener.cut());
+    void this.#drained?.finally(() => limit.cancel());
   }
 
   close(): Promise<void> {
@@ -203,7 +227,7 @@ class DrainingServer implements HttpServer {
     if (!this.#listener.isListening) return;
     const last = this.#listener.takeLast(this.#atOnce.signal);
     if (last) await last;
-    if (last && this.#atOnce.signal.aborted) this.#listener.cut(); // those that came meanwhile
+    if (last && this.#atOnce.signal.aborted) this.#cut(); // those that came meanwhile
     this.#core.endStreams();
     const { inFlight } = this.#core;
     const isBusy = (socket: object): boolean => [...inFlight].some(({ request }) => request.socket === socket);

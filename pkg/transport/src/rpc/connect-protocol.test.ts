@@ -208,19 +208,6 @@ describe("the path of a method", () => {
       await response.arrayBuffer();
     });
   }
-
-  it("of a stream says that it is served over gRPC alone", async () => {
-    await using http = await start();
-    for (const name of ["Count", "Collect", "Chat"]) {
-      const path = `/${EchoService.typeName}/${name}`;
-      const unary = await http.fetch(path, { method: "POST", headers: json, body: "{}" });
-      assert.deepEqual([unary.status, (await bodyOf(unary)).code], [501, "unimplemented"]);
-      const headers = { "content-type": "application/connect+json" };
-      const streaming = await http.fetch(path, { method: "POST", headers, body: "{}" });
-      assert.deepEqual([streaming.status, (await bodyOf(streaming)).code], [415, "invalid_argument"]);
-      assert.equal((await http.fetch(path)).status, 405);
-    }
-  });
 });
 
 describe("the metadata of a call over HTTP", () => {

@@ -32,6 +32,17 @@ export function codecOf({ "content-type": type }: IncomingHttpHeaders): Codec | 
   return name.toLowerCase() === "json" ? "json" : "proto";
 }
 
+/** The media types of streams, as `accept-post` lists them. */
+export const streamTypes = "application/connect+json, application/connect+proto";
+
+/** The codec of a stream that a POST names; undefined where it names none. */
+export function streamCodecOf({ "content-type": type = "" }: IncomingHttpHeaders): Codec | undefined {
+  const [, name] =
+    /^application\/connect\+(json|proto)[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?$/i.exec(type) ?? [];
+  if (name === undefined) return undefined;
+  return name.toLowerCase() === "json" ? "json" : "proto";
+}
+
 export function wrongMediaType(): TransportError {
   return new TransportError(
     "ERR_REQUEST_MEDIA_TYPE",

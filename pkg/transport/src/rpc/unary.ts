@@ -1,8 +1,7 @@
 import { isAscii } from "node:buffer";
 import type { IncomingHttpHeaders } from "node:http";
-import { create, type DescMethod, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { create, type DescMethod, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { currentContext, messageOf, type RequestContext } from "@plinth/kernel";
 import type { AuthNeed } from "../auth.ts";
 import { TransportError } from "../errors.ts";
 import { readBody } from "../http/body.ts";
@@ -19,9 +18,10 @@ import {
   mediaTypes,
   messageInQuery,
   type SentMessage,
-  wrongMediaType,
 } from "./connect-request.ts";
-import { type ErasedHandler, methodName, requireMessage, type RpcCall, type RpcService } from "./service.ts";
+import { callOf, parse, refuseOthers, viewOf } from "./route.ts";
+import { addServerStream, refuseClientStream } from "./server-stream.ts";
+import { type ErasedHandler, methodName, requireMessage, type RpcService } from "./service.ts";
 
 type Payload = string | Buffer;
 
@@ -36,24 +36,26 @@ interface Reply {
   serializer(serialize: (payload: Payload) => Payload): unknown;
 }
 
-/** Adds routes for each method that has a handler: those that stream say why they do not answer here. */
-export function addUnaryMethods(app: HttpApp, services: readonly RpcService[]): void {
+/** Adds routes for each method that has a handler: those with a stream of requests say why they do not answer here. */
+export function addMethods(app: HttpApp, services: readonly RpcService[]): void {
   // Messages are read by their contract, from bytes: what fastify would parse, it would parse in vain.
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(["application/json", "application/proto"], readBody);
+  app.addContentTypeParser(parsed, readBody);
   for (const { descriptor, handlers, needs } of services) {
     for (const method of descriptor.methods) {
       const handler = handlers[method.localName];
       if (!handler) continue;
-      if (method.methodKind === "unary") addUnary(app, method, handler, needs?.[method.localName]);
-      else addStreaming(app, method);
+      const need = needs?.[method.localName];
+      if (method.methodKind === "unary") addUnary(app, method, handler, need);
+      else if (method.methodKind === "server_streaming") addServerStream(app, method, handler, need);
+      else refuseClientStream(app, method);
     }
   }
 }
 
+const parsed = ["application/json", "application/proto", "application/connect+json", "application/connect+proto"];
+
 const rendered = { renderError: renderConnectError, origin: "rpc" as const };
-/** Of routes that refuse whoever comes: what they say is in the contract. */
-const refusing = { ...rendered, auth: "none" as const };
 
 function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler, need: AuthNeed = {}): void {
   const config = { ...rendered, ...need };
@@ -92,48 +94,6 @@ function addUnary(app: HttpApp, method: DescMethod, handler: ErasedHandler, need
 }
 
 const defaultBodyLimit = 1_048_576;
-
-function addStreaming(app: HttpApp, method: DescMethod): void {
-  const url = `/${methodName(method)}`;
-  app.route({
-    method: "POST",
-    url,
-    config: refusing,
-    onRequest: ({ headers }, reply, done) => {
-      try {
-        codecOf(headers);
-        done(
-          new TransportError(
-            "ERR_RPC_UNIMPLEMENTED",
-            "unimplemented",
-            `${methodName(method)} streams, which this server does over gRPC alone`,
-          ),
-        );
-      } catch {
-        reply.header("accept-post", "");
-        done(wrongMediaType());
-      }
-    },
-    handler: () => {},
-  });
-  refuseOthers(app, url, ["POST"]);
-}
-
-/** The other methods of HTTP: without these routes they would be answered as if there were no such path. */
-function refuseOthers(app: HttpApp, url: string, allowed: readonly string[]): void {
-  const allow = allowed.join(", ");
-  app.route({
-    method: ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"].filter((method) => !allowed.includes(method)),
-    url,
-    config: refusing,
-    exposeHeadRoute: false,
-    onRequest: (_request, reply, done) => {
-      reply.header("allow", allow);
-      done(new TransportError("ERR_METHOD_NOT_ALLOWED", "invalid_argument", `this method is called by ${allow}`));
-    },
-    handler: () => {},
-  });
-}
 
 /** What of the protocol this server does not speak, if the request asks for it: before its body is read. */
 function refusalOf({ headers }: Request, reply: Reply): Error | undefined {
@@ -177,34 +137,4 @@ const longestText = 1_024;
 
 function asItIs(payload: Payload): Payload {
   return payload;
-}
-
-/** The same bytes, not a copy of them. */
-function viewOf(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function parse(method: DescMethod, codec: Codec, bytes: Uint8Array): unknown {
-  try {
-    if (codec === "proto") return fromBinary(method.input, bytes);
-    return fromJsonString(method.input, viewOf(bytes).toString(), { ignoreUnknownFields: true });
-  } catch (error) {
-    throw new TransportError(
-      "ERR_REQUEST_BODY",
-      "invalid_argument",
-      `the message is no ${method.input.typeName}: ${messageOf(error)}`,
-      { cause: error },
-    );
-  }
-}
-
-function callOf(): RpcCall {
-  const context = currentContext();
-  if (context === undefined || !isCall(context)) throw new Error("an RPC runs inside a request");
-  return context;
-}
-
-/** The signal is not looked at: it is made when somebody does. */
-function isCall(context: RequestContext): context is RpcCall {
-  return context.requestId !== undefined && context.deadlineAtMs !== undefined && "setReplyTrailer" in context;
 }

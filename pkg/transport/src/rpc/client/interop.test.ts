@@ -122,11 +122,77 @@ describe("connect-node's client of our server", () => {
     await until(() => AppError.from(stopped).status === "cancelled");
   });
 
-  it("is told that streams are not served over HTTP", async () => {
-    await using http = await start(() => ({}));
-    const transport = createConnectTransport({ httpVersion: "1.1", baseUrl: http.origin });
-    const error = await thrownBy(Array.fromAsync(createClient(EchoService, transport).count({ to: 1 })));
-    assert.match(ConnectError.from(error).message, /415/);
+  for (const httpVersion of ["1.1", "2"] as const) {
+    for (const useBinaryFormat of [true, false]) {
+      it(`reads streams over HTTP/${httpVersion} in ${useBinaryFormat ? "binary" : "JSON"}, with metadata and errors`, async () => {
+        await using http = await startHttp({
+          settings: { http2: true },
+          routes: connectRoutes([
+            rpcService(EchoService, {
+              ...echoHandlers,
+              async *count({ to }, call) {
+                call.setReplyHeader("x-leading", call.header("x-given") ?? "");
+                for (let number = 1; number <= to; number++) yield { number };
+                call.setReplyTrailer("x-trailing", "after");
+                if (to === 2) throw AppError.notFound("ERR_NOTE_GONE", "no such note", { metadata: { id: "5" } });
+              },
+            }),
+          ]),
+        });
+        const transport = createConnectTransport({
+          httpVersion,
+          baseUrl: http.origin,
+          useBinaryFormat,
+          sendCompression: compressionGzip,
+          compressMinBytes: 0,
+        });
+        const client = createClient(EchoService, transport);
+        const seen: unknown[] = [];
+        const options = {
+          headers: { "x-given": "yes" },
+          onHeader: (headers: Headers) => seen.push(headers.get("x-leading")),
+          onTrailer: (trailers: Headers) => seen.push(trailers.get("x-trailing")),
+        };
+        const counted = await Array.fromAsync(client.count({ to: 3 }, options), ({ number }) => number);
+        assert.deepEqual(
+          [counted, seen],
+          [
+            [1, 2, 3],
+            ["yes", "after"],
+          ],
+        );
+        const error = ConnectError.from(await thrownBy(Array.fromAsync(client.count({ to: 2 }))));
+        assert.deepEqual([error.code, error.rawMessage], [Code.NotFound, "no such note"]);
+        assert.equal(error.findDetails(ErrorInfoSchema)[0]?.reason, "ERR_NOTE_GONE");
+        const refused = ConnectError.from(await thrownBy(client.collect(texts("a"))));
+        assert.equal(refused.code, Code.Unimplemented);
+      });
+    }
+  }
+
+  it("has the deadline and the cancelling of its streams heard", async () => {
+    const reasons: unknown[] = [];
+    await using http = await startHttp({
+      routes: connectRoutes([
+        rpcService(EchoService, {
+          ...echoHandlers,
+          async *count(_request, { signal }) {
+            yield { number: 1 };
+            await once(signal, "abort");
+            reasons.push(AppError.from(signal.reason).status);
+          },
+        }),
+      ]),
+    });
+    const client = createClient(EchoService, createConnectTransport({ httpVersion: "1.1", baseUrl: http.origin }));
+    const late = ConnectError.from(await thrownBy(Array.fromAsync(client.count({}, { timeoutMs: 60 }))));
+    assert.equal(late.code, Code.DeadlineExceeded);
+    await until(() => reasons.length === 1);
+    const caller = new AbortController();
+    const reading = thrownBy(Array.fromAsync(client.count({}, { signal: caller.signal }), () => caller.abort()));
+    assert.equal(ConnectError.from(await reading).code, Code.Canceled);
+    await until(() => reasons.length === 2);
+    assert.equal(reasons[1], "cancelled");
   });
 });
 
