@@ -48,6 +48,11 @@ export const reasons = Object.freeze({
     "there must be at most one Authorization header",
     "More than one Authorization header arrived; taking any one of them would be a guess.",
   ),
+  token_ambiguous: entry(
+    400,
+    "there must be one token in one place",
+    "The place that the route's `auth.tokenFrom` names holds two tokens, or there is one in Authorization as well; taking any one of them would be a guess.",
+  ),
   target_too_long: entry(414, "the request target is too long", "The request target has more than 8192 characters.", {
     closes: true,
   }),

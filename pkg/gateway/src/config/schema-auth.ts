@@ -1,5 +1,6 @@
 import { type ClaimPath, claimPath, tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
+import { handlingOf } from "../headers/names.ts";
 
 const scope = z.string().regex(/^[\u0021\u0023-\u005B\u005D-\u007E]+$/, "expected a scope without spaces and quotes");
 const role = z.string().min(1).max(256);
@@ -74,6 +75,25 @@ export const gatewayTokenProvider = tokenProvider
   })
   .meta({ description: "An issuer of JSON Web Tokens." });
 
+const tokenFrom = z.strictObject({
+  header: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, "expected the name of a header in lower case")
+    .refine(
+      (name) => handlingOf(name) === "pass" && name !== "cookie",
+      "that header is not for tokens; leave `tokenFrom` out for Authorization",
+    )
+    .optional()
+    .meta({ description: "A header that holds the token and nothing else, in lower case." }),
+  cookie: z
+    .string()
+    .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/, "expected the name of a cookie")
+    .optional()
+    .meta({ description: "A cookie that holds the token. Browsers send it whoever asks: set it with SameSite." }),
+});
+
+export type TokenFromConfig = z.output<typeof tokenFrom>;
+
 /** What a route asks of its callers' tokens. */
 export const authSchema = z.strictObject({
   scopes: wordsSchema(scope).default([]).meta({
@@ -88,6 +108,10 @@ export const authSchema = z.strictObject({
     description:
       "A rule about claims: `{ claim, equals | oneOf | contains }`, or `any` or `all` of several, up to 3 deep.",
   }),
+  tokenFrom: tokenFrom.optional().meta({
+    description:
+      "Where the token comes from, a `header` or a `cookie`, and from nowhere else; one there and another in Authorization are refused. Default: `Authorization: Bearer`.",
+  }),
   forwardToken: z
     .boolean()
     .default(false)
@@ -96,9 +120,13 @@ export const authSchema = z.strictObject({
 
 export type AuthConfig = z.output<typeof authSchema>;
 
-/** Everything that is wrong with the rule about claims of a route, with where in `auth` it stands. */
+/** Everything that the schema cannot say against what a route asks, with where in `auth` it stands. */
 export function authProblems(auth: AuthConfig): readonly (readonly [path: readonly PropertyKey[], problem: string])[] {
-  return auth.claims ? ruleProblems(auth.claims, ["claims"]) : [];
+  const { claims, tokenFrom: from } = auth;
+  const faults = claims ? ruleProblems(claims, ["claims"]) : [];
+  if (from && (from.header === undefined) === (from.cookie === undefined))
+    return [...faults, [["tokenFrom"], "expected one of `header` and `cookie`"]];
+  return faults;
 }
 
 function ruleProblems(

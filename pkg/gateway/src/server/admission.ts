@@ -73,7 +73,13 @@ function mayUpgrade(exchange: Exchange, route: Route): boolean {
 }
 
 function authenticate(exchange: Exchange, matched: Matched): void {
-  const verdict = exchange.generation.authenticator.verify(matched.head.authorization);
+  const { authenticator } = exchange.generation;
+  const taken = matched.route.auth?.source?.take(matched.head);
+  if (taken === "ambiguous") {
+    exchange.refuse("token_ambiguous");
+    return;
+  }
+  const verdict = taken ? authenticator.verifyToken(taken.token) : authenticator.verify(matched.head.authorization);
   if (!(verdict instanceof Promise)) {
     checkCaller(exchange, matched, verdict);
     return;

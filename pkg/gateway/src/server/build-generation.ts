@@ -3,6 +3,8 @@ import { createAuthenticator } from "../auth/authenticator.ts";
 import { claimNamesOf } from "../auth/claim-names.ts";
 import type { IssuerKeepers } from "../auth/issuers.ts";
 import { Requirement } from "../auth/requirement.ts";
+import { TokenSource } from "../auth/token-source.ts";
+import type { AuthConfig } from "../config/schema-auth.ts";
 import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument } from "../config/schema.ts";
@@ -14,7 +16,7 @@ import type { ServicePool } from "../upstream/service-pool.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { Generation } from "./generation.ts";
 import { toRetryPolicy } from "./retry-policy.ts";
-import type { Route } from "./route.ts";
+import type { Route, RouteAuth } from "./route.ts";
 
 export interface BuildOptions {
   readonly clock: Clock;
@@ -49,7 +51,7 @@ export function buildGeneration(
     const route: Route = {
       name,
       pool,
-      auth: auth && { requirement: new Requirement(auth), forwardToken: auth.forwardToken },
+      auth: auth && toRouteAuth(auth),
       limits: policies.limitsOf(config),
       deadlines: timeoutMs === 0 ? undefined : deadlines.list(timeoutMs),
       maxBodyBytes,
@@ -75,4 +77,10 @@ export function buildGeneration(
     pools,
     limits: policies.all,
   });
+}
+
+function toRouteAuth(auth: AuthConfig): RouteAuth {
+  const { tokenFrom, forwardToken } = auth;
+  const source = tokenFrom && new TokenSource(tokenFrom, forwardToken);
+  return { requirement: new Requirement(auth), source, forwardToken };
 }

@@ -1,5 +1,6 @@
 import type { RateLimiter } from "@plinth/resilience";
 import type { Requirement } from "../auth/requirement.ts";
+import type { TokenSource } from "../auth/token-source.ts";
 import type { HeaderRules } from "../headers/rules.ts";
 import type { RouteLimits } from "../limits/route-limits.ts";
 import { canonicalPath } from "../path.ts";
@@ -11,6 +12,8 @@ import type { RetryPolicy } from "./retry-policy.ts";
 /** What a route asks of a token, and what becomes of that. */
 export interface RouteAuth {
   readonly requirement: Requirement;
+  /** Undefined: the Authorization header. */
+  readonly source: TokenSource | undefined;
   readonly forwardToken: boolean;
 }
 

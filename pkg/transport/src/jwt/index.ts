@@ -2,6 +2,7 @@ export { JwtAuthenticator, type JwtAuthenticatorOptions } from "./authenticator.
 export { claimAt, type Claims, wordsOf } from "./claims.ts";
 export { FetchBudget } from "./fetch-budget.ts";
 export { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
+export { inspectToken, type InspectedToken } from "./inspect.ts";
 export { createIssuers, type IssuersOptions } from "./issuers.ts";
 export { KeyKeeper, type KeyKeeperOptions, type UnknownKeyOutcome } from "./key-keeper.ts";
 export { KeySnapshot, type KeySnapshotOptions } from "./key-snapshot.ts";

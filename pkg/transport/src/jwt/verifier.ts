@@ -63,7 +63,16 @@ export class TokenVerifier<Known> {
   verify(
     authorization: string | undefined,
   ): TokenCaller<Known> | TokenRefusal | Promise<TokenCaller<Known> | TokenRefusal> {
-    const token = authorization === undefined ? undefined : bearerToken(authorization);
+    return this.verifyToken(authorization === undefined ? undefined : bearerToken(authorization));
+  }
+
+  /**
+   * @param token - The one token, wherever it was, if there is one.
+   * @returns At once for a token that was verified before.
+   */
+  verifyToken(
+    token: string | undefined,
+  ): TokenCaller<Known> | TokenRefusal | Promise<TokenCaller<Known> | TokenRefusal> {
     if (token === undefined) return missing;
     if (token.length > maxTokenLength || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return invalid("malformed");
     const key = tokenKey(token);
