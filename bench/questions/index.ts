@@ -1,6 +1,7 @@
 import type { Question } from "../harness/question.ts";
 import { balancer } from "./balancer.ts";
 import { bareForwarding } from "./bare-forwarding.ts";
+import { clients } from "./clients.ts";
 import { coldStart } from "./cold-start.ts";
 import { container } from "./container.ts";
 import { database } from "./database.ts";
@@ -19,6 +20,7 @@ export const questions: readonly Question[] = [
   httpServer,
   rpcHttp,
   grpcServer,
+  clients,
   coldStart,
   container,
   emptyApp,
