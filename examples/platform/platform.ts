@@ -42,7 +42,10 @@ export function isAppName(name: string): name is AppName {
 }
 
 /** Nobody outside routes to these processes, so there is little to wait for once /ready has turned 503. */
-const config: ConfigData = { lifecycle: { announceDelayMs: 200 }, registry: { check: "http", checkIntervalMs: 500 } };
+const config: ConfigData = {
+  lifecycle: { announceDelayMs: 200 },
+  registry: { check: "http", checkIntervalMs: 500, zone: "local", tags: ["demo"] },
+};
 
 export interface PlatformOptions {
   readonly environment: Environment;

@@ -1,7 +1,9 @@
 // With a real Consul each app is a process of its own: they find each other, and whatever dies there, callers get right answers.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
 import { openDatabase, sql } from "@plinth/database";
 import { type ConsulAgent, startConsul } from "../../scripts/servers/index.ts";
 import { instancesIn } from "../support/consul.ts";
@@ -102,6 +104,16 @@ describe("the platform on Consul", () => {
     const token = signToken(await readSigningKey(signingKeyPath), claimsFor("petra", "notes:read notes:write"));
     assert.equal((await ask(`${platform.url}/notes`, { token, body: { text: "through Consul" } })).status, 201);
     assert.match((await ask(`${platform.url}/notes`, { token })).text, /through Consul/);
+  });
+
+  it("shows on the command line what is registered, with its health, version and zone", async () => {
+    const command = [join(import.meta.dirname, "../../cmd/plinth/src/main.ts"), "services", "--consul", consul.address];
+    const { stdout } = await promisify(execFile)(process.execPath, ["--conditions=plinth-source", ...command]);
+    for (const name of ["greeter", "notes"])
+      assert.match(
+        stdout,
+        new RegExp(`^${name} +passing +1\\.0\\.0 +local +127\\.0\\.0\\.1 .*${name}-[0-9a-f-]{36}`, "m"),
+      );
   });
 
   it("shares the traffic between two instances, and SIGTERM of one under load loses no request", async (t) => {

@@ -1,5 +1,5 @@
 import { AppError, didYouMean } from "@plinth/kernel";
-import { type ConsulClient, type ConsulHealthEntry, createConsulClient } from "@plinth/registry";
+import { type ConsulClient, type ConsulHealthEntry, createConsulClient, plinthOptionsFrom } from "@plinth/registry";
 import type { ServicesQuestion } from "./services-arguments.ts";
 import { safe, toTable } from "./table.ts";
 
@@ -38,10 +38,12 @@ const width = 8;
  * @returns The exit code: 0, or 1 where Consul cannot be asked, or knows no such service.
  */
 export async function printServices(question: ServicesQuestion): Promise<number> {
-  const { PLINTH_CONSUL_ADDR: ownAddress, PLINTH_CONSUL_TOKEN: token } = process.env;
-  const address = question.consul ?? ownAddress;
+  const { consul: address } = question;
   try {
-    const client = createConsulClient({ address, ...(token === undefined ? {} : { token }) });
+    const client = createConsulClient({
+      ...plinthOptionsFrom(process.env),
+      ...(address === undefined ? {} : { address }),
+    });
     try {
       return await show(client, question);
     } finally {

@@ -31,6 +31,7 @@ const greeterModule = defineModule("greeter", [
 export const createGreeter: AppFactory = ({ environment, registryModule, config }) => {
   const app = createApp({
     name: "greeter",
+    version: "1.0.0",
     modules: [coreModule, telemetryModule, registryModule, httpModule, grpcModule, ...reporterModules, greeterModule],
     config: { environment, defaults: { ...config, http: { port: 0 }, grpc: { port: 0, reflection: true } } },
   });

@@ -35,6 +35,7 @@ const notesModule = defineModule("notes", [
 export const createNotes: AppFactory = ({ environment, registryModule, config, stateDir }) => {
   const app = createApp({
     name: "notes",
+    version: "1.0.0",
     modules: [coreModule, telemetryModule, registryModule, databaseModule, httpModule, ...reporterModules, notesModule],
     config: {
       environment,

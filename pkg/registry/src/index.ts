@@ -59,7 +59,7 @@ export type { ConsulCheck, ConsulHealthEntry, ConsulSelf, ConsulService, ConsulS
 export type { CheckDefinition, ServiceDefinition } from "./consul/service-definition.ts";
 export type { ConsulConsistency, ConsulReadAnswer, ConsulReadOptions } from "./consul/read.ts";
 export type { ConsulConnectionOptions, ConsulRequestEvent, ConsulTlsOptions } from "./consul/connection.ts";
-export { consulOptionsFrom, type ConsulVariables } from "./consul/environment.ts";
+export { consulOptionsFrom, type ConsulVariables, plinthOptionsFrom } from "./consul/environment.ts";
 export { consulConfig } from "./consul/config-source.ts";
 export type { ConsulConfigOptions, ConsulConfigTuning } from "./consul/config-options.ts";
 export type { ConsulConfigEvent, ConsulConfigListener } from "./consul/config-events.ts";
