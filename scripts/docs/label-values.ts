@@ -56,6 +56,10 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   gateway_jwks: { provider: "name of the token provider in the gateway's config", outcome: yesNo },
   gateway_malformed: { reason: "[reason](reasons.md)" },
+  gateway_rate_limit_events: {
+    policy: "name of the rate limit, or of the route that has it",
+    event: "`refused`, `shadow` (would have), `unavailable` (its store), `share` (decided by this gateway alone)",
+  },
   gateway_rate_limit: { policy: "name of the rate limit in the gateway's config" },
   gateway_request: {
     route: "name of the route in the gateway's config, else `unmatched`",

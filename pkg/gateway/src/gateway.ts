@@ -169,8 +169,8 @@ class HttpGateway implements Gateway, GatewayCore {
     });
     const { preferZone } = settings;
     const filter = { protocol: "http", preferZone } as const;
-    const createPool = (service: string): ServicePool =>
-      new ServicePool({ service, registry, clock, createUpstream, upstream: settings.upstream, filter });
+    const createPool = (service: string, version?: string): ServicePool =>
+      new ServicePool({ service, version, registry, clock, createUpstream, upstream: settings.upstream, filter });
     const { deadlines } = this;
     const { limitStore } = options;
     const gate = limitStore && openGate(limitStore, clock, log);

@@ -15,13 +15,14 @@ import {
   token,
   tracing,
 } from "@plinth/kernel";
-import { consulConfig, consulSettings, registry } from "@plinth/registry";
+import { consulConfig, consulSettings, registry, registrySettings } from "@plinth/registry";
 import type { DocumentChanges } from "./config/changes.ts";
 import { DocumentKeeper } from "./config/document-keeper.ts";
 import { documentFile, loadDocument } from "./config/document-source.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayConfigError } from "./errors.ts";
 import { createGateway, type Gateway } from "./gateway.ts";
+import { GatewayEntry, limitStore, provideLimitStore } from "./limits/limit-store-module.ts";
 import { gatewaySettings } from "./options.ts";
 
 export const gateway = token("gateway").of<Gateway>();
@@ -60,6 +61,7 @@ export function gatewayModuleOf(document?: GatewayDocument) {
     needs: {
       settings: gatewaySettings,
       place: documentPlace,
+      limitStore,
       registry,
       clock,
       log: logger,
@@ -84,7 +86,15 @@ export function gatewayModuleOf(document?: GatewayDocument) {
     drain: (own, { signal }) => own.drain({ signal }),
     stop: (own) => own.close(),
   });
-  return defineModule("gateway", [providePlace, provideGateway, provideKeeper, provideKeysCheck]);
+  return defineModule("gateway", [
+    providePlace,
+    provideGateway,
+    provideKeeper,
+    provideKeysCheck,
+    provideLimitStore,
+    provideEntry,
+    provideLimitCheck,
+  ]);
 }
 
 /** Reads the document anew where there may be another one, from when the gateway listens until it drains. */
@@ -111,6 +121,29 @@ const provideKeysCheck = provider({
     run: () => {
       const without = own.providersWithoutKeys();
       if (without.length > 0) throw new Error(`no key set of ${without.join(", ")} could be fetched so far`);
+    },
+  }),
+});
+
+/** How many share a limit is told by the registry. */
+const provideEntry = provider({
+  provides: token("gateway.entry").of<GatewayEntry>(),
+  needs: { own: gateway, limitStore, registry, settings: registrySettings, info: appInfo },
+  create: ({ limitStore: shared, settings: { advertiseHost }, ...rest }) =>
+    new GatewayEntry({ ...rest, isShared: shared !== undefined, advertiseHost }),
+  join: (entry, { signal }) => entry.join(signal),
+  leave: (entry, { signal }) => entry.leave(signal),
+});
+
+/** Requests go on by what each limit says for it: it only tells. */
+const provideLimitCheck = provider({
+  provides: healthChecks,
+  needs: { own: gateway },
+  create: ({ own }) => ({
+    name: "gateway.limits",
+    critical: false,
+    run: () => {
+      if (own.isLimitStoreDegraded) throw new Error("the Redis that limits are shared in does not answer");
     },
   }),
 });
