@@ -5,6 +5,7 @@ import type { RouteEntry } from "../router/entry.ts";
 import { proofFaults } from "../proof/prove-document.ts";
 import { createRouteTable } from "../router/route-table.ts";
 import { faultAt, type Places, schemaFaults } from "./faults.ts";
+import { backendsProblem } from "./schema-backends.ts";
 import { checkHeaders } from "./schema-headers.ts";
 import { routeLimitProblems, sharedLimitProblems } from "./schema-limits.ts";
 import { conflictProblem, matchersOf, trailingSlashSchema } from "./schema-routing.ts";
@@ -91,6 +92,9 @@ function meaningFaults(document: unknown, places: Places): ConfigFault[] {
     if (!route.auth && !route.anonymous) fault(at(), "needs `auth`, or `anonymous: true` for everybody");
     if (route.auth && providers.length === 0) fault(at("auth"), "needs a token, but there is no issuer under `jwt`");
     routeLimitProblems(route, limits, (path, problem) => fault(at(...path), problem));
+    const { backends, stickBy, service } = route;
+    const backendsFault = backendsProblem(backends, stickBy, { hasToken: route.auth !== undefined, service });
+    if (backendsFault !== undefined) fault(at(stickBy === undefined ? "backends" : "stickBy"), backendsFault);
     checkHeaders(route.headers, route.auth !== undefined, (problem, path) => fault(at(...path), problem));
     const matchers = matchersOf(route, (problem, path) => fault(at(...path), problem));
     entries.push(...matchers.map((matcher) => ({ ...matcher, route: index })));

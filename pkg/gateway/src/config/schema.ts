@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { authSchema, gatewayTokenProvider } from "./schema-auth.ts";
+import { backendsSchema, stickBySchema } from "./schema-backends.ts";
 import { headersSchema } from "./schema-headers.ts";
 import { retriesSchema } from "./schema-retries.ts";
 import { rateLimitSchema, routeLimitFields } from "./schema-limits.ts";
@@ -44,6 +45,8 @@ const route = z
       .meta({ description: "Largest request body, in bytes." }),
     retries: retriesSchema,
     websocket: webSocketSchema,
+    backends: backendsSchema,
+    stickBy: stickBySchema,
     rewrite: rewriteSchema,
     headers: headersSchema,
   })

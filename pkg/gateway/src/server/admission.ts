@@ -135,7 +135,9 @@ function limited(exchange: Exchange, matched: Matched, caller: Caller | undefine
   }
 }
 
-function forward(exchange: Exchange, { route, head, target }: Matched, caller: Caller | undefined): void {
+function forward(exchange: Exchange, { route: own, head, target }: Matched, caller: Caller | undefined): void {
+  const route = own.backends?.choose(head.headers, caller?.known.limitKey) ?? own;
+  exchange.taken = route;
   if ((route.requestRules || route.replyRules) && !changeHeaders(exchange, route, head, caller?.known.claims)) {
     exchange.refuse("header_invalid");
     return;

@@ -13,6 +13,7 @@ import { toHeaderRules } from "../headers/rules.ts";
 import type { RouteEntry } from "../router/entry.ts";
 import { createRouteTable } from "../router/route-table.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
+import { Backends } from "./backends.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { Generation } from "./generation.ts";
 import { toRetryPolicy } from "./retry-policy.ts";
@@ -23,7 +24,7 @@ export interface BuildOptions {
   readonly deadlines: Deadlines;
   readonly keepers: IssuerKeepers;
   readonly limits: Omit<LimitSeams, "clock">;
-  readonly createPool: (service: string) => ServicePool;
+  readonly createPool: (service: string, version?: string) => ServicePool;
 }
 
 /**
@@ -44,15 +45,20 @@ export function buildGeneration(
   const policies = new PolicyTable(document, before?.limits, { clock, ...limits });
 
   const pools = new Map<string, ServicePool>();
+  const poolOf = (service: string, version?: string): ServicePool => {
+    const key = version === undefined ? service : `${service}@${version}`;
+    const pool = pools.get(key) ?? before?.pools.get(key) ?? createPool(service, version);
+    pools.set(key, pool);
+    return pool;
+  };
   const entries = document.routes.flatMap((config): RouteEntry<Route>[] => {
-    const { name, service, auth, timeoutMs, maxBodyBytes, rewrite } = config;
-    const pool = pools.get(service) ?? before?.pools.get(service) ?? createPool(service);
-    pools.set(service, pool);
-    const route: Route = {
+    const { name, auth, timeoutMs, maxBodyBytes, rewrite } = config;
+    const own = policies.limitsOf(config);
+    const toRoute = (pool: ServicePool): Route => ({
       name,
       pool,
       auth: auth && toRouteAuth(auth),
-      limits: policies.limitsOf(config),
+      limits: own,
       deadlines: timeoutMs === 0 ? undefined : deadlines.list(timeoutMs),
       maxBodyBytes,
       bodyGapMs: config.bodyGapMs,
@@ -62,7 +68,8 @@ export function buildGeneration(
       hostHeader: rewrite?.host,
       requestRules: toHeaderRules(config.headers?.request),
       replyRules: toHeaderRules(config.headers?.reply),
-    };
+    });
+    const route = withBackends(config, toRoute, poolOf);
     // The document was checked: there is nothing left to say against a pattern.
     return matchersOf(config, () => undefined).map((matcher) => ({ ...matcher, route }));
   });
@@ -77,6 +84,20 @@ export function buildGeneration(
     pools,
     limits: policies.all,
   });
+}
+
+/** The route as it is with each of its backends behind it, in one. */
+function withBackends(
+  { service, backends = [], stickBy }: ParsedDocument["routes"][number],
+  toRoute: (pool: ServicePool) => Route,
+  poolOf: (service: string, version?: string) => ServicePool,
+): Route {
+  const all = backends.map(({ service: own = service, version, weight }) => ({
+    route: toRoute(poolOf(own, version)),
+    weight,
+  }));
+  const [first] = all;
+  return first ? { ...first.route, backends: new Backends({ backends: all, stickBy }) } : toRoute(poolOf(service));
 }
 
 function toRouteAuth(auth: AuthConfig): RouteAuth {

@@ -6,6 +6,7 @@ import type { RouteLimits } from "../limits/route-limits.ts";
 import { canonicalPath } from "../path.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
 import type { WebSocketLimits } from "../config/schema-websocket.ts";
+import type { Backends } from "./backends.ts";
 import type { DeadlineList } from "./deadlines.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
 
@@ -37,6 +38,8 @@ export interface Route {
   readonly rewritePrefix: string | undefined;
   /** Host for the service; undefined: the client's. */
   readonly hostHeader: string | undefined;
+  /** Those that share its requests; undefined: its own pool has them all. */
+  readonly backends?: Backends | undefined;
   readonly requestRules: HeaderRules | undefined;
   readonly replyRules: HeaderRules | undefined;
 }

@@ -23,6 +23,8 @@ export interface Endpoint {
 
 export interface ServicePoolOptions {
   readonly service: string;
+  /** Instances of this version alone; it stands behind the service's name in metrics and spans. */
+  readonly version?: string | undefined;
   readonly registry: Pick<Registry, "follow">;
   readonly clock: Clock;
   readonly createUpstream: UpstreamFactory;
@@ -50,12 +52,12 @@ export class ServicePool {
   #known: readonly Instance[] | undefined;
 
   constructor(options: ServicePoolOptions) {
-    const { service, registry, clock, random, filter } = options;
-    this.service = service;
+    const { service, version, registry, clock, random, filter } = options;
+    this.service = version === undefined ? service : `${service}@${version}`;
     this.#options = options;
     this.retryBudget = createRetryBudget({ clock });
     this.#balancer = createBalancer<Endpoint>({ clock, ...(random ? { random } : {}) });
-    this.#view = registry.follow(service, { filter });
+    this.#view = registry.follow(service, { filter: version === undefined ? filter : { ...filter, version } });
   }
 
   /** Resolves when the registry has answered once; rejects when it is closed before. */
