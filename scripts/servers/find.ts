@@ -7,7 +7,15 @@ import { withLock } from "../lock.mjs";
 import { type DebianPackage, findLibraryFolders, unpackDebianPackage } from "./debian.ts";
 import { ServerError } from "./errors.ts";
 
-export type ServerName = "consul" | "nginx" | "haproxy" | "prometheus" | "promtool" | "postgres" | "pgbouncer" | "redis-server";
+export type ServerName =
+  | "consul"
+  | "nginx"
+  | "haproxy"
+  | "prometheus"
+  | "promtool"
+  | "postgres"
+  | "pgbouncer"
+  | "redis-server";
 
 /** A program and the variables it must be started with, to be laid over `process.env`. */
 export interface Server {
