@@ -1,6 +1,7 @@
 export { createGateway, type Gateway, type GatewayOptions } from "./gateway.ts";
 export { gateway, gatewayModule, gatewayModuleOf } from "./module.ts";
 export { checkGatewayDocument, type DocumentCheck } from "./check.ts";
+export { type ExplainedRequest, type Explanation, explainRequest } from "./explain/explain.ts";
 export { readGatewayDocument } from "./config/document.ts";
 export { gatewayDocument, type GatewayDocument } from "./config/schema.ts";
 export { GatewayConfigError, GatewayError, type GatewayErrorCode } from "./errors.ts";
