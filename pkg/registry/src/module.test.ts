@@ -304,6 +304,10 @@ describe("registryModule", limits, () => {
       },
     });
     assert.equal(app.logged.withMessage("not registered yet; trying again in the background").length, 1);
+    const [{ ttlMs, maxStallMs, level } = {}] = app.logged.withMessage(
+      "heartbeats can stop for longer than registry.ttlMs while the app counts as alive",
+    );
+    assert.deepEqual([ttlMs, maxStallMs, level], [1_000, 10_000, "warn"]);
     await untilState(app.get(health), "degraded");
     const { ready, status, checks } = await app.get(health).readiness();
     assert.deepEqual([ready, status], [true, "warn"]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Readiness, Registration } from "../registry.ts";
-import { ScriptedAgent, type ScriptedAnswer } from "../testing/index.ts";
+import { ScriptedAgent, type ScriptedAnswer, type ScriptedRequest } from "../testing/index.ts";
 import {
   failing,
   fine,
@@ -130,6 +130,22 @@ describe("a registration in Consul", limits, () => {
         Timeout: "5000ms",
         ...expected,
       });
+    });
+  }
+
+  const named = { ...instance, identity: "notes-1" };
+  for (const [check, tls, expected] of [
+    ["http", [], { HTTP: "http://10.1.2.3:3000/ready", Header: { "plinth-instance": ["notes-1"] } }],
+    ["http", ["http"], { HTTP: "https://10.1.2.3:3000/ready", TLSSkipVerify: true }],
+    ["http", ["grpc"], { HTTP: "http://10.1.2.3:3000/ready", TLSSkipVerify: undefined }],
+    ["grpc", [], { GRPC: "10.1.2.3:3001/plinth.instance/notes-1", GRPCUseTLS: undefined, TLSSkipVerify: undefined }],
+    ["grpc", ["grpc"], { GRPC: "10.1.2.3:3001/plinth.instance/notes-1", GRPCUseTLS: true, TLSSkipVerify: true }],
+  ] as const) {
+    it(`lets the agent name the instance over ${check} where ${tls.join() || "nothing"} speaks TLS`, async () => {
+      await using test = await kept(fine, { check });
+      await test.own.register(named, { readyPath: "/ready", tls });
+      const { Checks: checks } = test.agent.requests[0]!.body as { Checks: Record<string, unknown>[] };
+      for (const [field, value] of Object.entries(expected)) assert.deepEqual(checks[2]![field], value, field);
     });
   }
 
@@ -264,6 +280,23 @@ describe("a registration in Consul", limits, () => {
     await Promise.all([registering, closing]);
     assert.ok(isDeregister(test.agent.requests.at(-1)!));
     assert.equal((await registering).state, "left");
+  });
+
+  it("keeps its connection from one heartbeat to the next, beside watches that hold theirs", async () => {
+    const hold = ({ path, query }: ScriptedRequest): ScriptedAnswer =>
+      query.has("index") ? "hang" : path.startsWith("/v1/health/") ? { index: 7, body: [] } : {};
+    await using test = await kept(hold, { requestTimeoutMs: 5_000 });
+    for (let at = 0; at < 20; at++) test.own.follow(`peer-${at}`);
+    await test.agent.received(({ query }) => query.has("index"), 20);
+    await test.own.register(instance);
+    await test.agent.received(isAlive, 4);
+    const connections = new Set(test.agent.requests.filter(isAlive).map(({ closed }) => closed));
+    assert.ok(connections.size <= 4, `${connections.size} connections for four heartbeats`);
+    const held = new Set(test.agent.requests.filter(({ query }) => query.has("index")).map(({ closed }) => closed));
+    assert.equal(held.size, 20, "each watch has one of its own");
+    assert.ok([...connections].every((closed) => !held.has(closed)));
+    const prompt = new Set(test.agent.requests.filter(({ query }) => !query.has("index")).map(({ closed }) => closed));
+    assert.ok(prompt.size <= 4, `${prompt.size} connections for what is answered at once`);
   });
 
   it("does not wait for a heartbeat, or a readiness, that hangs", async () => {

@@ -38,7 +38,7 @@ const instance = { service: "notes", id: "notes-1", host: "127.0.0.1", ports: { 
 
 describe("spans of requests to Consul", () => {
   it(
-    "are made of registering, looking up and deregistering, and not of heartbeats and watches",
+    "are made of registering, changing, looking up and deregistering, and not of heartbeats and watches",
     { timeout: 20_000 },
     async () => {
       await using agent = await ScriptedAgent.start(({ path, query }) => {
@@ -49,13 +49,17 @@ describe("spans of requests to Consul", () => {
       const own = createConsulRegistry({ address: agent.address, ttlMs: 100, tracing });
       const registration = await own.register(instance);
       await own.resolve("users");
+      await registration.update({ weight: 2 });
+      await registration.maintenance("upgrade");
       await agent.received(({ path }) => path.includes("/check/update/"));
       await registration.deregister();
       await own.close();
       assert.deepEqual([...new Set(spans.map(({ name, kind }) => `${kind} ${name}`))].toSorted(), [
         "client consul deregister",
         "client consul instances",
+        "client consul maintenance",
         "client consul register",
+        "client consul update",
       ]);
       assert.ok(spans.every(({ ends }) => ends === 1));
       const [register] = spans;

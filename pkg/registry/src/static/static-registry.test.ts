@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { InstanceSet, NewInstance, RegistryEvent } from "../registry.ts";
 import { registrySuite, waitForSet } from "../testing/index.ts";
@@ -307,6 +310,84 @@ describe("a list of services", limits, () => {
   for (const [what, services, code, message] of wrong) {
     it(`refuses ${what}`, () => assert.throws(() => createStaticRegistry({ services }), { code, message }));
   }
+
+  for (const [name, value] of [
+    ["refreshMs", 999],
+    ["minRefreshMs", 0],
+    ["emptyConfirmMs", -1],
+    ["requestTimeoutMs", 0],
+    ["snapshotMaxAgeMs", 999],
+  ] as const) {
+    it(`refuses ${name} ${value}, and names it`, () => {
+      assert.throws(() => createStaticRegistry({ services: {}, [name]: value }), {
+        code: "ERR_OPTION_RANGE",
+        message: new RegExp(`^${name} `),
+      });
+    });
+  }
+
+  it("takes no part of a list of which another part makes no sense", async () => {
+    await using test = await open(list);
+    const view = test.own.follow(service);
+    const replaced = {
+      [service]: [{ host: "10.0.0.2", ports: { http: 1 } }],
+      users: { dns: "a b", ports: { http: 1 } },
+    };
+    assert.throws(() => test.own.replace(replaced), { code: "ERR_OPTION_RANGE", message: /^services\.users: / });
+    assert.equal(hosts(view.current), "10.0.0.1");
+    assert.equal(hosts(await test.own.resolve("users")), "");
+  });
+
+  it("tells of each change, asks nothing more of what was replaced, and nothing for what nobody follows", async () => {
+    await using test = await open({ ...list, users: named[service]! });
+    test.dns.play(host, "A", addresses("10.0.0.7"));
+    const view = test.own.follow(service);
+    const users = test.own.follow("users");
+    await users.ready;
+    const revisions = (): number[] =>
+      test.events.flatMap((event) =>
+        event.type === "changed" && event.set.service === service ? [event.set.revision] : [],
+      );
+    assert.deepEqual(revisions(), [1]);
+    test.own.replace({ [service]: [{ host: "10.0.0.2", ports: { http: 1 } }] });
+    assert.deepEqual([revisions(), hosts(users.current)], [[1, 2], ""]);
+    const asked = test.dns.questions.length;
+    await new Promise((resolve) => setTimeout(resolve, 30)); // the name was asked for every 5 ms
+    assert.ok(test.dns.questions.length <= asked + 4, "but for the question that was under way");
+    assert.equal(hosts(users.current), "", "and its answer counts no more");
+    view.close();
+    test.own.replace(list);
+    assert.deepEqual(revisions(), [1, 2]);
+  });
+
+  it("does nothing more once it is closed, and lets its registrations go", async () => {
+    await using test = await open(list);
+    const own = await test.own.register({ service, id: "a-1", host: "10.0.0.2", ports: { http: 2 } });
+    await test.own.close();
+    assert.equal(own.state, "left");
+    const code = "ERR_REGISTRY_CLOSED";
+    assert.throws(() => test.own.replace(list), { code });
+    await assert.rejects(test.own.register(own.instance), { code });
+    await assert.rejects(test.own.services(), { code });
+  });
+
+  it("keeps what names led to on disk, for a start without name servers", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "plinth-static-"));
+    try {
+      const snapshotFile = join(folder, "known.json");
+      const first = await open(named, { snapshotFile });
+      first.dns.play(host, "A", addresses("10.0.0.7"));
+      await waitForSet(first.own, service, (set) => hosts(set) === "10.0.0.7");
+      await first[Symbol.asyncDispose]();
+      await using test = await open(named, { snapshotFile });
+      test.dns.play(host, "A", "refused");
+      test.dns.play(host, "AAAA", "refused");
+      assert.equal(hosts(await test.own.resolve(service)), "10.0.0.7 stale");
+      assert.equal(hosts(test.own.follow(service).current), "10.0.0.7 stale");
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
 
   it("accepts a registration, tells nobody of it, and lets it go", async () => {
     await using test = await open(list);

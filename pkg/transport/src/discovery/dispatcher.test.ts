@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer as createTlsServer } from "node:https";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import { FakeClock, freePort, until } from "@plinth/kernel/testing";
 import { createMemoryRegistry, createMemoryStore, type Registry } from "@plinth/registry";
 import { request } from "undici";
+import { makeCertificate } from "../testing/certificates.ts";
 import { startInstance, type TestInstance } from "../testing/instances.ts";
 import { createServiceDispatcher, type ServiceDispatcher, type ServiceDispatcherOptions } from "./dispatcher.ts";
 
@@ -114,6 +120,45 @@ describe("a service dispatcher", () => {
       status: "unavailable",
       message: "the registry knows no instance of others that speaks http",
     });
+  });
+
+  it("speaks TLS to instances by the service's name, with its own authority and certificate, and with no other", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "plinth-dispatcher-"));
+    const authority = makeCertificate({ name: "authority" });
+    const keep = (name: string, text: string): string => {
+      writeFileSync(join(folder, name), text);
+      return join(folder, name);
+    };
+    const own = makeCertificate({ name: "notes", issuer: authority });
+    const client = makeCertificate({ name: "caller", issuer: authority });
+    const server = createTlsServer(
+      { cert: own.cert, key: own.key, ca: authority.cert, requestCert: true, rejectUnauthorized: true },
+      ({ headers }, reply) => void reply.end(`secure ${headers.host} ${String(headers["plinth-instance"])}`),
+    ).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    try {
+      const caFile = keep("ca.crt", authority.cert);
+      const certFile = keep("tls.crt", client.cert);
+      const keyFile = keep("tls.key", client.key);
+      const address = server.address();
+      const ports = { http: typeof address === "object" && address !== null ? address.port : 0 };
+      const at = { service: "notes", id: "a", host: "127.0.0.1", ports, identity: "a" };
+      await using test = await world({ tls: { caFile, certFile, keyFile } });
+      await test.registry.register(at);
+      assert.equal(await test.get("https://notes/things"), "secure notes a");
+      await using bare = await world({ tls: { caFile } });
+      await bare.registry.register(at);
+      assert.notEqual(await bare.get("https://notes/things"), "secure notes a");
+      await using strange = await world({
+        tls: { caFile: keep("other.crt", makeCertificate({ name: "other" }).cert) },
+      });
+      await strange.registry.register(at);
+      assert.match(await strange.get("https://notes/things"), /UNABLE_TO|SELF_SIGNED|CERT/);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("passes over instances without an http port", async () => {

@@ -194,6 +194,22 @@ describe("a gRPC channel on a registry", () => {
     assert.ok(a.hits > 20);
   });
 
+  it("leaves out a server of ours that has taken over the address of another instance", async () => {
+    await using registry = disposable();
+    let hits = 0;
+    const say = (): { text: string } => {
+      hits++;
+      return { text: "taken" };
+    };
+    await using taken = await startGrpc({ handlers: { say }, instanceId: "now" });
+    const ports = { grpc: taken.server.port };
+    await registry.register({ service: "echo", id: "before", host: "127.0.0.1", ports, identity: "before" });
+    await using _a = await startEcho(registry, "a", { identity: "a" });
+    await using echo = await caller({ registry });
+    assert.deepEqual([...new Set(await times(20, echo))], ["a"]);
+    assert.equal(hits, 0, "no handler was reached");
+  });
+
   it("leaves out an instance that died, and fails as unreachable when all have", async () => {
     await using registry = disposable();
     await using a = await startEcho(registry, "a");
