@@ -63,3 +63,19 @@ export type {
   FindInstances,
   ServiceTransport,
 } from "./client/options.ts";
+export { type ClientDefinition, defineClient, type DefineClientOptions } from "./client/definition.ts";
+export { callCredentials, serviceClients, serviceClientsModule, serviceClientsModuleOf } from "./client/module.ts";
+export { authClient, authzClient, identityClient } from "./client/plinth-clients.ts";
+export {
+  type ClientsOf,
+  createServiceClients,
+  type ServiceClients,
+  type ServiceClientsOptions,
+  type ServiceOptions as ServiceCallOptions,
+} from "./client/service-clients.ts";
+export {
+  type ServiceSettings,
+  servicesSettings,
+  type ServicesSettings,
+  servicesSettingsOf,
+} from "./client/settings.ts";

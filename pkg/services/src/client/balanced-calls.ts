@@ -114,7 +114,9 @@ export class BalancedCalls implements BalancedChannel {
   describe(): ChannelDescription {
     const { instances, service, transport, foundBy, budget, cap } = this.#options;
     return {
-      ...{ service, transport, foundBy },
+      service,
+      transport,
+      foundBy,
       isKnown: instances.isKnown,
       isClosed: this.#closed !== undefined,
       instances: instances.describe(),

@@ -45,10 +45,10 @@ async function failureOf(work: Promise<unknown>): Promise<RpcError> {
 
 /** Lets all that can happen without time happen, and all that waits. */
 async function settle(clock: FakeClock, work: Promise<unknown>, ms = 3_000): Promise<void> {
-  let isOver = false;
-  const over = (): void => void (isOver = true);
+  const progress = { isOver: false };
+  const over = (): void => void (progress.isOver = true);
   work.then(over, over);
-  for (let passed = 0; passed < ms && !isOver; passed += 10) await clock.advance(10);
+  for (let passed = 0; passed < ms && !progress.isOver; passed += 10) await clock.advance(10);
 }
 
 describe("a call of a balanced channel", () => {
@@ -356,7 +356,7 @@ describe("a slow call that may be made twice", () => {
     await clock.advance(1);
     await reading;
     assert.equal(sent.length, before + 3);
-    const [late] = sent.slice(before).filter(({ address }) => address === a);
+    const late = sent.slice(before).find(({ address }) => address === a);
     assert.ok(late?.call.signal.aborted);
     assert.ok(channel.describe().instances.every(({ inFlight }) => inFlight === 0));
     assert.equal(clock.pending, 0);

@@ -61,10 +61,25 @@ export function balance(
   const cap = createConcurrencyCap({ maxInFlight, maxQueue, clock });
   const instances = new Instances({
     ...options,
-    ...{ transport, clock, clientId, subsetSize, firstAnswerMs, open },
+    transport,
+    clock,
+    clientId,
+    subsetSize,
+    firstAnswerMs,
+    open,
   });
   return new BalancedCalls({
-    ...{ instances, retries, budget, toHedging, cap, service, transport, clock, timeoutMs, marginMs, attemptTimeoutMs },
+    instances,
+    retries,
+    budget,
+    toHedging,
+    cap,
+    service,
+    transport,
+    clock,
+    timeoutMs,
+    marginMs,
+    attemptTimeoutMs,
     foundBy: "registry" in options.find ? "registry" : "addresses" in options.find ? "addresses" : "url",
     credentials: [options.credentials ?? []].flat(),
     keyOf: options.keyOf ?? (({ headers }) => headers["plinth-key"]),

@@ -28,7 +28,11 @@ async function start(
   const channel = balance(given, lines.open);
   const rpc = createRpcClient(IdentityService, { channel, clock, timeoutMs: 5_000 });
   return {
-    ...{ clock, registry, register, registrations, channel },
+    clock,
+    registry,
+    register,
+    registrations,
+    channel,
     ...lines,
     call: (headers = {}) => rpc.startEmailVerification({ userId: "u" }, { headers }),
     settle: () => clock.advance(0),

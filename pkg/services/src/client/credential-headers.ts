@@ -8,7 +8,7 @@ export async function credentialHeaders(
   { headers, method, signal }: ChannelCall<DescMethod>,
   service: string,
 ): Promise<RpcMetadata> {
-  let all = headers;
-  for (const each of credentials) all = { ...all, ...(await each.headers({ service, method, signal })) };
+  const all = { ...headers };
+  for (const each of credentials) Object.assign(all, await each.headers({ service, method, signal }));
   return all;
 }

@@ -152,8 +152,12 @@ export class Instances {
   circuits(): readonly CircuitDescription[] {
     const tripped = this.#breaker?.tripped() ?? [];
     return tripped.map(({ instance, operation: method, state, calls, failures, retryAfterMs }) => ({
-      ...{ instance, method, state },
-      ...{ calls, failures, retryAfterMs },
+      instance,
+      method,
+      state,
+      calls,
+      failures,
+      retryAfterMs,
     }));
   }
 

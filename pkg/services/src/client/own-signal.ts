@@ -40,7 +40,6 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promi
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   const onAbort = (): void => {
-    // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the reason is the aborting side's
     aborted.reject(signal.reason);
   };
   signal.addEventListener("abort", onAbort, { once: true });

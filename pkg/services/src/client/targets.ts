@@ -85,7 +85,7 @@ export function followPlaces(options: FollowPlacesOptions, listener: PlacesListe
 function followRegistry(
   registry: Pick<Registry, "watch">,
   { service, transport, filter }: FollowPlacesOptions,
-  { onPlaces, onEnd }: PlacesListener,
+  listener: PlacesListener,
 ): { close(): void } {
   const over = new AbortController();
   const { signal } = over;
@@ -100,12 +100,12 @@ function followRegistry(
         if (signal.aborted) return;
         if (instances === known) continue;
         known = instances;
-        onPlaces(instances.flatMap((instance) => placeOf(instance, transport)));
+        listener.onPlaces(instances.flatMap((instance) => placeOf(instance, transport)));
       }
     } catch (error) {
       failure = AppError.from(error);
     }
-    if (!signal.aborted) onEnd(failure);
+    if (!signal.aborted) listener.onEnd(failure);
   };
   // whoever makes a channel may be serving a request, which the watch outlives
   void runOutsideContext(follow);
