@@ -291,6 +291,43 @@ describe("the watch of a service in Consul", limits, () => {
     assert.deepEqual([...new Set(seen)], ["a-1", "a-2"]);
   });
 
+  const silentEntry = { ...entry("a-1"), Checks: [{ CheckID: "serfHealth", Status: "critical" }] };
+  for (const [what, between] of [
+    ["with instances", { index: 7, body: [scriptedEntry("a-1")] }],
+    ["with those of silent machines", { index: 7, body: [silentEntry] }],
+    ["from a server without a leader", { index: 7, headers: { "x-consul-knownleader": "false" }, body: [] }],
+    ["that cannot be read", { index: 7, body: "{" }],
+  ] as const) {
+    it(`begins to count again when between two empty answers one comes ${what}`, async () => {
+      const clock = new FakeClock();
+      const full = { index: 5, body: [scriptedEntry("a-1")] };
+      const empty = { index: 6, body: [] };
+      const answers = inTurn([full, empty, between, between, between, between, between], empty);
+      await using test = await watched(answers, {
+        clock,
+        maxRequestsPerSecond: 1,
+        emptyConfirmMs: 4_000,
+        requestTimeoutMs: 1_000_000,
+      });
+      const view = test.own.follow("notes");
+      const asked = (): number => test.events.filter(({ type }) => type === "request_ended").length;
+      await view.ready;
+      let emptyAtMs: number | undefined;
+      while (view.current!.instances.length > 0) {
+        const before = asked();
+        await clock.advance(1_000);
+        await until(() => asked() > before);
+        await new Promise(setImmediate);
+        if (test.events.filter(({ type }) => type === "empty_answer").length === 2) emptyAtMs ??= clock.monotonicMs();
+        assert.ok(clock.monotonicMs() < 60_000);
+      }
+      assert.ok(
+        emptyAtMs !== undefined && clock.monotonicMs() - emptyAtMs >= 3_000,
+        "dropped without a second time to confirm",
+      );
+    });
+  }
+
   it("takes no empty answer for the truth that the token may not read, and says so", async () => {
     const full = { index: 5, body: [scriptedEntry("a-1")] };
     let mayRead = false;
@@ -529,9 +566,12 @@ describe("the watch of a service in Consul", limits, () => {
       assert.deepEqual([ids(view.current!), view.current!.stale], [["a-1"], true]);
       assert.equal(test.own.stats().services[0]!.error?.code, "ERR_REGISTRY_STALE");
       assert.ok(Number.parseInt(fourth.query.get("wait")!, 10) <= 5_000, "asks again soon");
+      test.agent.play(inTurn([{ index: 9, body: [scriptedEntry("a-2")] }]));
       fresh.resolve({ index: 8, body: [scriptedEntry("a-2")] });
       await waitForSet(test.own, "notes", (set) => !set.stale && ids(set).join() === "a-2");
       assert.equal(test.own.stats().services[0]!.error, undefined);
+      const sixth = await test.agent.received(isHealth, 6);
+      assert.equal(sixth.query.get("wait"), "60000ms", "asks as rarely as before");
       const told = test.events.map(({ type }) => type).filter((type) => /stale_|fresh_/.test(type));
       assert.deepEqual(told, ["stale_answer", "stale_answers", "stale_answer", "fresh_answers"]);
     });
