@@ -5,25 +5,22 @@ import {
   createTracing,
   type ErrorBus,
   type Logger,
-  type Metrics,
   randomHex,
   type Scheduled,
   systemClock,
   type Tracing,
 } from "@plinth/kernel";
-import type { Registry } from "@plinth/registry";
-import type { StoreGate } from "@plinth/resilience";
-import type { TransportError } from "@plinth/transport";
+import type { Revocations } from "@plinth/transport/jwt";
+import { RevocationFile } from "./auth/revocation-file.ts";
 import { createIssuerKeepers } from "./auth/issuers.ts";
 import { changesBetween, type DocumentChanges } from "./config/changes.ts";
 import { parseGatewayDocument } from "./config/document.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayError } from "./errors.ts";
 import { TrustedProxies } from "./headers/origin.ts";
-import { type GatewaySettingsInput, toGatewaySettings } from "./options.ts";
+import { toGatewaySettings } from "./options.ts";
 import { WebSockets } from "./protocols/websockets.ts";
-import { LimitCounts } from "./limits/limit-counts.ts";
-import { type LimitStoreOptions, openGate } from "./limits/limit-store.ts";
+import { Limits } from "./limits/limits.ts";
 import { buildGeneration } from "./server/build-generation.ts";
 import type { GatewayCore } from "./server/core.ts";
 import { Deadlines } from "./server/deadlines.ts";
@@ -35,62 +32,7 @@ import { Observer } from "./server/observer.ts";
 import { ServicePool } from "./upstream/service-pool.ts";
 import { createUndiciUpstream } from "./upstream/undici.ts";
 import { hstsOf } from "./config/settings-tls.ts";
-import type { UpstreamFactory } from "./upstream/upstream.ts";
-
-export interface GatewayOptions {
-  /** Routes and what they share. */
-  readonly document: GatewayDocument;
-  /** Where instances of services are found. It stays the caller's, to be closed after the gateway. */
-  readonly registry: Pick<Registry, "follow">;
-  /** Port, limits and times; see `gatewaySettings`. Default: every default. */
-  readonly settings?: GatewaySettingsInput;
-  /** Access log and warnings. Default: none. */
-  readonly log?: Logger;
-  /** Default: metrics of its own, which nobody sees. */
-  readonly metrics?: Metrics;
-  /** Default: ids without export. */
-  readonly tracing?: Tracing;
-  /** Default: an error bus of its own, which nobody hears. */
-  readonly errors?: ErrorBus;
-  /** Default: the system's. */
-  readonly clock?: Clock;
-  /** Told when it no longer listens though nobody has drained or closed it: `ERR_LISTEN_LOST`. Default: `errors` is told. */
-  readonly onDied?: ((error: TransportError) => void) | undefined;
-  /** Where limits are counted that all gateways share. Default: each counts for itself. */
-  readonly limitStore?: LimitStoreOptions | undefined;
-  /** Makes the HTTP client for an instance. Default: undici's. */
-  readonly createUpstream?: UpstreamFactory;
-}
-
-/** An HTTP/1.1 gateway in front of services. */
-export interface Gateway {
-  readonly host: string;
-  /** The port bound; 0 before `listen`. */
-  readonly port: number;
-  /**
-   * Begins to fetch keys and to follow services, waits a moment for the first answers of issuers and registry, and listens.
-   * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` or `ERR_LISTEN_ADDRESS`; {@link GatewayError} `ERR_GATEWAY_STATE` after `close`.
-   */
-  listen(options?: { readonly signal?: AbortSignal }): Promise<void>;
-  /** From now on each reply ends its connection, while new ones are still served. */
-  announceDrain(): void;
-  /** Stops accepting and resolves when every request has been answered; what is left when `signal` aborts is cut off. */
-  drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
-  /** Cuts off whatever is left and closes the connections to instances. Safe to call twice. */
-  close(): Promise<void>;
-  /**
-   * Takes another document in place of the one before, all of it at once. It is built aside, new issuers and services are asked for their
-   * first answers, and requests that have begun end as they began; what is the same in both keeps its connections, keys and counts.
-   * Calls follow one another. On any fault everything stays as it was.
-   *
-   * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault; {@link GatewayError} `ERR_GATEWAY_STATE` once it drains.
-   */
-  reload(document: GatewayDocument): Promise<DocumentChanges>;
-  /** Names of the token issuers whose keys are not at hand, so that their tokens cannot be checked. */
-  providersWithoutKeys(): readonly string[];
-  /** Whether limits go without the store that gateways share, in part or altogether. */
-  readonly isLimitStoreDegraded: boolean;
-}
+import type { Gateway, GatewayOptions } from "./contract.ts";
 
 const sweepMs = 1_000;
 
@@ -125,8 +67,10 @@ class HttpGateway implements Gateway, GatewayCore {
   isDraining = false;
   isStopping = false;
   inFlight = 0;
+  readonly revocations: Revocations;
+  readonly #revocationFile: RevocationFile;
   readonly #log: Logger | undefined;
-  readonly #gate: StoreGate | undefined;
+  readonly limits: Limits;
   /** Builds one from a document, with what it can take over. */
   readonly #build: (document: ParsedDocument, before?: Generation) => Generation;
   /** Those that requests go by or soon will: what none of them has is closed. */
@@ -159,6 +103,14 @@ class HttpGateway implements Gateway, GatewayCore {
     this.deadlines = new Deadlines(clock);
     this.webSockets = new WebSockets(metrics);
     this.observer = new Observer(metrics, settings.accessLog ? log?.named("access") : undefined);
+    const { revocations } = (this.#revocationFile = new RevocationFile({
+      file: settings.revocations,
+      clock,
+      log,
+      errors: this.errors,
+      metrics,
+    }));
+    this.revocations = revocations;
     const keepers = createIssuerKeepers({
       jwksUrls: settings.jwksUrls,
       snapshots: settings.jwksSnapshots,
@@ -173,10 +125,10 @@ class HttpGateway implements Gateway, GatewayCore {
       new ServicePool({ service, version, registry, clock, createUpstream, upstream: settings.upstream, filter });
     const { deadlines } = this;
     const { limitStore } = options;
-    const gate = limitStore && openGate(limitStore, clock, log);
-    this.#gate = gate;
-    const limits = { gate, counts: new LimitCounts(metrics, gate), gateways: limitStore?.gateways ?? (() => 1) };
-    this.#build = (next, before) => buildGeneration(next, { clock, deadlines, keepers, limits, createPool }, before);
+    const limits = new Limits({ limitStore, maxLoopDelayMs: settings.maxLoopDelayMs, clock, metrics, log });
+    this.limits = limits;
+    this.#build = (next, before) =>
+      buildGeneration(next, { clock, deadlines, keepers, revocations, limits, createPool }, before);
     this.generation = this.#build(document);
     this.#generations.add(this.generation);
     this.#front = new Front(this, { settings, log, metrics, onDied: options.onDied });
@@ -192,7 +144,7 @@ class HttpGateway implements Gateway, GatewayCore {
   }
 
   get isLimitStoreDegraded(): boolean {
-    return this.#gate?.isDegraded === true;
+    return this.limits.gate?.isDegraded === true;
   }
 
   counted(by: 1 | -1): void {
@@ -202,9 +154,11 @@ class HttpGateway implements Gateway, GatewayCore {
 
   async listen({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
     this.#requireOpen("listen again");
+    this.#revocationFile.watch();
     for (const { keys } of this.generation.issuers) keys.start();
     await this.#firstAnswers({ next: this.generation, signal });
     this.#sweepLater();
+    this.limits.shedder.start();
     this.port = await this.#front.listen();
   }
 
@@ -244,6 +198,8 @@ class HttpGateway implements Gateway, GatewayCore {
 
   async #close(): Promise<void> {
     this.#sweep?.cancel();
+    this.limits.shedder.close();
+    this.#revocationFile.close();
     for (const { issuers } of this.#generations) for (const { keys } of issuers) keys.close();
     const drained = this.drain();
     this.#cutOff();

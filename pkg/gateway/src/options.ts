@@ -43,6 +43,10 @@ const schema = z
       description:
         "Folder where the last good key set of each provider with a URL is kept, for a start while its issuer is down. Default: none is.",
     }),
+    revocations: z.string().min(1).optional().meta({
+      description:
+        "YAML or JSON file of tokens that are refused though they are valid; what changes there is taken over. Default: none.",
+    }),
     headersTimeoutMs: ms("Time for a request's head to arrive, in ms.").default(10_000),
     requestTimeoutMs: ms("Time for a whole request to arrive, in ms; at least headersTimeoutMs.").default(120_000),
     keepAliveTimeoutMs: ms("How long a client's connection is kept without a request, in ms.").default(65_000),
@@ -72,6 +76,10 @@ const schema = z
       .meta({ description: "The zone to stay in. Default: none is preferred." }),
     tls: gatewayTlsSchema.optional(),
     ...proxySettings,
+    maxLoopDelayMs: z.int().min(0).max(3_600_000).default(1_000).meta({
+      description:
+        "From which delay of the event loop on requests are refused, in ms: of routes of `low` importance at half of it, of `high` at twice, of `critical` never. 0: never.",
+    }),
     upstream: upstreamSchema.prefault({}),
   })
   .refine(({ headersTimeoutMs, requestTimeoutMs }) => requestTimeoutMs >= headersTimeoutMs, {

@@ -105,6 +105,16 @@ export const reasons = Object.freeze({
     "the method is not allowed for this path",
     "Routes match the path, but none takes the method.",
   ),
+  address_refused: entry(
+    403,
+    "requests from this address are not taken",
+    "The client's address is in `addresses.deny`, or not in `addresses.allow`, of the route or the document.",
+  ),
+  cors_refused: entry(
+    403,
+    "pages of this origin may not send such a request here",
+    "A browser asked first (a preflight), and the route's `cors` does not allow the origin, the method or a header.",
+  ),
   header_invalid: entry(
     400,
     "a header that this route needs cannot be made of the request",
@@ -144,6 +154,18 @@ export const reasons = Object.freeze({
     { retryable: true },
   ),
   rate_limited: entry(429, "too many requests", "The caller has used up the route's rate limit.", { retryable: true }),
+  concurrency_limited: entry(
+    503,
+    "too many requests are under way",
+    "As many requests of the route are under way as its `concurrency.maxInFlight` allows, and no place came free in time.",
+    { retryable: true },
+  ),
+  gateway_overloaded: entry(
+    503,
+    "the gateway has too much to do",
+    "The event loop runs later than `gateway.maxLoopDelayMs` allows for routes of this `importance`.",
+    { retryable: true },
+  ),
   limits_unavailable: entry(
     503,
     "limits cannot be checked right now",

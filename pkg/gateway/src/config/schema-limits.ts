@@ -83,6 +83,30 @@ export const routeLimitFields = (name: z.ZodString) => ({
     .meta({ description: "How many a request of this route counts for in its limits." }),
 });
 
+/** What a route says of how many at one time, and of what may be refused first. */
+export const loadFields = {
+  concurrency: z
+    .strictObject({
+      maxInFlight: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .meta({ description: "Requests under way at one time in this process." }),
+      maxQueue: z.int().min(0).max(1_000_000).default(0).meta({
+        description:
+          "So many more wait for a place. Once the first has waited for half of the time, the latest comes first.",
+      }),
+      maxWaitMs: z.int().min(1).max(600_000).default(1_000).meta({ description: "None waits longer, in ms." }),
+    })
+    .optional()
+    .meta({ description: "How many requests of this route go at one time. WebSockets count until they are open." }),
+  importance: z.enum(["low", "normal", "high", "critical"]).default("normal").meta({
+    description: "Which requests are refused first while the gateway has too much to do: the less important.",
+  }),
+};
+
+export type Importance = z.output<typeof loadFields.importance>;
+
 /** What the checks look at of a route. */
 interface LimitedRoute {
   readonly name: string;

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { authSchema, gatewayTokenProvider } from "./schema-auth.ts";
 import { backendsSchema, stickBySchema } from "./schema-backends.ts";
+import { documentEdge, routeEdge } from "./schema-edge.ts";
 import { headersSchema } from "./schema-headers.ts";
 import { retriesSchema } from "./schema-retries.ts";
-import { rateLimitSchema, routeLimitFields } from "./schema-limits.ts";
+import { loadFields, rateLimitSchema, routeLimitFields } from "./schema-limits.ts";
 import { matchSchema, prioritySchema, rewriteSchema, trailingSlashSchema } from "./schema-routing.ts";
 import { webSocketSchema } from "./schema-websocket.ts";
 
@@ -30,6 +31,7 @@ const route = z
       .optional()
       .meta({ description: "Anybody may call it. Every route has either this or `auth`." }),
     ...routeLimitFields(name),
+    ...loadFields,
     timeoutMs: z.int().min(0).max(86_400_000).default(30_000).meta({
       description: "Longest time from request head to the end of the reply, in ms. 0: no such limit, for streams.",
     }),
@@ -47,6 +49,7 @@ const route = z
     websocket: webSocketSchema,
     backends: backendsSchema,
     stickBy: stickBySchema,
+    ...routeEdge,
     rewrite: rewriteSchema,
     headers: headersSchema,
   })
@@ -58,6 +61,7 @@ export const gatewayDocument = z.strictObject({
   jwt: z.record(name, gatewayTokenProvider).default({}).meta({ description: "Issuers of tokens by name." }),
   rateLimits: z.record(name, rateLimitSchema).default({}).meta({ description: "Limits that routes share, by name." }),
   trailingSlash: trailingSlashSchema,
+  ...documentEdge,
   routes: z.array(route).meta({ description: "Order does not matter: the more exact pattern wins." }),
 });
 

@@ -3,12 +3,14 @@ import { challengeFor } from "../auth/challenge.ts";
 import { edit, fillRules } from "../headers/rules.ts";
 import type { TemplateFacts } from "../headers/template.ts";
 import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
+import { takePlace } from "../limits/concurrency.ts";
 import type { LimitOutcome } from "../limits/route-limits.ts";
 import type { Reason } from "../reasons.ts";
 import type { Found } from "../router/entry.ts";
 import type { Exchange } from "./exchange.ts";
 import { forwardedPath } from "./forwarded-path.ts";
 import { Forwarding } from "./forwarding.ts";
+import { answerPreflight, passEdge } from "./pass-edge.ts";
 import { RequestBody } from "./request-body.ts";
 import type { Route } from "./route.ts";
 
@@ -33,6 +35,8 @@ export function admit(exchange: Exchange): void {
     exchange.refuse("loop_detected");
     return;
   }
+  if (exchange.generation.edge && !passEdge(exchange, exchange.generation.edge, head)) return;
+  if (exchange.method === "OPTIONS" && answerPreflight(exchange, head)) return;
   const found = exchange.generation.table.find(head.hostName, exchange.method, head.path, head);
   if (found === undefined) exchange.refuse("route_not_found");
   else if ("allow" in found) exchange.refuse("method_not_allowed", undefined, ["allow", found.allow]);
@@ -43,6 +47,10 @@ function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead):
   const { route, template } = found;
   exchange.taken = route;
   exchange.template = template;
+  if (exchange.core.limits.shedder.refuses(route.importance)) {
+    exchange.refuse("gateway_overloaded", undefined, ["retry-after", "1"]);
+    return;
+  }
   if (found.redirect !== undefined) {
     exchange.answerEmpty(308, ["location", found.redirect + head.query]);
     return;
@@ -53,6 +61,8 @@ function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead):
     exchange.refuse("body_too_large");
     return;
   }
+  exchange.edge = undefined; // the route's own holds what is the document's
+  if (route.edge && !passEdge(exchange, route.edge, head)) return;
   const path = forwardedPath(found, head.path);
   if (path === undefined) {
     exchange.refuse("invalid_target", "the path cannot be rewritten in one way only");
@@ -116,7 +126,7 @@ function refuseCaller(exchange: Exchange, reason: Reason, needed: readonly strin
 
 function checkLimit(exchange: Exchange, matched: Matched, caller: Caller | undefined): void {
   const outcome = matched.route.limits?.check(exchange, matched.head, caller);
-  if (outcome === undefined) forward(exchange, matched, caller);
+  if (outcome === undefined) enter(exchange, matched, caller);
   else if (!(outcome instanceof Promise)) limited(exchange, matched, caller, outcome);
   else {
     outcome
@@ -128,11 +138,17 @@ function checkLimit(exchange: Exchange, matched: Matched, caller: Caller | undef
 }
 
 function limited(exchange: Exchange, matched: Matched, caller: Caller | undefined, outcome: LimitOutcome): void {
-  if (outcome.allowed) forward(exchange, matched, caller);
+  if (outcome.allowed) enter(exchange, matched, caller);
   else {
     const reason = outcome.isUnavailable ? "limits_unavailable" : "rate_limited";
     exchange.refuse(reason, undefined, ["retry-after", `${Math.ceil(outcome.retryAfterMs / 1e3)}`]);
   }
+}
+
+function enter(exchange: Exchange, matched: Matched, caller: Caller | undefined): void {
+  const { cap } = matched.route;
+  if (cap === undefined) forward(exchange, matched, caller);
+  else takePlace(exchange, cap, () => forward(exchange, matched, caller));
 }
 
 function forward(exchange: Exchange, { route: own, head, target }: Matched, caller: Caller | undefined): void {

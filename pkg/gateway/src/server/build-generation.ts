@@ -1,4 +1,5 @@
 import type { Clock } from "@plinth/kernel";
+import type { Revocations } from "@plinth/transport/jwt";
 import { createAuthenticator } from "../auth/authenticator.ts";
 import { claimNamesOf } from "../auth/claim-names.ts";
 import type { IssuerKeepers } from "../auth/issuers.ts";
@@ -8,13 +9,15 @@ import type { AuthConfig } from "../config/schema-auth.ts";
 import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument } from "../config/schema.ts";
-import { type LimitSeams, PolicyTable } from "../limits/policy.ts";
+import type { Limits } from "../limits/limits.ts";
+import { PolicyTable } from "../limits/policy.ts";
 import { toHeaderRules } from "../headers/rules.ts";
 import type { RouteEntry } from "../router/entry.ts";
 import { createRouteTable } from "../router/route-table.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
 import { Backends } from "./backends.ts";
 import type { Deadlines } from "./deadlines.ts";
+import { toEdge } from "./edge.ts";
 import { Generation } from "./generation.ts";
 import { toRetryPolicy } from "./retry-policy.ts";
 import type { Route, RouteAuth } from "./route.ts";
@@ -23,7 +26,8 @@ export interface BuildOptions {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   readonly keepers: IssuerKeepers;
-  readonly limits: Omit<LimitSeams, "clock">;
+  readonly revocations?: Revocations;
+  readonly limits: Limits;
   readonly createPool: (service: string, version?: string) => ServicePool;
 }
 
@@ -35,14 +39,20 @@ export interface BuildOptions {
  */
 export function buildGeneration(
   document: ParsedDocument,
-  { clock, deadlines, keepers, limits, createPool }: BuildOptions,
+  { clock, deadlines, keepers, revocations, limits, createPool }: BuildOptions,
   before?: Generation,
 ): Generation {
   const issuers = keepers.issuersOf(document.jwt, before?.issuers);
   const areSameIssuers =
     issuers.length === before?.issuers.length && issuers.every((issuer, at) => issuer === before.issuers[at]);
   const names = claimNamesOf(document);
-  const policies = new PolicyTable(document, before?.limits, { clock, ...limits });
+  const policies = new PolicyTable(document, before?.limits, {
+    clock,
+    counts: limits.counts,
+    gate: limits.gate,
+    gateways: limits.gateways,
+  });
+  const caps = limits.caps.renew(document.routes);
 
   const pools = new Map<string, ServicePool>();
   const poolOf = (service: string, version?: string): ServicePool => {
@@ -54,11 +64,15 @@ export function buildGeneration(
   const entries = document.routes.flatMap((config): RouteEntry<Route>[] => {
     const { name, auth, timeoutMs, maxBodyBytes, rewrite } = config;
     const own = policies.limitsOf(config);
+    const { addresses, cors, securityHeaders = document.securityHeaders } = config;
+    const edge = toEdge({ addresses, cors, securityHeaders }, config.match.methods);
     const toRoute = (pool: ServicePool): Route => ({
       name,
       pool,
       auth: auth && toRouteAuth(auth),
       limits: own,
+      cap: caps.get(name),
+      importance: config.importance,
       deadlines: timeoutMs === 0 ? undefined : deadlines.list(timeoutMs),
       maxBodyBytes,
       bodyGapMs: config.bodyGapMs,
@@ -66,6 +80,7 @@ export function buildGeneration(
       webSocket: toWebSocketLimits(config.websocket),
       rewritePrefix: rewrite?.prefix?.replace(/\/$/, ""),
       hostHeader: rewrite?.host,
+      edge,
       requestRules: toHeaderRules(config.headers?.request),
       replyRules: toHeaderRules(config.headers?.reply),
     });
@@ -80,8 +95,9 @@ export function buildGeneration(
     authenticator:
       before && areSameIssuers && JSON.stringify(names) === JSON.stringify(claimNamesOf(before.document))
         ? before.authenticator
-        : createAuthenticator(issuers, { clock, claimNames: names, jwt: document.jwt }),
+        : createAuthenticator(issuers, { clock, claimNames: names, jwt: document.jwt, revocations }),
     pools,
+    edge: toEdge(document),
     limits: policies.all,
   });
 }

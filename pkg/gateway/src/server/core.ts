@@ -1,5 +1,6 @@
 import type { Clock, ErrorBus, Tracing } from "@plinth/kernel";
 import type { TrustedProxies } from "../headers/origin.ts";
+import type { Limits } from "../limits/limits.ts";
 import type { WebSockets } from "../protocols/websockets.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Generation } from "./generation.ts";
@@ -12,6 +13,7 @@ export interface GatewayCore {
   readonly observer: Observer;
   readonly deadlines: Deadlines;
   readonly webSockets: WebSockets;
+  readonly limits: Limits;
   readonly clock: Clock;
   readonly tracing: Tracing;
   readonly errors: ErrorBus;

@@ -1,5 +1,6 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
 import { randomHex, type RequestContext, runInContext, type Span } from "@plinth/kernel";
+import type { ConcurrencyCap } from "@plinth/resilience";
 import { strangerIn } from "../headers/trace.ts";
 import type { ProxiedOrigin } from "../headers/origin.ts";
 import type { HeaderEdits } from "../headers/rules.ts";
@@ -8,6 +9,7 @@ import { admit } from "./admission.ts";
 import type { GatewayCore } from "./core.ts";
 import type { ClientUpgrade } from "../protocols/client-upgrade.ts";
 import type { DeadlineList, Expiring } from "./deadlines.ts";
+import type { EdgeReply } from "./edge.ts";
 import type { Generation } from "./generation.ts";
 import type { Forwarding } from "./forwarding.ts";
 import { methodLabel } from "./observer.ts";
@@ -48,10 +50,16 @@ export class Exchange implements RequestContext, Expiring {
   authFault: string | undefined;
   /** Fields of the limit that the reply shows. */
   limitHeaders: string[] | undefined;
+  /** Where it has a place, until it ends. */
+  place: ConcurrencyCap | undefined;
+  /** Aborts when it ends while it waits for a place. */
+  leaving: AbortController | undefined;
   /** The limit that refused it. */
   limitedBy: string | undefined;
   /** Limits that only count, and would have refused it. */
   shadowLimitedBy: string | undefined;
+  /** What the reply says to browsers. */
+  edge: EdgeReply | undefined;
   /** What the route changes in the reply's head. */
   replyEdits: HeaderEdits | undefined;
   body: RequestBody | undefined;
@@ -107,6 +115,7 @@ export class Exchange implements RequestContext, Expiring {
   /** It goes on as a WebSocket, for which neither the route's time nor a change of the document counts. */
   upgraded(): void {
     this.list?.remove(this);
+    this.#leavePlace();
     this.#leaveGeneration();
   }
 
@@ -182,6 +191,7 @@ export class Exchange implements RequestContext, Expiring {
       if (!request.socket.destroyed) awaitUpload(this);
     }
     this.upgrade?.release();
+    this.#leavePlace();
     const replied = hasUpgraded ? 101 : response.statusCode;
     const status = isWhole || this.reason === undefined ? replied : reasonOf(this.reason).status;
     try {
@@ -191,6 +201,12 @@ export class Exchange implements RequestContext, Expiring {
     }
     this.#leaveGeneration();
     core.counted(-1);
+  }
+
+  #leavePlace(): void {
+    this.leaving?.abort();
+    this.place?.release();
+    this.place = undefined;
   }
 
   #leaveGeneration(): void {

@@ -1,6 +1,7 @@
-import type { RateLimiter } from "@plinth/resilience";
+import type { ConcurrencyCap, RateLimiter } from "@plinth/resilience";
 import type { Requirement } from "../auth/requirement.ts";
 import type { TokenSource } from "../auth/token-source.ts";
+import type { Importance } from "../config/schema-limits.ts";
 import type { HeaderRules } from "../headers/rules.ts";
 import type { RouteLimits } from "../limits/route-limits.ts";
 import { canonicalPath } from "../path.ts";
@@ -8,6 +9,7 @@ import type { ServicePool } from "../upstream/service-pool.ts";
 import type { WebSocketLimits } from "../config/schema-websocket.ts";
 import type { Backends } from "./backends.ts";
 import type { DeadlineList } from "./deadlines.ts";
+import type { Edge } from "./edge.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
 
 /** What a route asks of a token, and what becomes of that. */
@@ -25,6 +27,9 @@ export interface Route {
   /** Undefined: anybody may call it. */
   readonly auth: RouteAuth | undefined;
   readonly limits: RouteLimits | undefined;
+  /** Undefined: as many at one time as come. */
+  readonly cap: ConcurrencyCap | undefined;
+  readonly importance: Importance;
   /** Undefined: no limit on its time. */
   readonly deadlines: DeadlineList | undefined;
   readonly maxBodyBytes: number;
@@ -40,6 +45,8 @@ export interface Route {
   readonly hostHeader: string | undefined;
   /** Those that share its requests; undefined: its own pool has them all. */
   readonly backends?: Backends | undefined;
+  /** Who is let in, and what replies say to browsers; undefined: everybody, and nothing. */
+  readonly edge: Edge | undefined;
   readonly requestRules: HeaderRules | undefined;
   readonly replyRules: HeaderRules | undefined;
 }
