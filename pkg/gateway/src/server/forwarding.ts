@@ -10,6 +10,7 @@ import { allowPause } from "../protocols/pause.ts";
 import { reasonOf } from "../reasons.ts";
 import type { Endpoint } from "../upstream/service-pool.ts";
 import type { FailureKind, UpstreamCall, UpstreamFailure, UpstreamHandlers } from "../upstream/upstream.ts";
+import { addToReply } from "./edge.ts";
 import type { Exchange, GatewayResponse } from "./exchange.ts";
 import { methodLabel } from "./observer.ts";
 import { failingStatuses, outcomeOf, reasonOfFailure } from "./outcomes.ts";
@@ -132,6 +133,7 @@ export class Forwarding implements UpstreamHandlers {
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
       const flat = toClientHeaders(status, headers);
       if (exchange.replyEdits) edit(flat, exchange.replyEdits);
+      if (exchange.edge) addToReply(flat, exchange.edge);
       flat.push("x-request-id", exchange.requestId);
       if (core.hsts !== undefined && headers[hstsHeader] === undefined) flat.push(hstsHeader, core.hsts);
       if (exchange.limitHeaders) flat.push(...exchange.limitHeaders);

@@ -3,11 +3,14 @@ import type { Authenticator } from "../auth/authenticator.ts";
 import type { ParsedDocument } from "../config/schema.ts";
 import type { RouteTable } from "../router/route-table.ts";
 import type { ServicePool } from "../upstream/service-pool.ts";
+import type { Edge } from "./edge.ts";
 import type { LimitPolicy } from "../limits/policy.ts";
 import type { Route } from "./route.ts";
 
 /** All that comes from one document. */
 export interface GenerationParts {
+  /** Asked before any route is looked for, and said where none is found. */
+  readonly edge: Edge | undefined;
   readonly document: ParsedDocument;
   readonly table: RouteTable<Route>;
   readonly issuers: readonly Issuer[];
@@ -19,6 +22,7 @@ export interface GenerationParts {
 
 /** One document at work: a request stays with the one that it began with when the next takes over. */
 export class Generation implements GenerationParts {
+  readonly edge: Edge | undefined;
   readonly document: ParsedDocument;
   readonly table: RouteTable<Route>;
   readonly issuers: readonly Issuer[];
@@ -30,6 +34,7 @@ export class Generation implements GenerationParts {
 
   constructor(parts: GenerationParts) {
     this.document = parts.document;
+    this.edge = parts.edge;
     this.table = parts.table;
     this.issuers = parts.issuers;
     this.authenticator = parts.authenticator;

@@ -34,6 +34,7 @@ interface OwnReply {
 function send(exchange: Exchange, status: number, { headers, body, closes }: OwnReply): void {
   const { response, request, core, requestId, limitHeaders } = exchange;
   if (core.hsts !== undefined) headers.push(hstsHeader, core.hsts);
+  if (exchange.edge) headers.push(...exchange.edge.cors, ...exchange.edge.security);
   headers.push("x-request-id", requestId, ...(limitHeaders ?? []));
   const mustLinger = !exchange.isDeaf && hasLargeUpload(exchange);
   if (closes || mustLinger || core.isDraining) {
