@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { currentContext } from "@plinth/kernel";
@@ -56,6 +58,44 @@ async function startEcho(
     async [Symbol.asyncDispose]() {
       await registration.deregister();
       await server.close();
+    },
+  };
+}
+
+/** Passes connections on to a port, and counts them. */
+async function startRelay(
+  port: number,
+): Promise<AsyncDisposable & { readonly port: number; readonly made: number; readonly open: number }> {
+  const sockets = new Set<Socket>();
+  let made = 0;
+  const server = createServer((near) => {
+    made++;
+    const far = connect(port, "127.0.0.1");
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.pipe(to);
+      from.on("error", () => to.destroy());
+      from.on("close", () => to.destroy());
+    }
+    sockets.add(near);
+    near.on("close", () => sockets.delete(near));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  return {
+    port: typeof address === "object" && address !== null ? address.port : 0,
+    get made() {
+      return made;
+    },
+    get open() {
+      return sockets.size;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
     },
   };
 }
@@ -220,6 +260,26 @@ describe("a gRPC channel on a registry", () => {
     await until(async () => (await times(10, echo)).every((text) => text === "b"));
     await _b.kill();
     await until(async () => (await echo.who()) === "ERR_RPC_UNAVAILABLE");
+  });
+
+  it("keeps its connection to what stays, with the weight that it has by now", async () => {
+    await using registry = disposable();
+    await using a = await startEcho(registry, "behind-a");
+    await using b = await startEcho(registry, "behind-b");
+    for (const { registration } of [a, b]) await registration.deregister();
+    await using wayToA = await startRelay(a.port);
+    await using wayToB = await startRelay(b.port);
+    const at = { service: "echo", host: "127.0.0.1" };
+    const first = await registry.register({ ...at, id: "a", ports: { grpc: wayToA.port } });
+    const second = await registry.register({ ...at, id: "b", ports: { grpc: wayToB.port } });
+    await using echo = await caller({ registry });
+    await until(async () => new Set(await times(10, echo)).size === 2);
+    await first.update({ weight: 60_000 });
+    await until(async () => (await times(20, echo)).every((who) => who === "behind-a"));
+    await second.deregister();
+    await first.update({ weight: 1 });
+    assert.deepEqual([...new Set(await times(10, echo))], ["behind-a"]);
+    assert.deepEqual([wayToA.made, wayToB.made, wayToA.open], [1, 1, 1]);
   });
 
   it("finds the one of a thousand that lives", async () => {
