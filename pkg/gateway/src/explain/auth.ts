@@ -1,5 +1,6 @@
 import { inspectToken, type TokenFault } from "@plinth/transport/jwt";
 import { toClaimHeaders } from "../auth/claim-headers.ts";
+import type { TokenSource } from "../auth/token-source.ts";
 import { Requirement } from "../auth/requirement.ts";
 import type { ParsedDocument, RouteConfig } from "../config/schema.ts";
 import { type IdentityHeaders, toIdentityHeaders } from "../headers/outgoing.ts";
@@ -36,11 +37,11 @@ export interface ExplainedCaller {
   readonly claims: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** @param token - The bearer token, if there is one. */
+/** @param taken - The token from where the route looks for it; `ambiguous` when there are two. */
 export function explainCaller(
   { auth }: RouteConfig,
   { jwt }: ParsedDocument,
-  token: string | undefined,
+  taken: ReturnType<TokenSource["take"]>,
   nowMs: number,
 ): ExplainedCaller {
   const nobody = { headers: undefined, claims: undefined };
@@ -50,6 +51,8 @@ export function explainCaller(
     explanation: { needs: auth, token: { signatureChecked: false, ...more } },
     refusal: more.refusal,
   });
+  if (taken === "ambiguous") return refused({ refusal: "token_ambiguous" });
+  const { token } = taken;
   if (token === undefined) return refused({ refusal: "token_missing" });
   const read = inspectToken(token, Object.values(jwt), nowMs);
   if ("reason" in read) return refused({ refusal: read.reason, fault: read.fault });

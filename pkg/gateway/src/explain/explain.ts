@@ -1,6 +1,7 @@
 import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
 import type { ParsedDocument, RouteConfig } from "../config/schema.ts";
+import { TokenSource } from "../auth/token-source.ts";
 import { addForwardingHeaders } from "../headers/outgoing.ts";
 import { handlingOf } from "../headers/names.ts";
 import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
@@ -54,6 +55,8 @@ export interface RouteExplanation {
   readonly name: string;
   readonly pattern: string;
   readonly service: string;
+  /** Those that share its requests, where there are several. */
+  readonly backends: RouteConfig["backends"];
   readonly priority: number;
   /** In ms; 0: none. */
   readonly timeoutMs: number;
@@ -116,7 +119,7 @@ export function explainRequest(document: ParsedDocument, request: ExplainedReque
   }
   const config = hit.route;
   const route = describeRoute(config, hit.template, document);
-  const caller = explainCaller(config, document, bearerOf(head), request.nowMs);
+  const caller = explainCaller(config, document, tokenIn(head, config), request.nowMs);
   const auth = caller.explanation;
   if (hit.redirect !== undefined) {
     const outcome = { kind: "redirect", status: 308, location: hit.redirect + query } as const;
@@ -145,8 +148,13 @@ function toRaw({
   return { url: target, httpVersionMajor: 1, httpVersionMinor: 1, rawHeaders };
 }
 
-function bearerOf({ authorization = "" }: RequestHead): string | undefined {
-  return /^bearer +(\S.*)$/i.exec(authorization)?.[1];
+/** Takes the token out of the head, as the gateway does. */
+function tokenIn(head: RequestHead, { auth }: RouteConfig): ReturnType<TokenSource["take"]> {
+  if (auth?.tokenFrom) {
+    return new TokenSource(auth.tokenFrom, auth.forwardToken).take(head);
+  }
+  const { authorization = "" } = head;
+  return { token: /^bearer +(\S.*)$/i.exec(authorization)?.[1] };
 }
 
 /** What speaks against the request before anybody looks at who sends it. */
@@ -169,6 +177,7 @@ function describeRoute(route: RouteConfig, pattern: string, { rateLimits }: Pars
   const {
     name,
     service,
+    backends,
     priority,
     timeoutMs,
     maxBodyBytes,
@@ -185,6 +194,7 @@ function describeRoute(route: RouteConfig, pattern: string, { rateLimits }: Pars
     name,
     pattern,
     service,
+    backends,
     priority,
     timeoutMs,
     maxBodyBytes,

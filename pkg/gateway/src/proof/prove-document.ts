@@ -9,13 +9,14 @@ import type { Finding, ProofRoute } from "./stages.ts";
 /** Puts the routes of a document that has no other fault through the stages of the gateway: see {@link prove}. */
 export function proveDocument(document: ParsedDocument, options: ProofOptions = {}): Proof {
   const routes = document.routes.map((config, index): ProofRoute => {
-    const { name, service, anonymous, rewrite } = config;
+    const { name, service, backends = [], anonymous, rewrite } = config;
+    const services = backends.length === 0 ? [service] : backends.map((backend) => backend.service ?? service);
     const rewritePrefix = rewrite?.prefix?.replace(/\/$/, "");
     const matchers = matchersOf(config, () => undefined);
     return {
       index,
       name,
-      service,
+      services,
       isAnonymous: anonymous === true,
       rewritePrefix,
       hostHeader: rewrite?.host,

@@ -2,7 +2,7 @@ import { posix } from "node:path";
 import type { Found } from "../router/entry.ts";
 import { anonymousWaysTo } from "./reach.ts";
 import { escapeSegment, spellingsOf, waysFrom } from "./spellings.ts";
-import { type Finding, type ProofRoute, readPath, routeIn, type Stages, targetOf } from "./stages.ts";
+import { type Finding, type ProofRoute, readPath, routeIn, sharedService, type Stages, targetOf } from "./stages.ts";
 import { pathOf, type Straight, straightRequests } from "./straight.ts";
 
 export interface ProofOptions {
@@ -105,11 +105,10 @@ function* findingsOf(
     const fault = forwardFault(found, path, target, routeOf);
     if (fault !== undefined) yield say(fault);
     else if (read(target) !== target) yield say(`it is forwarded as ${target}, which is not canonical`);
-    if (resource === undefined || !found.route.isAnonymous || found.route.service !== route.service) continue;
+    const service = sharedService(route, found.route);
+    if (resource === undefined || !found.route.isAnonymous || service === undefined) continue;
     if (readingsOf(target).includes(resource))
-      yield say(
-        `it goes by route ${found.route.name}, which is for everybody, to ${resource} of service ${route.service}`,
-      );
+      yield say(`it goes by route ${found.route.name}, which is for everybody, to ${resource} of service ${service}`);
     else if (looseForm(target) === looseForm(resource)) {
       open = found.route;
       if (!loosely.has(target)) loosely.set(target, input);
@@ -119,7 +118,7 @@ function* findingsOf(
   const gets = [...loosely.keys()];
   if (open === undefined || input === undefined) return;
   const shown = gets.length > maxShown ? [...gets.slice(0, maxShown), `and ${gets.length - maxShown} more`] : gets;
-  const problem = `by route ${open.name}, which is for everybody, service ${route.service} gets ${shown.join(" ")}, and must not take them for ${resource}`;
+  const problem = `by route ${open.name}, which is for everybody, service ${route.services.join(", ")} gets ${shown.join(" ")}, and must not take them for ${resource}`;
   yield { route, input, problem, severity: "warning" };
 }
 
@@ -143,7 +142,7 @@ function forwardFault(
     if (after !== undefined && reading !== (after || "/") && !reading.startsWith(`${after}/`))
       return `it is forwarded as ${target}, which a server may read as ${reading}, not below ${after}/`;
     const other = isKept ? routeOf(reading) : undefined;
-    if (other !== undefined && other !== route && !other.isAnonymous && other.service === route.service)
+    if (other !== undefined && other !== route && !other.isAnonymous && sharedService(route, other) !== undefined)
       return `it goes by route ${route.name} as ${target}, which a server may read as ${reading}, of route ${other.name}`;
   }
   return undefined;

@@ -1,7 +1,7 @@
 import type { RequestFacts } from "../router/conditions.ts";
 import type { Matcher } from "../router/entry.ts";
 import type { PathTemplate } from "../router/rewrite.ts";
-import { type Finding, type ProofRoute, routeIn, type Stages } from "./stages.ts";
+import { type Finding, type ProofRoute, routeIn, sharedService, type Stages } from "./stages.ts";
 import { anyHost, factsFor, hostOf, pathOf, straightRequests, toPath } from "./straight.ts";
 
 /** A way to a service that needs no token. */
@@ -40,8 +40,9 @@ const usualMethods = ["GET", "POST"];
 export function anonymousWaysTo(routes: readonly ProofRoute[], stages: Stages): Finding[] {
   const byService = openWays(routes);
   return routes.flatMap((route) => {
-    const ways = byService.get(route.service);
-    return route.isAnonymous || ways === undefined ? [] : findingsOf(route, ways, stages);
+    if (route.isAnonymous) return [];
+    const ways = route.services.flatMap((service) => byService.get(service) ?? []);
+    return ways.flatMap((each) => findingsOf(route, each, stages));
   });
 }
 
@@ -57,14 +58,15 @@ function findingsOf(route: ProofRoute, ways: Ways, { find, forward }: Stages): F
       for (const method of methods) {
         const found = routeIn(find(host, method, path, facts ?? ownFacts));
         const other = found?.route;
-        if (other === undefined || !other.isAnonymous || other.service !== route.service) continue;
+        const service = other && sharedService(route, other);
+        if (other === undefined || !other.isAnonymous || service === undefined) continue;
         if (findings.has(other) || forward(found, path) !== resource) continue;
         const where = host === ownHost ? "" : ` at host ${host}`;
         const how = facts === undefined ? "" : ", with headers or parameters that anybody can send,";
         findings.set(other, {
           route,
           input: path,
-          problem: `${method} ${path}${where}${how} goes by route ${other.name}, which is for everybody, to ${resource} of service ${route.service}`,
+          problem: `${method} ${path}${where}${how} goes by route ${other.name}, which is for everybody, to ${resource} of service ${service}`,
           severity: facts === undefined ? "fault" : "warning",
         });
       }
@@ -75,8 +77,9 @@ function findingsOf(route: ProofRoute, ways: Ways, { find, forward }: Stages): F
 
 function openWays(routes: readonly ProofRoute[]): Map<string, Ways> {
   const byService = new Map<string, Ways>();
-  for (const { isAnonymous, service, rewritePrefix, hostHeader, matchers } of routes) {
-    if (!isAnonymous) continue;
+  const open = routes.filter(({ isAnonymous }) => isAnonymous);
+  const each = open.flatMap((route) => route.services.map((service) => ({ ...route, service })));
+  for (const { service, rewritePrefix, hostHeader, matchers } of each) {
     const ways: Ways = byService.get(service) ?? { known: new Set(), byPrefix: new Map(), others: [] };
     byService.set(service, ways);
     for (const matcher of matchers) {

@@ -8,7 +8,8 @@ export interface ProofRoute {
   /** Place in the document, from 0. */
   readonly index: number;
   readonly name: string;
-  readonly service: string;
+  /** All that its requests may go to. */
+  readonly services: readonly string[];
   readonly isAnonymous: boolean;
   /** What stands in place of the prefix, without a slash at its end. */
   readonly rewritePrefix: string | undefined;
@@ -36,6 +37,11 @@ export interface Finding {
   readonly problem: string;
   /** Fault: it holds whatever the service does. Warning: it is right only as long as the service reads paths as strictly as the gateway. */
   readonly severity: "fault" | "warning";
+}
+
+/** A service that both routes send requests to. */
+export function sharedService({ services }: ProofRoute, other: ProofRoute): string | undefined {
+  return services.find((service) => other.services.includes(service));
 }
 
 /** The route that a request goes by, if it goes by one. */
