@@ -49,6 +49,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     code: "[error code](errors.md)",
   },
   gateway_document_reloads: { outcome: "`changed`, `unchanged`, `refused`" },
+  gateway_revocation_reloads: { outcome: "`changed`, `refused`" },
   gateway_jwks_unknown_keys: {
     provider: "name of the token provider in the gateway's config",
     outcome:

@@ -1,4 +1,6 @@
-export { createGateway, type Gateway, type GatewayOptions } from "./gateway.ts";
+export type { Gateway, GatewayOptions } from "./contract.ts";
+export { createGateway } from "./gateway.ts";
+export type { Revocation, Revocations } from "@plinth/transport/jwt";
 export { gateway, gatewayModule, gatewayModuleOf } from "./module.ts";
 export { checkGatewayDocument, type DocumentCheck } from "./check.ts";
 export { type ExplainedRequest, type Explanation, explainRequest } from "./explain/explain.ts";

@@ -21,7 +21,8 @@ import { DocumentKeeper } from "./config/document-keeper.ts";
 import { documentFile, loadDocument } from "./config/document-source.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayConfigError } from "./errors.ts";
-import { createGateway, type Gateway } from "./gateway.ts";
+import type { Gateway } from "./contract.ts";
+import { createGateway } from "./gateway.ts";
 import { GatewayEntry, limitStore, provideLimitStore } from "./limits/limit-store-module.ts";
 import { gatewaySettings } from "./options.ts";
 

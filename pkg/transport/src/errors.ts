@@ -3,6 +3,8 @@ import { AppError } from "@plinth/kernel";
 /** Every code that the servers give to what they refuse or fail at themselves. */
 export type TransportErrorCode =
   | "ERR_AUTH_NEED"
+  | "ERR_AUTH_REVOCATION"
+  | "ERR_AUTH_REVOCATIONS_FULL"
   | "ERR_AUTH_UNAVAILABLE"
   | "ERR_DEADLINE_EXCEEDED"
   | "ERR_LISTEN_ADDRESS"

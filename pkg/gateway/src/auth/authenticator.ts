@@ -3,6 +3,7 @@ import {
   claimAt,
   type Claims,
   type Issuer,
+  type Revocations,
   type TokenCaller,
   type TokenRefusal,
   TokenVerifier,
@@ -32,17 +33,19 @@ export interface AuthenticatorOptions {
   readonly claimNames: readonly string[];
   /** Where it says which claims become headers. */
   readonly jwt: ParsedDocument["jwt"];
+  readonly revocations: Revocations | undefined;
 }
 
 /** Tells who is calling by the bearer token. */
 export function createAuthenticator(
   issuers: readonly Issuer[],
-  { clock, claimNames, jwt }: AuthenticatorOptions,
+  { clock, claimNames, jwt, revocations }: AuthenticatorOptions,
 ): Authenticator {
   const headers = new Map(Object.values(jwt).map((provider) => [provider.issuer, provider.headers]));
   return new TokenVerifier({
     issuers,
     clock,
+    revocations,
     toKnown: ({ issuer, subject, scopes, roles, claims }): KnownCaller => {
       const { flat, unusable } = toClaimHeaders(claims, headers.get(issuer) ?? {});
       return {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createLogger, createMetrics, createTracing, type Span, type Tracing } from "@plinth/kernel";
 import { MemoryLog, until } from "@plinth/kernel/testing";
-import type { GatewayOptions } from "../gateway.ts";
+import type { GatewayOptions } from "../contract.ts";
 import {
   echo,
   exchangeRaw,

@@ -12,7 +12,8 @@ import {
 } from "@plinth/kernel";
 import { MemoryLog, until } from "@plinth/kernel/testing";
 import { createMemoryRegistry, type Registration, type Registry } from "@plinth/registry";
-import { createGateway, type Gateway, type GatewayOptions } from "../gateway.ts";
+import type { Gateway, GatewayOptions } from "../contract.ts";
+import { createGateway } from "../gateway.ts";
 import type { GatewayDocument } from "../config/schema.ts";
 
 type RouteInput = GatewayDocument["routes"][number];

@@ -24,3 +24,4 @@ export {
   type TokenVerifierOptions,
 } from "./verifier.ts";
 export type { TokenFault, TokenIdentity, TokenRules } from "./verify.ts";
+export { type RevocableToken, type Revocation, Revocations, type RevocationsOptions } from "./revocations.ts";

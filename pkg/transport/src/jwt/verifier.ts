@@ -1,5 +1,6 @@
 import type { Clock } from "@plinth/kernel";
 import type { KeyKeeper } from "./key-keeper.ts";
+import type { RevocableToken, Revocations } from "./revocations.ts";
 import { type CachedToken, TokenCache, tokenKey } from "./token-cache.ts";
 import {
   checkClaims,
@@ -27,6 +28,12 @@ export interface TokenCaller<Known> extends CachedToken {
   readonly issuer: Issuer;
 }
 
+interface Remembered<Known> extends TokenCaller<Known> {
+  readonly revocable: RevocableToken;
+  /** Version of the revocations by which it was found to be none; undefined while it is not. */
+  spared: number | undefined;
+}
+
 export interface TokenRefusal {
   readonly reason: "token_missing" | "token_invalid" | "token_expired" | "keys_unavailable";
   /** Which rule it broke, for operators. */
@@ -40,6 +47,8 @@ export interface TokenVerifierOptions<Known> {
   readonly toKnown: (identity: TokenIdentity) => Known;
   /** Verified tokens remembered, 2 or more. Default 10_000. */
   readonly maxCachedTokens?: number;
+  /** Tokens that are refused though they are valid. Default none. */
+  readonly revocations?: Revocations | undefined;
 }
 
 /** Tells who is calling by the bearer token. */
@@ -47,13 +56,15 @@ export class TokenVerifier<Known> {
   readonly #byIssuer: ReadonlyMap<unknown, Issuer>;
   readonly #clock: Clock;
   readonly #toKnown: (identity: TokenIdentity) => Known;
-  readonly #cache: TokenCache<TokenCaller<Known>>;
+  readonly #cache: TokenCache<Remembered<Known>>;
+  readonly #revocations: Revocations | undefined;
 
-  constructor({ issuers, clock, toKnown, maxCachedTokens = 10_000 }: TokenVerifierOptions<Known>) {
+  constructor({ issuers, clock, toKnown, maxCachedTokens = 10_000, revocations }: TokenVerifierOptions<Known>) {
     this.#byIssuer = new Map(issuers.map((issuer) => [issuer.rules.issuer, issuer]));
     this.#clock = clock;
     this.#toKnown = toKnown;
     this.#cache = new TokenCache(maxCachedTokens);
+    this.#revocations = revocations;
   }
 
   /**
@@ -82,7 +93,7 @@ export class TokenVerifier<Known> {
         this.#cache.delete(key);
         return expired;
       }
-      if (cached.keyVersion === cached.issuer.keys.version && cached.issuer.keys.current) return cached;
+      if (cached.keyVersion === cached.issuer.keys.version && cached.issuer.keys.current) return this.#spare(cached);
     }
     return this.#verify(token, key);
   }
@@ -111,13 +122,30 @@ export class TokenVerifier<Known> {
     if (verified === "expired") return expired;
     if (typeof verified === "string") return invalid(verified);
 
-    const caller: TokenCaller<Known> = {
+    const { jti, iat } = claims;
+    const caller: Remembered<Known> = {
       known: this.#toKnown(verified.identity),
       issuer,
       usableUntilMs: verified.expiresAtMs + rules.clockSkewMs,
       keyVersion,
+      revocable: {
+        issuer: rules.issuer,
+        subject: verified.identity.subject,
+        jti: typeof jti === "string" ? jti : undefined,
+        issuedAtMs: typeof iat === "number" ? iat * 1e3 : undefined,
+      },
+      spared: undefined,
     };
     this.#cache.set(key, caller);
+    return this.#spare(caller);
+  }
+
+  /** Looks a token up among the revocations when there may be another one since it was last looked up: a revoked one each time. */
+  #spare(caller: Remembered<Known>): TokenCaller<Known> | TokenRefusal {
+    const revocations = this.#revocations;
+    if (!revocations || caller.spared === revocations.version) return caller;
+    if (revocations.revokes(caller.revocable)) return revoked;
+    caller.spared = revocations.version;
     return caller;
   }
 }
@@ -129,6 +157,7 @@ function bearerToken(authorization: string): string | undefined {
 
 const missing: TokenRefusal = Object.freeze({ reason: "token_missing", fault: undefined });
 const expired: TokenRefusal = Object.freeze({ reason: "token_expired", fault: "expired" });
+const revoked: TokenRefusal = Object.freeze({ reason: "token_invalid", fault: "revoked" });
 const unavailable: TokenRefusal = Object.freeze({ reason: "keys_unavailable", fault: undefined });
 
 function invalid(fault: TokenFault): TokenRefusal {

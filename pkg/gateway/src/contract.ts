@@ -1,0 +1,67 @@
+import type { Clock, ErrorBus, Logger, Metrics, Tracing } from "@plinth/kernel";
+import type { Registry } from "@plinth/registry";
+import type { TransportError } from "@plinth/transport";
+import type { Revocations } from "@plinth/transport/jwt";
+import type { DocumentChanges } from "./config/changes.ts";
+import type { GatewayDocument } from "./config/schema.ts";
+import type { LimitStoreOptions } from "./limits/limit-store.ts";
+import type { GatewaySettingsInput } from "./options.ts";
+import type { UpstreamFactory } from "./upstream/upstream.ts";
+
+/** How a gateway is made. */
+export interface GatewayOptions {
+  /** Routes and what they share. */
+  readonly document: GatewayDocument;
+  /** Where instances of services are found. It stays the caller's, to be closed after the gateway. */
+  readonly registry: Pick<Registry, "follow">;
+  /** Port, limits and times; see `gatewaySettings`. Default: every default. */
+  readonly settings?: GatewaySettingsInput;
+  /** Access log and warnings. Default: none. */
+  readonly log?: Logger;
+  /** Default: metrics of its own, which nobody sees. */
+  readonly metrics?: Metrics;
+  /** Default: ids without export. */
+  readonly tracing?: Tracing;
+  /** Default: an error bus of its own, which nobody hears. */
+  readonly errors?: ErrorBus;
+  /** Default: the system's. */
+  readonly clock?: Clock;
+  /** Told when it no longer listens though nobody has drained or closed it: `ERR_LISTEN_LOST`. Default: `errors` is told. */
+  readonly onDied?: ((error: TransportError) => void) | undefined;
+  /** Where limits are counted that all gateways share. Default: each counts for itself. */
+  readonly limitStore?: LimitStoreOptions | undefined;
+  /** Makes the HTTP client for an instance. Default: undici's. */
+  readonly createUpstream?: UpstreamFactory;
+}
+
+/** An HTTP/1.1 gateway in front of services. */
+export interface Gateway {
+  readonly host: string;
+  /** The port bound; 0 before `listen`. */
+  readonly port: number;
+  /**
+   * Begins to fetch keys and to follow services, waits a moment for the first answers of issuers and registry, and listens.
+   * @throws {@link TransportError} `ERR_LISTEN_PORT_BUSY` or `ERR_LISTEN_ADDRESS`; {@link GatewayError} `ERR_GATEWAY_STATE` after `close`.
+   */
+  listen(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** From now on each reply ends its connection, while new ones are still served. */
+  announceDrain(): void;
+  /** Stops accepting and resolves when every request has been answered; what is left when `signal` aborts is cut off. */
+  drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Cuts off whatever is left and closes the connections to instances. Safe to call twice. */
+  close(): Promise<void>;
+  /**
+   * Takes another document in place of the one before, all of it at once. It is built aside, new issuers and services are asked for their
+   * first answers, and requests that have begun end as they began; what is the same in both keeps its connections, keys and counts.
+   * Calls follow one another. On any fault everything stays as it was.
+   *
+   * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault; {@link GatewayError} `ERR_GATEWAY_STATE` once it drains.
+   */
+  reload(document: GatewayDocument): Promise<DocumentChanges>;
+  /** Names of the token issuers whose keys are not at hand, so that their tokens cannot be checked. */
+  providersWithoutKeys(): readonly string[];
+  /** Tokens that are refused though they are valid: those of the file that the setting `gateway.revocations` names, and what is added here. */
+  readonly revocations: Revocations;
+  /** Whether limits go without the store that gateways share, in part or altogether. */
+  readonly isLimitStoreDegraded: boolean;
+}
