@@ -331,6 +331,26 @@ describe("a WebSocket through the gateway", () => {
     });
   }
 
+  it("is not waited for longer than the route's time, and outlives it once it is open", async () => {
+    const clock = new FakeClock();
+    let isSilent = true;
+    await using instance = await chatInstance(() => (isSilent ? undefined : agreed()));
+    await using running = await startGateway({ clock, routes: [chat({ timeoutMs: 1_000 })] });
+    await running.add(instance);
+    const client = await rawClient(running.gateway.port);
+    client.send(handshake());
+    await until(() => instance.heads.length === 1);
+    await clock.advance(1_100);
+    assert.match(await client.toEnd(), /^HTTP\/1\.1 504 [^]*deadline_exceeded/);
+    await until(() => instance.sockets.size === 0);
+    isSilent = false;
+    const open = await opened(running);
+    await clock.advance(5_000);
+    open.send("hi");
+    await until(() => instance.got() === "hi");
+    open.socket.destroy();
+  });
+
   it("resets the client when the instance breaks off", async () => {
     await using instance = await chatInstance();
     await using running = await startGateway({ routes: [chat()] });
