@@ -69,6 +69,7 @@ export {
 } from "./rpc/client/client.ts";
 export { type ClientTls, type ConnectChannelOptions, createConnectChannel } from "./rpc/client/connect-channel.ts";
 export { RpcError, type RpcErrorOptions, wasMisdirected } from "./rpc/client/errors.ts";
+export { createInProcessChannel, type InProcessChannelOptions } from "./rpc/client/in-process-channel.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
 export { type Certificates, type CertificatesOptions, watchCertificates } from "./tls/certificates.ts";
 export { tlsSettings, type TlsSettings } from "./tls/settings.ts";
