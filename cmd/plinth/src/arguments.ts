@@ -63,6 +63,12 @@ usage:
       the faults of a gateway's document, all at once with their lines, without a gateway or a network; and a proof that matching,
       authorising, rewriting and forwarding agree on the path of every route, however a request spells it
 
+  plinth gateway explain FILE METHOD URL [-H 'NAME: VALUE']... [--from ADDRESS] [--consul ADDRESS] [--json]
+      what a gateway with this document would do with a request: which route wins and why others lose, what a token would meet but
+      for its signature, limits, and the path and headers that the service gets
+      --from      the client's address, 127.0.0.1 by default
+      --consul    the agent that is asked which instances the service has; by default none is
+
   plinth --help
   plinth --version
 

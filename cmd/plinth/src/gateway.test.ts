@@ -5,17 +5,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
+import { freePort } from "@plinth/kernel/testing";
+import { ScriptedAgent } from "@plinth/registry/testing";
 import { parseArguments } from "./arguments.ts";
 import { askGateway } from "./gateway.ts";
 
 let folder = "";
 
 /** What a document of this text is answered with, in its folder; a line as it is printed. */
-function ask(...args: readonly string[]): { readonly code: number; readonly stdout: string } {
+async function ask(...args: readonly string[]): Promise<{ readonly code: number; readonly stdout: string }> {
   const question = parseArguments(["gateway", ...args]);
   assert.ok(question.kind === "gateway");
   const lines: string[] = [];
-  const code = askGateway({ ...question, file: join(folder, question.file) }, (line) => void lines.push(`${line}\n`));
+  const code = await askGateway(
+    { ...question, file: join(folder, question.file) },
+    (line) => void lines.push(`${line}\n`),
+  );
   return { code, stdout: lines.join("").replaceAll(`${folder}/`, "") };
 }
 
@@ -35,7 +40,7 @@ describe("plinth gateway check", () => {
   - { name: admin, match: { path: /admin/** }, service: web, auth: {} }
 `,
     );
-    const { code, stdout } = ask("check", "good.yaml");
+    const { code, stdout } = await ask("check", "good.yaml");
     assert.equal(code, 0);
     assert.match(
       stdout,
@@ -50,12 +55,12 @@ describe("plinth gateway check", () => {
   - { name: other, match: { path: /a }, service: web }
 `;
     await writeFile(join(folder, "bad.yaml"), bad);
-    const text = ask("check", "bad.yaml");
+    const text = await ask("check", "bad.yaml");
     assert.equal(text.code, 1);
     assert.match(text.stdout, /^bad\.yaml:2: routes\.0\.tymeoutMs: unknown key; did you mean "timeoutMs"\?$/m);
     assert.match(text.stdout, /^bad\.yaml:3: routes\.1: needs `auth`/m);
     assert.match(text.stdout, /^bad\.yaml: \d faults\n$/m);
-    const json = ask("check", "bad.yaml", "--json");
+    const json = await ask("check", "bad.yaml", "--json");
     assert.equal(json.code, 1);
     const { ok, faults, inputs } = JSON.parse(json.stdout);
     assert.deepEqual([ok, inputs, faults[0].source], [false, 0, "bad.yaml:2"]);
@@ -69,7 +74,7 @@ describe("plinth gateway check", () => {
   - { name: assets, match: { path: /assets/** }, service: s, anonymous: true, rewrite: { prefix: / } }
 `,
     );
-    const { code, stdout } = ask("check", "open.yaml");
+    const { code, stdout } = await ask("check", "open.yaml");
     assert.equal(code, 1);
     assert.match(
       stdout,
@@ -79,11 +84,11 @@ describe("plinth gateway check", () => {
 
   it("ends with 1 for a file that is not there or no YAML, and with 2 for a command line that is none", async () => {
     await writeFile(join(folder, "none.yaml"), "routes: [\n");
-    const [missing, none] = [ask("check", "missing.yaml"), ask("check", "none.yaml")];
+    const [missing, none] = await Promise.all([ask("check", "missing.yaml"), ask("check", "none.yaml")]);
     assert.deepEqual([missing.code, none.code], [1, 1]);
     assert.match(missing.stdout, /missing\.yaml: cannot be read/);
     for (const args of [[], ["chekc", "a"], ["check"], ["check", "a", "b"], ["check", "a", "--from", "1.1.1.1"]])
-      assert.throws(() => ask(...args), { name: "UsageError" }, args.join(" "));
+      await assert.rejects(ask(...args), { name: "UsageError" }, args.join(" "));
   });
 
   it("is a command whose answer goes to standard output", async () => {
@@ -92,5 +97,70 @@ describe("plinth gateway check", () => {
     const args = ["--conditions=plinth-source", main, "gateway", "check", "none.yaml"];
     const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder });
     assert.equal(stdout, "none.yaml: 0 routes: no faults\n");
+  });
+});
+
+describe("plinth gateway explain", () => {
+  const text = `${jwt}rateLimits: { all: { limit: 5, windowMs: 1000, by: address } }
+routes:
+  - { name: web, match: { path: /** }, service: web, anonymous: true }
+  - { name: api, match: { path: /api/** }, service: api, anonymous: true, rateLimit: all, rewrite: { prefix: /v2 } }
+  - { name: admin, match: { path: /admin/** }, service: admin, auth: { scopes: [root] } }
+`;
+
+  it("says what becomes of a request, and what was against the other routes", async () => {
+    await writeFile(join(folder, "gateway.yaml"), text);
+    const args = ["-H", "X-Forwarded-For: 6.6.6.6", "--header", "accept: */*", "--from", "192.0.2.1"];
+    const { code, stdout } = await ask("explain", "gateway.yaml", "GET", "http://shop.example//api/x?y", ...args);
+    assert.equal(code, 0);
+    for (const line of [
+      "outcome  forwarded to api",
+      "path     /api/x?y at host shop.example",
+      "route    api, by /api/**",
+      "needs    nothing: it is for everybody",
+      'limit    all: 5 in 1000 ms by "address"',
+      "gets     GET /v2/x?y",
+      "removed  x-forwarded-for: the gateway's own takes its place",
+      "added    x-forwarded-for: 192.0.2.1",
+      "lost     web, /**: its path is less exact",
+      "lost     1 pattern for other paths",
+    ])
+      assert.ok(stdout.split("\n").includes(line), `${line} in ${stdout}`);
+  });
+
+  it("answers programs, and says what a gateway refuses", async () => {
+    await writeFile(join(folder, "gateway.yaml"), text);
+    const { code, stdout } = await ask("explain", "gateway.yaml", "GET", "/admin/%2e%2e/admin/x", "--json");
+    const { request, outcome, route } = JSON.parse(stdout);
+    assert.deepEqual([code, request.path, route.name], [0, "/admin/x", "admin"]);
+    assert.partialDeepStrictEqual(outcome, { kind: "refuse", status: 401, reason: "token_missing" });
+    const token = await ask("explain", "gateway.yaml", "GET", "/admin", "-H", "authorization: Bearer a.b.c");
+    assert.match(token.stdout, /^token +token_invalid \(malformed\); its signature was not checked$/m);
+  });
+
+  it("names the instances that Consul has, and goes on without where it cannot be asked", async () => {
+    await writeFile(join(folder, "gateway.yaml"), text);
+    await using agent = await ScriptedAgent.start(() => ({ index: 1, body: [] }));
+    const none = await ask("explain", "gateway.yaml", "GET", "/", "--consul", agent.address);
+    assert.match(none.stdout, /^instances +none is registered$/m);
+    const gone = await ask("explain", "gateway.yaml", "GET", "/", "--consul", `127.0.0.1:${await freePort()}`);
+    assert.equal(gone.code, 0);
+    assert.match(gone.stdout, /^instances +not known: /m);
+  });
+
+  it("ends with 1 for a faulty document, and knows what is no command line", async () => {
+    await writeFile(join(folder, "faulty.yaml"), "routes: 1\n");
+    const { code, stdout } = await ask("explain", "faulty.yaml", "GET", "/");
+    assert.equal(code, 1);
+    assert.match(stdout, /^faulty\.yaml:1: routes: /);
+    const wrong = [
+      ["a"],
+      ["a", "G T", "/"],
+      ["a", "GET"],
+      ["a", "GET", "/", "x"],
+      ["a", "GET", "/", "-H", "x"],
+      ["a", "GET", "/", "--from"],
+    ];
+    for (const args of wrong) await assert.rejects(ask("explain", ...args), { name: "UsageError" }, args.join(" "));
   });
 });

@@ -1,6 +1,7 @@
 import { checkGatewayDocument } from "@plinth/gateway";
 import type { ConfigFault } from "@plinth/kernel";
 import type { GatewayQuestion } from "./gateway-arguments.ts";
+import { explainGateway } from "./gateway-explain.ts";
 import { safe } from "./table.ts";
 
 /** Takes a line of the answer. */
@@ -11,8 +12,8 @@ type Print = (line: string) => void;
  * @param print - Default: to standard output.
  * @returns The exit code: 0, or 1 where it has faults.
  */
-export function askGateway(question: GatewayQuestion, print: Print = toOutput): number {
-  return check(question, print);
+export async function askGateway(question: GatewayQuestion, print: Print = toOutput): Promise<number> {
+  return question.action === "check" ? check(question, print) : explainGateway(question, print);
 }
 
 function check({ file, isJson }: GatewayQuestion, print: Print): number {

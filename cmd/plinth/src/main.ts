@@ -17,7 +17,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (invocation.kind === "ask") return await askMain(invocation);
     if (invocation.kind === "new") return await writeNewMigration(invocation, new Date());
     if (invocation.kind === "services") return await (await import("./services.ts")).printServices(invocation);
-    if (invocation.kind === "gateway") return (await import("./gateway.ts")).askGateway(invocation);
+    if (invocation.kind === "gateway") return await (await import("./gateway.ts")).askGateway(invocation);
     process.stdout.write(invocation.kind === "help" ? usage : `${versionOf()}\n`);
     return 0;
   } catch (error) {

@@ -23,13 +23,18 @@ export interface DocumentCheck {
  * route for everybody. Takes about 0.3 ms a route.
  *
  * @param file - YAML or JSON. One that cannot be read, or is neither, is a fault.
+ * @param options.proof - `whole` tries every spelling of every path, `start` what a gateway tries before it takes a document. Default `whole`.
  */
-export function checkGatewayDocument(file: string): DocumentCheck {
+export function checkGatewayDocument(
+  file: string,
+  { proof = "whole" }: { readonly proof?: "whole" | "start" } = {},
+): DocumentCheck {
   const none = { warnings: [], routes: 0, inputs: 0, document: undefined };
   try {
     const { data, places } = readConfigFile(file);
     const at = { name: file, places };
     const document = parseDocument(data, at);
+    if (proof === "start") return { ...none, faults: [], routes: document.routes.length, document };
     const { findings, inputs } = proveDocument(document);
     const [faults = [], warnings = []] = (["fault", "warning"] as const).map((severity) =>
       toFaults(
