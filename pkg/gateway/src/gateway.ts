@@ -242,7 +242,7 @@ class HttpGateway implements Gateway, GatewayCore {
     if (this.#closed || !this.#generations.delete(generation)) return;
     const left = [...this.#generations];
     for (const issuer of generation.issuers) {
-      if (!left.some(({ issuers }) => issuers.includes(issuer))) issuer.keys.close();
+      if (!left.some(({ issuers }) => issuers.some(({ keys }) => keys === issuer.keys))) issuer.keys.close();
     }
     for (const [service, pool] of generation.pools) {
       if (!left.some(({ pools }) => pools.get(service) === pool)) {

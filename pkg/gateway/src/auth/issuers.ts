@@ -18,7 +18,8 @@ export interface IssuerKeepersOptions {
 /** Makes the issuers of one document after the other, each with a keeper of its keys. */
 export interface IssuerKeepers {
   /**
-   * The issuers of a document; what `before` has for the same provider is the same object, and others have yet to be started.
+   * The issuers of a document; what `before` has for the same provider is the same object, one whose rules alone have changed has the
+   * same keys, and others have yet to be started.
    * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` when `jwksUrls` has a name that the document lacks, or a URL that is not taken.
    */
   issuersOf(jwt: ParsedDocument["jwt"], before?: readonly Issuer[]): readonly Issuer[];
@@ -28,6 +29,8 @@ export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeeper
   const { jwksUrls, snapshots, clock, log, metrics, current } = options;
   const budget = new FetchBudget(clock);
   const forms = new WeakMap<Issuer, string>();
+  /** Of what a keeper of keys is made from: other rules of the same issuer go on with its keys. */
+  const keyForms = new WeakMap<Issuer["keys"], string>();
   const fetches = metrics.counter({
     name: "gateway_jwks_fetches_total",
     help: "Fetches of key sets.",
@@ -69,6 +72,14 @@ export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeeper
         const form = JSON.stringify([name, given]);
         const known = before.find((issuer) => forms.get(issuer) === form);
         if (known) return [known];
+        const { issuer, jwks, refreshMs, keepMs } = given;
+        const keyForm = JSON.stringify([name, issuer, jwks, refreshMs, keepMs]);
+        const kept = before.find(({ keys }) => keyForms.get(keys) === keyForm);
+        if (kept) {
+          const other: Issuer = { name, rules: given, keys: kept.keys };
+          forms.set(other, form);
+          return [other];
+        }
         const made = createIssuers(
           { [name]: given },
           {
@@ -81,7 +92,10 @@ export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeeper
             onFetch: (of, failure) => fetches.inc({ provider: of, outcome: failure === undefined ? "ok" : "failed" }),
           },
         );
-        for (const issuer of made) forms.set(issuer, form);
+        for (const own of made) {
+          forms.set(own, form);
+          keyForms.set(own.keys, keyForm);
+        }
         return made;
       });
     },

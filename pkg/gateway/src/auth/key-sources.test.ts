@@ -67,6 +67,25 @@ describe("the place of a key set", () => {
     assert.deepEqual(running.gateway.providersWithoutKeys(), ["test"]);
   });
 
+  it("goes on with the keys at hand when only the rules of its provider change, though the issuer is down", async () => {
+    await using issuer = await startIssuer(first);
+    await using running = await startGateway({ document: documentOf(issuer.url) });
+    assert.equal(await reasonFor(running, first), "no_instance");
+    issuer.answer = { status: 500, body: "" };
+    const { jwt, routes } = documentOf(issuer.url);
+    const strict = {
+      test: { audiences: ["test"], issuer: "test-issuer", jwks: issuer.url, ...jwt?.test, maxLifetimeMs: 1_000 },
+    };
+    await running.gateway.reload({ jwt: strict, routes });
+    assert.equal(await reasonFor(running, first), "token_invalid", "by the new rules");
+    await running.gateway.reload(documentOf(issuer.url));
+    assert.equal(await reasonFor(running, first), "no_instance");
+    assert.equal(issuer.fetches, 1);
+    await running.gateway.reload({ routes: [] });
+    await running.gateway.reload(documentOf(issuer.url));
+    assert.equal(await reasonFor(running, first), "keys_unavailable", "let go of with the provider");
+  });
+
   it("may leave a snapshot, by which the next gateway starts while the issuer is down", async () => {
     const jwksSnapshots = join(folder, "snapshots");
     await using issuer = await startIssuer(first);

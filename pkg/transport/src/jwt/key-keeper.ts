@@ -51,6 +51,7 @@ export class KeyKeeper {
   #timer: Scheduled | undefined;
   #failures = 0;
   #nextUnknownAtMs = -Infinity;
+  #hasStarted = false;
   #isFromSnapshot = false;
   /** The snapshot on its way from the disk. */
   #loading: Promise<void> | undefined;
@@ -88,11 +89,12 @@ export class KeyKeeper {
     return this.#options.clock.monotonicMs() - this.#fetchedAtMs;
   }
 
-  /** Begins to fetch, and goes on in the background until closed. */
+  /** Begins to fetch, and goes on in the background until closed. Safe to call twice. */
   start(): void {
     const { snapshot, watch } = this.#options;
     const { signal } = this.#closing;
-    if (signal.aborted) return;
+    if (signal.aborted || this.#hasStarted) return;
+    this.#hasStarted = true;
     watch?.(() => void this.#fetchAnew(), { signal });
     if (!snapshot) {
       void this.#fetch();
