@@ -11,6 +11,7 @@ import { grpcServer } from "./grpc-server.ts";
 import { httpServer } from "./http-server.ts";
 import { metrics } from "./metrics.ts";
 import { registry } from "./registry.ts";
+import { routeTable } from "./route-table.ts";
 import { rpcHttp } from "./rpc-http.ts";
 import { testSchema } from "./test-schema.ts";
 
@@ -28,6 +29,7 @@ export const questions: readonly Question[] = [
   metrics,
   database,
   balancer,
+  routeTable,
   registry,
   testSchema,
 ];

@@ -2,18 +2,17 @@ import type { Duplex } from "node:stream";
 import { formatTraceparent, type Scheduled, type Span } from "@plinth/kernel";
 import type { Seat } from "@plinth/resilience";
 import { addForwardingHeaders, type IdentityHeaders } from "../headers/outgoing.ts";
-import { edit } from "../headers/rules.ts";
-import { hstsHeader, type ReplyHeaders, toClientHeaders, toClientTrailers } from "../headers/reply.ts";
+import { type ReplyHeaders, toClientTrailers } from "../headers/reply.ts";
 import type { RequestHead } from "../headers/request-head.ts";
 import { takeUpgrade } from "../protocols/client-upgrade.ts";
 import { allowPause } from "../protocols/pause.ts";
 import { reasonOf } from "../reasons.ts";
 import type { Endpoint } from "../upstream/service-pool.ts";
 import type { FailureKind, UpstreamCall, UpstreamFailure, UpstreamHandlers } from "../upstream/upstream.ts";
-import { addToReply } from "./edge.ts";
 import type { Exchange, GatewayResponse } from "./exchange.ts";
 import { methodLabel } from "./observer.ts";
 import { failingStatuses, outcomeOf, reasonOfFailure } from "./outcomes.ts";
+import { replyHead } from "./reply-head.ts";
 import { type FailedTry, mayTryUnsent, retryInMs, TryTime } from "./retry-policy.ts";
 import type { Route } from "./route.ts";
 
@@ -131,18 +130,8 @@ export class Forwarding implements UpstreamHandlers {
       if (this.#route.retries && this.#askedElsewhere(status, headers)) return;
       core.observer.replied(this.#route.pool.service, this.#latencyMs, this.#span);
       if (this.#span?.sampled === true) this.#span.setAttribute("http.response.status_code", status);
-      const flat = toClientHeaders(status, headers);
-      if (exchange.replyEdits) edit(flat, exchange.replyEdits);
-      if (exchange.edge) addToReply(flat, exchange.edge);
-      flat.push("x-request-id", exchange.requestId);
-      if (core.hsts !== undefined && headers[hstsHeader] === undefined) flat.push(hstsHeader, core.hsts);
-      if (exchange.limitHeaders) flat.push(...exchange.limitHeaders);
-      if (core.isDraining) {
-        flat.push("connection", "close");
-        exchange.isLast = true;
-      }
       if (this.#route.bodyGapMs !== undefined) allowPause(response.socket, this.#route.bodyGapMs);
-      response.writeHead(status, flat);
+      response.writeHead(status, replyHead(exchange, status, headers));
       const length = headers["content-length"];
       if (typeof length === "string" && exchange.method !== "HEAD") this.#replyLength = Number(length);
       if (this.#replyLength < 0 || this.#replyLength > smallBodyBytes) process.nextTick(flushHead, response);
