@@ -137,6 +137,11 @@ export function isPort(port: unknown): port is number {
   return typeof port === "number" && Number.isInteger(port) && port >= 1 && port <= 65_535;
 }
 
+/** Whether a text can be the id of an instance here, and so be sent in a header. */
+export function isInstanceId(text: string): boolean {
+  return instanceId.test(text);
+}
+
 export function isHost(host: string): boolean {
   return (isIP(host) !== 0 || hostName.test(host)) && !isUnspecified(host);
 }

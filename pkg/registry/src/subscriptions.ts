@@ -20,8 +20,10 @@ export type FeedSource = (feed: Feed) => () => void;
 interface Entry {
   readonly feed: Feed;
   readonly stop: () => void;
-  /** How to end each, and what it reads. */
-  readonly subscribers: Map<() => void, Line>;
+  /** How to end each. */
+  readonly subscribers: Set<() => void>;
+  /** How many read each line. */
+  readonly readers: Map<Line, number>;
 }
 
 export interface SubscriptionsOptions {
@@ -123,7 +125,7 @@ export class Subscriptions {
   /** Ends all watches and views; what they showed last stays readable. */
   close(): void {
     this.#closed = true;
-    for (const { subscribers } of this.#entries.values()) for (const end of subscribers.keys()) end();
+    for (const { subscribers } of this.#entries.values()) for (const end of subscribers) end();
     for (const { stop } of this.#entries.values()) stop();
     this.#entries.clear();
   }
@@ -139,15 +141,21 @@ export class Subscriptions {
     let entry = this.#entries.get(service);
     if (!entry) {
       const feed = this.#newFeed(service);
-      entry = { feed, stop: this.#source(feed), subscribers: new Map() };
+      entry = { feed, stop: this.#source(feed), subscribers: new Set(), readers: new Map() };
       this.#entries.set(service, entry);
     }
-    const { feed, stop, subscribers } = entry;
+    const { feed, stop, subscribers, readers } = entry;
     const line = feed.line(filter);
-    subscribers.set(end, line);
+    subscribers.add(end);
+    readers.set(line, (readers.get(line) ?? 0) + 1);
     const leave = (): void => {
       if (!subscribers.delete(end)) return;
-      if (![...subscribers.values()].includes(line)) feed.drop(line);
+      const left = (readers.get(line) ?? 0) - 1;
+      readers.set(line, left);
+      if (left < 1) {
+        readers.delete(line);
+        feed.drop(line);
+      }
       if (subscribers.size > 0 || this.#entries.get(service)?.feed !== feed) return;
       this.#entries.delete(service);
       stop();

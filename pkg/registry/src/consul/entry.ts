@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { frozenInstance, isHost, isPort } from "../instance.ts";
+import { frozenInstance, isHost, isInstanceId, isPort } from "../instance.ts";
 import type { Instance, InstanceCounts, InstanceState, SkippedEntry } from "../registry.ts";
 import { countStates, inTraffic, type StatedInstance } from "../states.ts";
 import type { ServiceDefinition } from "./client.ts";
@@ -17,7 +17,11 @@ const metaKeys = {
 const entrySchema = z.object({
   Node: z.object({ Node: z.string().default(""), Address: z.string().default("") }),
   Service: z.object({
-    ID: z.string().min(1).max(255),
+    ID: z
+      .string()
+      .min(1)
+      .max(255)
+      .regex(/^\P{Cc}+$/u, "control characters in an id"),
     Address: z.string().nullish(),
     Port: z.number().int().nullish(),
     Tags: z.array(z.string()).nullish(),
@@ -154,6 +158,13 @@ function parseEntry(service: string, entry: unknown): ReadEntry | SkippedEntry {
   const meta = given.Meta ?? {};
   const ports = portsOf(meta, given.Port);
   if (!ports) return { id: given.ID, problem: `Service.Port: ${given.Port ?? "none"} is no port` };
+  const identity = meta[metaKeys.identity];
+  if (identity !== undefined && !isInstanceId(identity)) {
+    return {
+      id: given.ID,
+      problem: `Service.Meta.${metaKeys.identity}: ${JSON.stringify(identity).slice(0, 100)} is no id`,
+    };
+  }
   const metadata = Object.entries(meta)
     .filter(([key]) => !key.startsWith(metaPrefix))
     .toSorted(([a], [b]) => (a < b ? -1 : 1));
@@ -169,7 +180,7 @@ function parseEntry(service: string, entry: unknown): ReadEntry | SkippedEntry {
       ports,
       version: meta[metaKeys.version],
       zone: meta[metaKeys.zone],
-      identity: meta[metaKeys.identity],
+      identity,
       weight: given.Weights?.Passing ?? 1,
       tags: given.Tags ?? [],
       metadata: Object.fromEntries(metadata),

@@ -229,6 +229,10 @@ describe("the watch of a service in Consul", limits, () => {
       scriptedEntry("bad-host", { Address: "a b" }),
       scriptedEntry("bad-tags", { Tags: [1] }),
       scriptedEntry(""),
+      scriptedEntry("a\r\nb"),
+      scriptedEntry("bad-identity", { Meta: { "plinth-identity": "a\r\nb: c" } }), // would go out in a header
+      scriptedEntry("no-weight", { Weights: { Passing: 0 } }),
+      scriptedEntry("big-weight", { Weights: { Passing: 1e300 } }),
     ];
     const answer = (index: number): ScriptedAnswer => ({
       index,
@@ -242,7 +246,20 @@ describe("the watch of a service in Consul", limits, () => {
     assert.equal(told.length, 1);
     assert.deepEqual(
       told[0]!.skipped.map(({ id }) => id),
-      ["(no id)", "(no id)", "no-node", "no-port", "bad-port", "bad-host", "bad-tags", ""],
+      [
+        "(no id)",
+        "(no id)",
+        "no-node",
+        "no-port",
+        "bad-port",
+        "bad-host",
+        "bad-tags",
+        "",
+        "a\r\nb",
+        "bad-identity",
+        "no-weight",
+        "big-weight",
+      ],
     );
     assert.match(told[0]!.skipped[3]!.problem, /^Service\.Port: 0 /);
   });

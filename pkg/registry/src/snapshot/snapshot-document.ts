@@ -1,6 +1,6 @@
 import { messageOf } from "@plinth/kernel";
 import { z } from "zod";
-import { frozenInstance, isHost, isPort } from "../instance.ts";
+import { frozenInstance, isHost, isInstanceId, isPort } from "../instance.ts";
 import type { Instance } from "../registry.ts";
 
 /** What is known of one service, and since when it is. */
@@ -26,7 +26,7 @@ const instanceSchema = z.object({
   weight: z.int().min(1).max(65_535),
   tags: z.array(z.string()),
   metadata: z.record(z.string(), z.string()),
-  identity: z.string().optional(),
+  identity: z.string().refine(isInstanceId).optional(),
   status: z.enum(["passing", "warning"]),
 });
 

@@ -211,11 +211,12 @@ describe("the snapshot on disk", () => {
     assert.equal(place.told("snapshot_ignored"), 1);
   });
 
-  it("leaves out an instance that makes no sense, alone", async () => {
+  it("leaves out instances that make no sense, alone", async () => {
     await using place = await Place.make();
-    await place.keep("notes", make("notes", "a-1", "a-2", "a-3"));
+    await place.keep("notes", make("notes", "a-1", "a-2", "a-3", "a-4"));
     const text = await readFile(place.file, "utf8");
-    await writeFile(place.file, text.replace(`"id":"a-2"`, `"id":2`));
+    const bad = text.replace(`"id":"a-2"`, `"id":2`).replace(`"id":"a-4"`, `"id":"a-4","identity":"a\\r\\nb"`);
+    await writeFile(place.file, bad);
     assert.deepEqual(place.ids("notes"), ["a-1", "a-3"]);
   });
 
