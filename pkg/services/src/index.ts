@@ -48,6 +48,7 @@ export {
 } from "./audit/recorder-options.ts";
 export { auditSettings, type AuditSettings } from "./audit/settings.ts";
 export type { SpillFile } from "./audit/spill-file.ts";
+export { createInProcessChannel, type InProcessChannelOptions } from "@plinth/transport";
 export { createBalancedChannel } from "./client/balanced-channel.ts";
 export type {
   BudgetDescription,
@@ -79,3 +80,4 @@ export {
   type ServicesSettings,
   servicesSettingsOf,
 } from "./client/settings.ts";
+export { passCallerToken, serviceToken, type ServiceToken, type ServiceTokenOptions } from "./client/credentials.ts";

@@ -71,7 +71,7 @@ class InProcessChannel implements RpcChannel {
     try {
       const input = copyOf(method.input, request, (cause) => notOf(method, target, cause));
       const handler = this.#handlerOf(target);
-      const reply = await own.race(Promise.try(() => runInContext(own, () => handler(input, own))));
+      const reply = await own.race(within(own, () => handler(input, own)));
       const output = replyOf(method, reply);
       own.tellHeaders();
       own.tellTrailers();
@@ -93,7 +93,7 @@ class InProcessChannel implements RpcChannel {
       const inputs = copiesOf(method, requests, (cause) => notOf(method, target, cause));
       const isOne = method.methodKind === "server_streaming" || method.methodKind === "unary";
       const input: unknown = isOne ? await own.race(firstOf(inputs)) : inputs;
-      const made: unknown = await own.race(Promise.try(() => runInContext(own, () => handler(input, own))));
+      const made: unknown = await own.race(within(own, () => handler(input, own)));
       const iterator = iteratorOf(made);
       replies = iterator;
       for (;;) {
@@ -112,7 +112,7 @@ class InProcessChannel implements RpcChannel {
       own.leave();
       own.end();
       // whoever waits inside it is told by the signal: its end is not waited for
-      if (replies) void Promise.try(() => replies?.return?.()).catch(() => {});
+      if (replies) void within(own, () => replies?.return?.()).catch(() => {});
     }
   }
 
@@ -150,6 +150,11 @@ class InProcessChannel implements RpcChannel {
     }));
     return toRemoteError({ ...target, status: error.status, message: toProblem(error).detail ?? "", details });
   }
+}
+
+/** Runs what a handler does, as a part of the call. */
+async function within(call: InProcessCall, work: () => unknown): Promise<unknown> {
+  return runInContext(call, work);
 }
 
 /** What is for the caller as it is: no handler has thrown it. */

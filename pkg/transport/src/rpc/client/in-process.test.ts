@@ -106,7 +106,7 @@ describe("a channel within one process", () => {
       async *count({ to }, given) {
         call = given;
         try {
-          for (let n = 1; n <= to; n++) yield { n };
+          for (let n = 1; n <= to; n++) yield { number: n };
         } finally {
           isEnded = true;
         }
@@ -125,7 +125,7 @@ describe("a channel within one process", () => {
     const client = createRpcClient(EchoService, { channel: createInProcessChannel([], { clock }), clock });
     assert.equal((await failureOf(client.say({}))).status, "unimplemented");
     await assert.rejects(start().client.say({ big: 2n ** 80n }), { code: "ERR_RPC_REQUEST" });
-    const odd = start({ say: () => Reflect.get({ x: "no message" }, "x") });
+    const odd = start({ say: () => fail() });
     assert.equal((await failureOf(odd.client.say({}))).status, "internal");
     const service = rpcService(EchoService, echoHandlers);
     assert.throws(() => createInProcessChannel([service, service]), /served twice/);
@@ -140,6 +140,10 @@ describe("a channel within one process", () => {
     assert.equal((await failureOf(client.say({}))).code, "ERR_RPC_CLIENT_CLOSED");
   });
 });
+
+function fail(): never {
+  throw new TypeError("no message");
+}
 
 function failureOf(work: Promise<unknown>): Promise<AppError> {
   return work.then(
