@@ -16,7 +16,7 @@ import {
 } from "./convert.ts";
 import type { AuditClient, AuditEvent, AuditResult } from "./types.ts";
 
-/** Serves whatever keeps events as `plinth.audit.v1`, on gRPC and, but for `Tail`, over HTTP. */
+/** Serves whatever keeps events as `plinth.audit.v1`, on gRPC and over HTTP. */
 export function auditService(audit: AuditClient, options?: ServiceOptions<typeof AuditService>): RpcService {
   return rpcService(
     AuditService,

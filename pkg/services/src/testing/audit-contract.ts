@@ -8,12 +8,10 @@ import { allOf, type ContractCase, failsWith, freshName } from "./contract.ts";
 export interface AuditContractOptions {
   /** The client under test, asked for by each case. Its service may be used by others; the cases record events of actors of their own. */
   readonly client: () => AuditClient;
-  /** Whether its wire carries streams; where it does not, `tail` must say so. Default true. */
-  readonly streams?: boolean;
 }
 
 /** What every service and client of `plinth.audit.v1` does, errors included. */
-export function auditContract({ client, streams = true }: AuditContractOptions): readonly ContractCase[] {
+export function auditContract({ client }: AuditContractOptions): readonly ContractCase[] {
   const fails = (work: Promise<unknown>, code: string) => failsWith(work, code, auditErrors);
   const newActor = () => ({ type: "user", id: freshName("u") });
   const newEvent = (given: Partial<AuditEvent> = {}): AuditEvent => ({
@@ -163,17 +161,7 @@ export function auditContract({ client, streams = true }: AuditContractOptions):
       },
     },
   ];
-  return [...common, ...(streams ? tailCases(client, newEvent) : [refusesTail(client)])];
-}
-
-function refusesTail(client: () => AuditClient): ContractCase {
-  return {
-    name: "says that its wire carries no streams",
-    run: async () => {
-      const reading = allOf(client().tail());
-      await assert.rejects(reading, { code: "ERR_RPC_REQUEST" });
-    },
-  };
+  return [...common, ...tailCases(client, newEvent)];
 }
 
 function tailCases(client: () => AuditClient, newEvent: (given?: Partial<AuditEvent>) => AuditEvent): ContractCase[] {

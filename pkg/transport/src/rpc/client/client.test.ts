@@ -361,9 +361,12 @@ describe("options of a client", () => {
     await channel.close();
   });
 
-  it("let it call by no stream over the Connect protocol", async () => {
+  it("let it send no stream over the Connect protocol", async () => {
     await using rpc = await startRpc("connect-proto");
-    await assert.rejects(Array.fromAsync(rpc.client.count({ to: 1 })), { code: "ERR_RPC_REQUEST", message: /streams/ });
+    const nothing = async function* () {};
+    const refused = { code: "ERR_RPC_REQUEST", message: /use a gRPC channel/ };
+    await assert.rejects(rpc.client.collect(nothing()), refused);
+    await assert.rejects(Array.fromAsync(rpc.client.chat(nothing())), refused);
   });
 });
 

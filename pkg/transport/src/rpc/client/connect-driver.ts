@@ -7,17 +7,15 @@ import {
   toJsonString,
 } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { AppError, type Clock, messageOf, OptionError, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
-import type { Registry } from "@plinth/registry";
-import { buildConnector, type Dispatcher, Pool } from "undici";
-import { UndiciServiceDispatcher } from "../../discovery/undici-dispatcher.ts";
+import { AppError, messageOf, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
 import { TransportError } from "../../errors.ts";
 import { type HttpClientOutcome, observeHttpClient } from "../../http/client-metrics.ts";
-import { clientContextOf, type ClientTls } from "../../tls/client.ts";
+import { framed } from "../../grpc/messages.ts";
 import { methodName } from "../service.ts";
 import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "./channel.ts";
 import { type ConnectChannelOptions, connectChannelDefaults } from "./connect-options.ts";
-import { metadataOf, readReply } from "./connect-reply.ts";
+import { decode, metadataOf, readReply } from "./connect-reply.ts";
+import { onlyOf, readStream } from "./connect-stream.ts";
 import {
   badCall,
   badReply,
@@ -28,10 +26,9 @@ import {
   RpcError,
   unreachable,
 } from "./errors.ts";
+import { instancesOf, parseUrl, poolOf, type Settings, type Way } from "./connect-way.ts";
 import { InFlight } from "./in-flight.ts";
 import { type HttpCall, type HttpReply, send } from "./send.ts";
-
-type Settings = Required<Pick<ConnectChannelOptions, keyof typeof connectChannelDefaults>>;
 
 const wholes = [
   "maxRequestBytes",
@@ -74,34 +71,47 @@ export class ConnectChannel implements RpcChannel {
   async unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
     const { method, signal, onHeaders, onTrailers } = call;
     const target = { peer: this.peer, method: methodName(method) };
-    const { codec, acceptGzip, maxReplyBytes: maxBytes, maxPending } = this.#options;
-    const abort = new AbortController();
-    const onAbort = (): void => abort.abort(signal.reason);
-    const end = this.#calls.begin((reason) => abort.abort(reason));
-    if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
+    const { codec, acceptGzip, maxReplyBytes: maxBytes } = this.#options;
+    const { stop, end } = this.#begin(signal);
     try {
-      if (this.#calls.size > maxPending)
-        throw new TransportError(
-          "ERR_OVERLOADED",
-          "unavailable",
-          `${maxPending} calls of ${this.peer} are under way already`,
-        );
-      const reply = await this.#send(this.#toHttp(call, target), target, abort.signal);
+      const reply = await this.#send(this.#toHttp(call, target), target, stop);
       const { headers, trailers } = metadataOf(reply.headers);
       onHeaders?.(headers);
       onTrailers?.(trailers);
       return await readReply(method, reply, { target, codec, acceptGzip, maxBytes });
     } finally {
-      signal.removeEventListener("abort", onAbort);
       end();
     }
   }
 
-  // oxlint-disable-next-line require-yield -- it is a stream by its type
-  async *stream<M extends DescMethod>({ method }: StreamChannelCall<M>): AsyncGenerator<MessageShape<M["output"]>> {
+  async *stream<M extends DescMethod>(call: StreamChannelCall<M>): AsyncGenerator<MessageShape<M["output"]>> {
+    const { method, onHeaders, onTrailers } = call;
     const target = { peer: this.peer, method: methodName(method) };
-    throw badCall(target, "it streams, which the Connect channel does not; use a gRPC channel");
+    if (method.methodKind !== "server_streaming")
+      throw badCall(target, "its requests are a stream, which the Connect channel does not carry; use a gRPC channel");
+    const { codec, acceptGzip, maxReplyBytes: maxBytes } = this.#options;
+    const { stop: signal, end } = this.#begin(call.signal);
+    try {
+      const request = await onlyOf(call.requests, target);
+      const { headers, ...http } = this.#toStreamed({ ...call, request }, target);
+      const observed = this.#observe(http.method, `${this.#origin}${http.path}`);
+      const sent = { ...http, origin: this.#origin, headers: { ...observed.headers, ...headers } };
+      yield* readStream(this.#way.dispatcher, sent, {
+        target,
+        codec,
+        acceptGzip,
+        maxBytes,
+        signal,
+        onHeaders,
+        onTrailers,
+        read: (bytes) => decode(method, codec, bytes, target),
+        toError: (error, wasSent) => toError(error, wasSent, target, maxBytes),
+        replied: (status) => observed.replied(status),
+        failed: (error) => observed.failed(outcomeOf(error), error),
+      });
+    } finally {
+      end();
+    }
   }
 
   close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
@@ -111,6 +121,26 @@ export class ConnectChannel implements RpcChannel {
 
   #end(): Promise<void> {
     return this.#way.close();
+  }
+
+  /** Counts a call as under way, until its `end`; it is to stop when its caller says so, or the channel is closed. */
+  #begin(signal: AbortSignal): { readonly stop: AbortSignal; readonly end: () => void } {
+    const { maxPending } = this.#options;
+    const abort = new AbortController();
+    const onAbort = (): void => abort.abort(signal.reason);
+    const ended = this.#calls.begin((reason) => abort.abort(reason));
+    if (this.#calls.size > maxPending) {
+      ended();
+      const text = `${maxPending} calls of ${this.peer} are under way already`;
+      throw new TransportError("ERR_OVERLOADED", "unavailable", text);
+    }
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    const end = (): void => {
+      signal.removeEventListener("abort", onAbort);
+      ended();
+    };
+    return { stop: abort.signal, end };
   }
 
   async #send(call: HttpCall, target: CallTarget, signal: AbortSignal): Promise<HttpReply> {
@@ -161,6 +191,20 @@ export class ConnectChannel implements RpcChannel {
     return { method: "POST", path, headers: { ...all, ...ofBody }, body };
   }
 
+  #toStreamed<M extends DescMethod>({ method, request, headers, timeoutMs }: UnaryChannelCall<M>, target: CallTarget) {
+    const { codec, acceptGzip } = this.#options;
+    const all = {
+      ...headers,
+      ...(timeoutMs === Infinity ? {} : timeoutHeaders(timeoutMs)),
+      "accept-encoding": "identity",
+      "connect-accept-encoding": acceptGzip ? "gzip" : "identity",
+      "connect-protocol-version": "1",
+      "content-type": `application/connect+${codec}`,
+    };
+    const body = framed(this.#encode(method, request, target));
+    return { method: "POST", path: `${this.#prefix}/${target.method}`, headers: all, body } as const;
+  }
+
   #encode<M extends DescMethod>(method: M, request: MessageInitShape<M["input"]>, target: CallTarget): Uint8Array {
     const input: M["input"] = method.input;
     try {
@@ -178,104 +222,6 @@ const maxUrlLength = 4_096;
 function timeoutHeaders(timeoutMs: number): Record<string, string> {
   const text = String(Math.min(timeoutMs, 9_999_999_999));
   return { "connect-timeout-ms": text, "plinth-timeout-ms": text };
-}
-
-/** How requests get to the service. */
-interface Way {
-  readonly dispatcher: Dispatcher;
-  close(): Promise<void>;
-}
-
-type Defined<T> = { readonly [K in keyof Required<T>]: T[K] | undefined };
-type Told = Defined<Pick<ConnectChannelOptions, "log" | "metrics">> & {
-  readonly tls: ClientTls;
-  readonly clock: Clock;
-};
-
-/** To one address. */
-function poolOf(url: URL, settings: Settings, told: Told & { readonly peer: string }): Way {
-  const { tls } = told;
-  // another connector for another certificate: it keeps sessions, by which a server would know the one before
-  const context = clientContextOf({ ...told, onChange: () => (connect = toConnector()) });
-  const toConnector = (): buildConnector.connector =>
-    buildConnector({
-      timeout: settings.connectTimeoutMs,
-      allowH2: false,
-      ...context.secure,
-      ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
-    });
-  let connect = toConnector();
-  const dispatcher = new Pool(url.origin, {
-    connections: settings.maxConnections,
-    pipelining: 1,
-    allowH2: false,
-    // each call has a deadline of its own, which is exact
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: settings.keepAliveMs,
-    keepAliveMaxTimeout: settings.keepAliveMs,
-    maxHeaderSize: maxHeadBytes,
-    connect: (target, done) => connect(target, done),
-  });
-  return {
-    dispatcher,
-    close() {
-      context.close();
-      return dispatcher.destroy();
-    },
-  };
-}
-
-/** To the instances that a registry tells. */
-function instancesOf(
-  url: URL,
-  { maxConnections, maxPending, connectTimeoutMs, keepAliveMs }: Settings,
-  {
-    registry,
-    service,
-    filter,
-    log,
-    metrics,
-    ...told
-  }: Told &
-    Defined<Pick<ConnectChannelOptions, "filter">> & {
-      readonly registry: Pick<Registry, "watch">;
-      readonly service: string;
-    },
-): Way {
-  const dispatcher = new UndiciServiceDispatcher({
-    ...told,
-    ...(log ? { log } : {}),
-    ...(metrics ? { metrics } : {}),
-    registry,
-    services: { [url.hostname]: { service, filter } },
-    maxConnections,
-    maxPending,
-    connectTimeoutMs,
-    keepAliveMs,
-    headersTimeoutMs: 0,
-    bodyTimeoutMs: 0,
-    maxHeadBytes,
-  });
-  return { dispatcher, close: () => dispatcher.destroy() };
-}
-
-/** Largest head of a reply. */
-const maxHeadBytes = 16_384;
-
-function parseUrl({ url: given, registry, service, peer, tls }: ConnectChannelOptions): URL {
-  if ((given === undefined) === (registry === undefined))
-    throw new OptionError("ERR_OPTION_TYPE", "invalid_argument", "give one of url and registry, and not both");
-  const url = URL.parse(given ?? `${tls ? "https" : "http"}://${service ?? peer}`);
-  if (url && (url.protocol === "http:" || url.protocol === "https:") && !url.search && !url.hash && !url.username)
-    return url;
-  throw new OptionError(
-    "ERR_OPTION_TYPE",
-    "invalid_argument",
-    given === undefined
-      ? "service must be what the host of a URL can be: letters, digits, - and ."
-      : "url must be http://host:port or https://host:port, with a path at most",
-  );
 }
 
 /** What undici failed with, as what it means for a call. */

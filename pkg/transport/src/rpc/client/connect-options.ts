@@ -21,9 +21,9 @@ export interface ConnectChannelOptions {
   readonly acceptGzip?: boolean;
   /** Largest request, in bytes from 1. Default 4_194_304. */
   readonly maxRequestBytes?: number;
-  /** Largest reply, inflated, in bytes from 1. Default 4_194_304. */
+  /** Largest reply, or message of a stream, inflated, in bytes from 1. Default 4_194_304. */
   readonly maxReplyBytes?: number;
-  /** Connections at most, with `registry` to each instance, from 1; each has one call at a time, and more calls wait for one. Default 64. */
+  /** Connections at most, with `registry` to each instance, from 1; each has one call at a time, a stream until its end, and more calls wait for one. Default 64. */
   readonly maxConnections?: number;
   /** Calls under way at most, waiting ones included, from 1; one more fails at once as `ERR_OVERLOADED`. Default 1_024. */
   readonly maxPending?: number;

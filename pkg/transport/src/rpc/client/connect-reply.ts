@@ -32,6 +32,19 @@ export async function readReply<M extends DescMethod>(
   const body = await inflated(reply, options);
   if (status !== 200) throw toFailure(status, type, body, target);
   if (type !== `application/${codec}`) throw badReply(target, `${printable(type)}, not application/${codec}`);
+  return decode(method, codec, body, target);
+}
+
+/**
+ * The message in these bytes.
+ * @throws {@link RpcError} `ERR_RPC_REPLY`.
+ */
+export function decode<M extends DescMethod>(
+  method: M,
+  codec: ReplyOptions["codec"],
+  body: Buffer,
+  target: CallTarget,
+): MessageShape<M["output"]> {
   const output: M["output"] = method.output;
   try {
     return codec === "proto"
@@ -53,12 +66,13 @@ export function metadataOf(headers: RpcMetadata): { readonly headers: RpcMetadat
   return { headers: ahead, trailers: after };
 }
 
-function mediaTypeOf(headers: RpcMetadata): string {
+/** What kind of reply it is, in lower case and without parameters. */
+export function mediaTypeOf(headers: RpcMetadata): string {
   return (headers["content-type"] ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
 }
 
 /** What a foreign server sends may be anything, and reaches logs. */
-function printable(type: string): string {
+export function printable(type: string): string {
   return /^[a-z0-9!#$&^_.+/-]{1,80}$/.test(type) ? type : "no media type that can be read";
 }
 
@@ -66,6 +80,14 @@ async function inflated({ headers, body }: HttpReply, { target, acceptGzip, maxB
   const encoding = headers["content-encoding"] ?? "identity";
   if (encoding === "identity" || body.length === 0) return body;
   if (encoding !== "gzip" || !acceptGzip) throw badReply(target, "an encoding that it was not asked for");
+  return gunzipped(body, target, maxBytes);
+}
+
+/**
+ * What these bytes are once they are inflated.
+ * @throws {@link RpcError} `ERR_RPC_REPLY`, `ERR_RPC_REPLY_TOO_LARGE`.
+ */
+export async function gunzipped(body: Buffer, target: CallTarget, maxBytes: number): Promise<Buffer> {
   try {
     return await promisify(gunzip)(body, { maxOutputLength: maxBytes });
   } catch (cause) {
@@ -75,7 +97,8 @@ async function inflated({ headers, body }: HttpReply, { target, acceptGzip, maxB
   }
 }
 
-function toFailure(status: number, type: string, body: Buffer, target: CallTarget): Error {
+/** What a reply with another status than 200 says went wrong. */
+export function toFailure(status: number, type: string, body: Buffer, target: CallTarget): Error {
   // RFC 9110, 15.5.20: whoever answers is not who was meant, and has done nothing
   if (status === 421) return unreachable(target, misdirected(), true);
   if (type === "application/json" || type === "application/problem+json") {
@@ -114,7 +137,8 @@ const byHttp: ReadonlyMap<number, Status> = new Map<number, Status>([
   [504, "unavailable"],
 ]);
 
-function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
+/** A JSON object; undefined for whatever else the bytes are. */
+export function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(body.toString());
     return isRecord(value) ? value : undefined;
@@ -123,15 +147,16 @@ function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
   }
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function textOf(value: unknown): string {
+export function textOf(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-function detailsOf(value: unknown): ErrorDetail[] {
+/** The details of an error in JSON; what is none is left out. */
+export function detailsOf(value: unknown): ErrorDetail[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((detail: unknown) =>
     isRecord(detail) && typeof detail.type === "string" && typeof detail.value === "string"

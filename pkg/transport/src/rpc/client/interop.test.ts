@@ -210,12 +210,13 @@ function onConnectNode(seen: HandlerContext[] = []) {
         });
       if (text === "throw") throw new Error("hunter2");
       if (text !== "fail") return { text, big, data };
-      throw new ConnectError("no more", Code.ResourceExhausted, undefined, [
-        { desc: ErrorInfoSchema, value: { reason: "QUOTA", domain: "example.com", metadata: { limit: "5" } } },
-      ]);
+      throw quota();
     },
-    async *count({ to }: { to: number }) {
-      for (let number = 1; number <= to; number++) yield { number };
+    async *count({ to, padding }: { to: number; padding: number }, context: HandlerContext) {
+      context.responseHeader.set("x-leading", context.requestHeader.get("x-given") ?? "");
+      context.responseTrailer.set("x-trailing", "after");
+      for (let number = 1; number <= Math.abs(to); number++) yield { number, padding: new Uint8Array(padding) };
+      if (to < 0) throw quota();
     },
     async collect(requests: AsyncIterable<{ text: string }>) {
       const texts: string[] = [];
@@ -227,6 +228,12 @@ function onConnectNode(seen: HandlerContext[] = []) {
     },
   };
   return connectNodeAdapter({ routes: (router: ConnectRouter) => void router.service(EchoService, service) });
+}
+
+function quota(): ConnectError {
+  return new ConnectError("no more", Code.ResourceExhausted, undefined, [
+    { desc: ErrorInfoSchema, value: { reason: "QUOTA", domain: "example.com", metadata: { limit: "5" } } },
+  ]);
 }
 
 /** A foreign server, and a channel of ours to it. */
@@ -309,12 +316,39 @@ for (const { name, streams, start } of peers) {
       await stop();
     });
 
-    it(streams ? "streams in all ways" : "does not stream", async () => {
+    it("reads streams, with metadata both ways and their errors", async () => {
+      const { channel, stop } = await start([]);
+      const client = createRpcClient(EchoService, { channel });
+      const seen: unknown[] = [];
+      const counted = await Array.fromAsync(
+        client.count(
+          { to: 3, padding: 5_000 },
+          {
+            headers: { "x-given": "yes" },
+            onHeaders: (headers) => seen.push(headers["x-leading"]),
+            onTrailers: (trailers) => seen.push(trailers["x-trailing"]),
+          },
+        ),
+        ({ number, padding }) => [number, padding.length],
+      );
+      assert.deepEqual([counted, seen], [[1, 2, 3].map((number) => [number, 5_000]), ["yes", "after"]]);
+      const numbers: number[] = [];
+      const failing = async (): Promise<void> => {
+        for await (const { number } of client.count({ to: -2 })) numbers.push(number);
+      };
+      const error = AppError.from(await thrownBy(failing()));
+      assert.deepEqual(
+        [numbers, error.code, error.status, error.message, { ...error.metadata }],
+        [[1, 2], "QUOTA", "resource_exhausted", "no more", { limit: "5" }],
+      );
+      await channel.close();
+      await stop();
+    });
+
+    it(streams ? "sends streams" : "sends no streams", async () => {
       const { channel, stop } = await start([]);
       const client = createRpcClient(EchoService, { channel });
       if (streams) {
-        const counted = await Array.fromAsync(client.count({ to: 3 }), ({ number }) => number);
-        assert.deepEqual(counted, [1, 2, 3]);
         assert.equal((await client.collect(texts("a", "b"))).text, "a b");
         assert.deepEqual(await Array.fromAsync(client.chat(texts("x")), ({ text }) => text), ["you said x"]);
       } else await assert.rejects(client.collect(texts("a")), { code: "ERR_RPC_REQUEST" });

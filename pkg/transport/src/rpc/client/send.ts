@@ -99,13 +99,14 @@ class Exchange implements Dispatcher.DispatchHandler {
 }
 
 /** Several values of one name are joined. */
-function flat(headers: IncomingHttpHeaders): Record<string, string> {
+export function flat(headers: IncomingHttpHeaders): Record<string, string> {
   const result: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers))
     if (value !== undefined) result[name.toLowerCase()] = typeof value === "string" ? value : value.join(", ");
   return result;
 }
 
-function errorOf(reason: unknown): Error {
+/** What a signal was aborted with, or something threw, as the `Error` that a call fails with. */
+export function errorOf(reason: unknown): Error {
   return reason instanceof Error ? reason : new Error("aborted", { cause: reason });
 }
