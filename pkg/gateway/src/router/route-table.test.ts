@@ -124,7 +124,7 @@ describe("createRouteTable", () => {
   });
 
   it("gives HEAD to GET unless HEAD has a route, and never TRACE or CONNECT to a route for any method", () => {
-    const routes = table("GET * /a", "HEAD * /b", "GET * /b", "/c");
+    const routes = table("GET * /a", "GET * /b", "HEAD * /b", "/c");
     assert.equal(winner(routes, "HEAD", "/a"), "GET * /a");
     assert.equal(winner(routes, "HEAD", "/b"), "HEAD * /b");
     assert.equal(winner(routes, "PROPFIND", "/c"), "/c");

@@ -51,6 +51,8 @@ function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead):
     exchange.refuse("gateway_overloaded", undefined, ["retry-after", "1"]);
     return;
   }
+  exchange.edge = undefined; // the route's own holds what is the document's
+  if (route.edge && !passEdge(exchange, route.edge, head)) return;
   if (found.redirect !== undefined) {
     exchange.answerEmpty(308, ["location", found.redirect + head.query]);
     return;
@@ -61,8 +63,6 @@ function checkRoute(exchange: Exchange, found: Found<Route>, head: RequestHead):
     exchange.refuse("body_too_large");
     return;
   }
-  exchange.edge = undefined; // the route's own holds what is the document's
-  if (route.edge && !passEdge(exchange, route.edge, head)) return;
   const path = forwardedPath(found, head.path);
   if (path === undefined) {
     exchange.refuse("invalid_target", "the path cannot be rewritten in one way only");
