@@ -21,8 +21,10 @@ async function main(words: readonly string[]): Promise<void> {
     return;
   }
   try {
-    const { bin } = await findServer("consul");
-    console.log(`consul is ${bin}`);
+    for (const name of ["consul", "redis-server"] as const) {
+      const { bin } = await findServer(name);
+      console.log(`${name} is ${bin}`);
+    }
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
     console.error(error.message);

@@ -57,6 +57,7 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   gateway_jwks: { provider: "name of the token provider in the gateway's config", outcome: yesNo },
   gateway_malformed: { reason: "[reason](reasons.md)" },
+  gateway_concurrency: { route: "name of the route in the gateway's config" },
   gateway_rate_limit_events: {
     policy: "name of the rate limit, or of the route that has it",
     event: "`refused`, `shadow` (would have), `unavailable` (its store), `share` (decided by this gateway alone)",

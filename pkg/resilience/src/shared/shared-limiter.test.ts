@@ -14,6 +14,7 @@ class ScriptedStore implements RateStore {
   isReady = true;
   lastError: unknown;
   mode: "answers" | "fails" | "hangs" = "answers";
+  verdict = fine;
   readonly asked: RateAsk[] = [];
   readonly givenBack: RateAsk[] = [];
 
@@ -21,7 +22,7 @@ class ScriptedStore implements RateStore {
     this.asked.push(ask);
     if (this.mode === "hangs") return new Promise(() => undefined);
     if (this.mode === "fails") throw new Error("down");
-    return fine;
+    return this.verdict;
   }
 
   async giveBack(ask: RateAsk): Promise<void> {
@@ -119,6 +120,17 @@ describe("a limit whose store is lost", () => {
     assert.equal(gate.isDegraded, false);
     assert.equal(told.length, 2, "said once that it is back");
     assert.equal(clock.pending, 0);
+  });
+
+  it("lets nobody through whom the store has just refused, until the time that it was told", async () => {
+    const { clock, store, limiter } = setUp();
+    store.verdict = { allowed: false, remaining: 0, retryAfterMs: 400, resetMs: 900 };
+    await limiter.take("k");
+    store.mode = "fails";
+    await clock.advance(100);
+    assert.deepEqual([(await limiter.take("k")).retryAfterMs, (await limiter.take("other")).allowed], [300, true]);
+    await clock.advance(300);
+    assert.equal((await limiter.take("k")).allowed, true);
   });
 
   it("gives back only what the store has taken", async () => {

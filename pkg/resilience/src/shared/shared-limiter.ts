@@ -1,5 +1,6 @@
 import { type Clock, type Span, systemClock } from "@plinth/kernel";
 import { createRateLimiter, type RateLimiter, type RateVerdict } from "../rate-limiter.ts";
+import { RecentKeys } from "../recent-keys.ts";
 import type { StoreGate } from "./store-gate.ts";
 import type { OnStoreFailure, RateAsk, SharedRateLimiter, SharedRateVerdict } from "./types.ts";
 
@@ -25,9 +26,10 @@ export interface SharedRateLimiterOptions {
 /**
  * A rate limiter whose counts several processes share in a store: at most `limit` in any stretch of `windowMs` over all of them.
  *
- * While the store does not answer, `localShare` counts here, by a share of the limit. What goes in that time is told to the store with
- * the key's next question, so that nobody has a fresh limit when it is back. In the window in which the store is lost, a caller may get
- * its share on top of what it had used up.
+ * While the store does not answer, `localShare` counts here, by a share of the limit; whom the store has refused before waits as it was
+ * told. What goes in that time is told to the store with the key's next question, so that nobody has a fresh limit when it is back. In
+ * the window in which the store is lost, a caller may have the shares on top of what it had used; in the one in which it comes back,
+ * those of processes that have not noticed yet.
  *
  * @throws {@link OptionError} `ERR_OPTION_RANGE` naming the option that is out of range.
  */
@@ -44,6 +46,9 @@ class StoreLimiter implements SharedRateLimiter {
   readonly #gate: StoreGate;
   readonly #onStoreFailure: OnStoreFailure;
   readonly #processes: () => number;
+  readonly #clock: Clock;
+  /** Until when the store has refused a key: a late answer lets nobody through whom it would refuse again. */
+  readonly #refused: RecentKeys<number>;
   /** Keys whose uses are on their way to the store. */
   readonly #telling = new Set<string>();
 
@@ -55,6 +60,8 @@ class StoreLimiter implements SharedRateLimiter {
     this.#gate = options.gate;
     this.#onStoreFailure = options.onStoreFailure ?? "localShare";
     this.#processes = options.processes ?? (() => 1);
+    this.#clock = options.clock ?? systemClock;
+    this.#refused = new RecentKeys(options.windowMs, options.maxKeys ?? 100_000);
   }
 
   async take(key: string, cost = 1, span?: Span): Promise<SharedRateVerdict> {
@@ -65,6 +72,8 @@ class StoreLimiter implements SharedRateLimiter {
     if (owed > 0) this.#telling.delete(key);
     if (!verdict) return this.#without(key, cost);
     if (owed > 0) this.local.forget(key);
+    if (!verdict.allowed && verdict.remaining === 0)
+      this.#refused.set(key, this.#clock.monotonicMs() + verdict.retryAfterMs);
     return { ...verdict, by: "store" };
   }
 
@@ -88,6 +97,12 @@ class StoreLimiter implements SharedRateLimiter {
     if (this.#onStoreFailure === "open") return { ...untouched(limit), by: "nobody" };
     if (this.#onStoreFailure === "closed")
       return { allowed: false, remaining: 0, retryAfterMs: 1_000, resetMs: windowMs, by: "nobody" };
+    const nowMs = this.#clock.monotonicMs();
+    const untilMs = this.#refused.get(key, nowMs) ?? 0;
+    if (untilMs > nowMs) {
+      const retryAfterMs = Math.ceil(untilMs - nowMs);
+      return { allowed: false, remaining: 0, retryAfterMs, resetMs: windowMs, by: "share" };
+    }
     const share = Math.max(1, Math.floor(limit / Math.max(1, this.#processes())));
     return { ...this.local.take(key, Math.min(cost, share), share), by: "share" };
   }

@@ -13,6 +13,21 @@ export interface StoreGateOptions {
   readonly clock?: Clock | undefined;
 }
 
+/**
+ * One that hangs is noticed before a fifth of a second's questions have waited in vain, whatever went well before; one that is back is
+ * asked again within seconds.
+ */
+const rules = {
+  errorRatio: 0.2,
+  minCalls: 5,
+  windowMs: 1_000,
+  openMs: 500,
+  maxOpenMs: 2_000,
+  recoveryMs: 2_000,
+} as const;
+/** So many failures in a row say that it is lost also where questions are too seldom for the breaker. */
+const maxInARow = 5;
+
 /** The way to a store: each question has a deadline, and none is sent for a while when too many failed. */
 export class StoreGate {
   readonly store: RateStore;
@@ -22,6 +37,7 @@ export class StoreGate {
   readonly #onDegraded: StoreGateOptions["onDegraded"];
   #wasDegraded = false;
   #lastCause: unknown;
+  #inARow = 0;
   /** Questions without an answer in time, since the start. */
   failures = 0;
   /** Questions that were not sent, since too many had failed. */
@@ -34,16 +50,12 @@ export class StoreGate {
     this.#deadlineMs = deadlineMs;
     this.#clock = clock;
     this.#onDegraded = onDegraded;
-    // A store that is back is asked again within seconds; one that hangs costs a deadline only for the first few.
-    this.#circuit = createBreaker({ minCalls: 5, openMs: 500, maxOpenMs: 5_000, recoveryMs: 2_000, clock }).circuit(
-      store.name,
-      "take",
-    );
+    this.#circuit = createBreaker({ ...rules, clock }).circuit(store.name, "take");
   }
 
   /** Whether it goes without the store for now, in part or altogether. */
   get isDegraded(): boolean {
-    const isDegraded = !this.store.isReady || this.#circuit.state !== "closed";
+    const isDegraded = !this.store.isReady || this.#circuit.state !== "closed" || this.#inARow >= maxInARow;
     if (isDegraded !== this.#wasDegraded) {
       this.#wasDegraded = isDegraded;
       this.#onDegraded?.(isDegraded, this.store.isReady ? this.#lastCause : (this.store.lastError ?? this.#lastCause));
@@ -77,6 +89,7 @@ export class StoreGate {
 
   #ended(ok: boolean, startedAtMs: number): void {
     if (!ok) this.failures++;
+    this.#inARow = ok ? 0 : this.#inARow + 1;
     this.#circuit.record(ok, this.#clock.monotonicMs() - startedAtMs);
     void this.isDegraded; // tells of a change
   }
