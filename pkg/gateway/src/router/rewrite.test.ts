@@ -9,7 +9,7 @@ function rewrite(text: string, from: string): (path: string) => string | undefin
   const pattern = parsePattern(from);
   assert.ok(typeof pattern === "object", from);
   const template = parseRewrite(text, pattern);
-  assert.ok(typeof template === "object", String(template));
+  assert.ok(typeof template === "object", JSON.stringify(template));
   return (path) => applyRewrite(template, path);
 }
 
