@@ -117,7 +117,18 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   telemetry_export: { outcome: "`exported`, `failed`" },
   telemetry_spans: { outcome: "`exported`, `failed`, `dropped`" },
-  tls_certificate: { listener: "`http`, `grpc`, `gateway`, of its other certificates `gateway-2` …", outcome: "`loaded`, `refused`" },
+  tls_certificate: {
+    listener: "`http`, `grpc`, `gateway`, of its other certificates `gateway-2` …",
+    outcome: "`loaded`, `refused`",
+  },
+  service_client: {
+    service: "name of the service that is called",
+    method: "`package.Service/Method`",
+    status: canonical,
+    state: "`ready`, `ejected`, `misdirected`",
+    attempt: "`1` to `10`, its place in the call; `hedge` beside a slow first one",
+    reason: "`not_retryable`, `attempts`, `deadline`, `retry_after`, `budget`",
+  },
   tls_client_certificate: { peer: "name of the service that is called", outcome: "`loaded`, `refused`" },
   workers: { reason: "`signal`, `failed`, `ended`", worker: "number of the worker, from 1" },
 };

@@ -3,7 +3,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { until } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import { parseGatewayDocument } from "../config/document.ts";
 import type { GatewayDocument } from "../config/schema.ts";
 import { type SigningKey, signingKey, startIssuer, tokenOf } from "../testing/issuer.ts";
@@ -23,8 +23,8 @@ const documentOf = (jwks: Jwks): GatewayDocument => ({
 });
 
 /** Why a token is not enough; `no_instance` when it is, since the service has none. */
-async function reasonFor(running: TestGateway, key: SigningKey): Promise<unknown> {
-  const reply = await fetch(running.url, { headers: { authorization: `Bearer ${tokenOf(key)}` } });
+async function reasonFor(running: TestGateway, key: SigningKey, claims: object = {}): Promise<unknown> {
+  const reply = await fetch(running.url, { headers: { authorization: `Bearer ${tokenOf(key, { ...claims })}` } });
   const body: unknown = await reply.json();
   return typeof body === "object" && body !== null ? Reflect.get(body, "reason") : undefined;
 }
@@ -47,18 +47,22 @@ describe("the place of a key set", () => {
       renameSync(`${file}.next`, file);
     };
     publish(JSON.stringify({ keys: [first.jwk] }));
-    await using running = await startGateway({ document: documentOf({ file }) });
-    assert.equal(await reasonFor(running, first), "no_instance");
+    const clock = new FakeClock();
+    await using running = await startGateway({ document: documentOf({ file }), clock });
+    const ask = (key: SigningKey): Promise<unknown> => reasonFor(running, key, { iat: undefined, exp: 4_000_000_000 });
+    assert.equal(await ask(first), "no_instance");
     publish(JSON.stringify({ keys: [second.privateKey.export({ format: "jwk" })] }));
+    await clock.advance(3_000); // the watch looks twice
     const [warning] = await until(() => {
       const found = running.log.withMessage("key set cannot be fetched, trying again");
       return found.length > 0 ? found : undefined;
     });
     assert.match(String(warning?.failure), /private or symmetric key/);
-    assert.equal(await reasonFor(running, first), "no_instance", "the good set stays");
+    assert.equal(await ask(first), "no_instance", "the good set stays");
     publish(JSON.stringify({ keys: [second.jwk] }));
-    await until(async () => (await reasonFor(running, second)) === "no_instance");
-    assert.equal(await reasonFor(running, first), "token_invalid");
+    await clock.advance(3_000);
+    await until(async () => (await ask(second)) === "no_instance");
+    assert.equal(await ask(first), "token_invalid");
   });
 
   it("that is a file which is not there leaves open routes alone and is told", async () => {

@@ -3,7 +3,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { until } from "@plinth/kernel/testing";
+import { FakeClock, until } from "@plinth/kernel/testing";
 import type { GatewayDocument } from "../config/schema.ts";
 import { signingKey, tokenOf } from "../testing/issuer.ts";
 import { startGateway, type TestGateway } from "../testing/kit.ts";
@@ -60,14 +60,17 @@ describe("revocations of a gateway", () => {
     publish(
       "revocations:\n  - { jti: t1, until: 2999-01-01T00:00:00Z }\n  - { subject: gone, issuedBefore: 2000-01-01T00:00:00Z }\n",
     );
-    await using running = await startGateway({ document, settings: { revocations: file } });
-    const own = tokenOf(es, { jti: "t1" });
-    const other = tokenOf(es, { jti: "t2" });
+    const clock = new FakeClock();
+    const times = { iat: undefined, exp: 4_000_000_000 };
+    await using running = await startGateway({ document, settings: { revocations: file }, clock });
+    const own = tokenOf(es, { jti: "t1", ...times });
+    const other = tokenOf(es, { jti: "t2", ...times });
     assert.deepEqual(
       [await reasonFor(running, own), await reasonFor(running, other)],
       ["token_invalid", "no_instance"],
     );
     publish("revocations:\n  - { jit: t2 }\n");
+    await clock.advance(3_000); // the watch looks twice
     const report = await until(() => running.reports.find(({ error }) => error.code === "ERR_GATEWAY_CONFIG"));
     assert.match(report.error.message, /revocations\.0\.jit: unknown key; did you mean "jti"/);
     assert.deepEqual(
@@ -75,6 +78,7 @@ describe("revocations of a gateway", () => {
       ["token_invalid", "no_instance"],
     );
     publish("revocations:\n  - { jti: t2 }\n");
+    await clock.advance(3_000);
     await until(async () => (await reasonFor(running, other)) === "token_invalid");
     assert.equal(await reasonFor(running, own), "no_instance");
   });

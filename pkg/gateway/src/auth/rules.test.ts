@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
 import { createIssuers, tokenProvider, TokenVerifier } from "@plinth/transport/jwt";
 import { createMetrics } from "@plinth/kernel";
 import { parseGatewayDocument } from "../config/document.ts";
 import type { GatewayDocument } from "../config/schema.ts";
-import { signingKey, tokenOf } from "../testing/issuer.ts";
+import { type SigningKey, signingKey, tokenOf } from "../testing/issuer.ts";
 import { echo, httpInstance, type Scripted, startGateway, type TestGateway } from "../testing/kit.ts";
 
 const es = signingKey("es");
@@ -58,6 +59,14 @@ describe("the rules of a provider", () => {
       assert.equal(await verdictOf(rules, (now) => tokenOf(es, { ...times(now, claims) }, { ...header })), expected);
     });
   }
+
+  it("say signature to a key that is too weak, though the issuer has published it", async () => {
+    const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 1_024 });
+    const jwk = { ...publicKey.export({ format: "jwk" }), kid: "weak", alg: "RS256" };
+    const weak: SigningKey = { kid: "weak", alg: "RS256", privateKey, publicKey, jwk };
+    const token = (now: number): string => tokenOf(weak, { ...times(now) });
+    assert.equal(await verdictOf({ jwks: { keys: [jwk] } }, token), "signature");
+  });
 
   for (const [what, claims, expected] of [
     ["expired 29 s ago", { exp: -29 }, "alice"],
