@@ -1,5 +1,5 @@
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { type AppError, isServerFault } from "@plinth/kernel";
-import type { FastifyRequest } from "fastify";
 import type { TransportErrorCode } from "../errors.ts";
 import { framed } from "../grpc/messages.ts";
 import { exchangeOf } from "../http/exchange.ts";
@@ -26,8 +26,14 @@ export function renderConnectError(error: AppError, problem: Problem): RenderedE
   return { status, contentType: "application/json", body: JSON.stringify(bodyOf(error, problem)) };
 }
 
+/** What is used of fastify's request. */
+interface Asked {
+  readonly headers: IncomingHttpHeaders;
+  readonly raw: IncomingMessage;
+}
+
 /** The same of a method that streams: in the only message of a stream, but for who asks for none. */
-export function renderStreamError(error: AppError, problem: Problem, { headers, raw }: FastifyRequest): RenderedError {
+export function renderStreamError(error: AppError, problem: Problem, { headers, raw }: Asked): RenderedError {
   const codec = streamCodecOf(headers);
   if (codec === undefined || error.code === "ERR_METHOD_NOT_ALLOWED") return renderConnectError(error, problem);
   const body = endMessage({ failure: { error, problem }, trailers: exchangeOf(raw)?.replyTrailers });

@@ -232,6 +232,20 @@ describe("a foreign client", () => {
     assert.equal(error.details[0].type, "google.rpc.ErrorInfo");
   });
 
+  it("reads streams of the HTTP server, and their errors", async () => {
+    await using http = await startConnect({
+      async *count({ to }) {
+        for (let number = 1; number <= to; number++) yield { number };
+        if (to === 2) throw new AppError("ERR_NOTE_GONE", "not_found", "no such note");
+      },
+    });
+    const url = `${http.origin}/${EchoService.typeName}/Count`;
+    const { stdout, stderr, code } = await curl("connect", url, { to: 3 });
+    assert.deepEqual([code, stdout.match(/\d/g)], [0, ["1", "2", "3"]], stderr);
+    const failed = await curl("connect", url, { to: 2 });
+    assert.deepEqual([JSON.parse(failed.stderr).code, failed.stdout.match(/\d/g)], ["not_found", ["1", "2"]]);
+  });
+
   it("speaks gRPC with the gRPC server, and hears of the same error", async () => {
     await using grpc = await startGrpc({ handlers: { say: sayOrFail } });
     const url = `http://127.0.0.1:${grpc.server.port}${say}`;

@@ -1,5 +1,4 @@
 import { create, type DescMethod, toBinary, toJsonString } from "@bufbuild/protobuf";
-import type { AppError } from "@plinth/kernel";
 import type { AuthNeed } from "../auth.ts";
 import { TransportError } from "../errors.ts";
 import { framed, MessageReader, prefixBytes, type Received } from "../grpc/messages.ts";
@@ -112,20 +111,23 @@ async function onlyMessageIn(
   const reader = new MessageReader(maxBytes);
   const all: Received[] = [];
   if (Buffer.isBuffer(body)) reader.push(body, (message) => all.push(message));
-  if (reader.isHalfWay) throw badBody("invalid_argument", "the last message ends half way");
+  if (reader.isHalfWay) throw badBody("the last message ends half way");
   const [only] = all;
   if (only === undefined || all.length > 1)
-    throw badBody("unimplemented", "the method takes one message, and none or several came");
+    throw new TransportError(
+      "ERR_REQUEST_BODY",
+      "unimplemented",
+      "the method takes one message, and none or several came",
+    );
   const { flags, bytes } = only;
-  if (flags > 1) throw badBody("invalid_argument", `the flags of an envelope are 0 or 1, not ${flags}`);
+  if (flags > 1) throw badBody(`the flags of an envelope are 0 or 1, not ${flags}`);
   if (flags === 0) return bytes;
-  if (!options.isGzip)
-    throw badBody("invalid_argument", "a message is compressed, and connect-content-encoding does not say how");
+  if (!options.isGzip) throw badBody("a message is compressed, and connect-content-encoding does not say how");
   return inflate(bytes, maxBytes);
 }
 
-function badBody(status: AppError["status"], text: string): TransportError {
-  return new TransportError("ERR_REQUEST_BODY", status, text);
+function badBody(text: string): TransportError {
+  return new TransportError("ERR_REQUEST_BODY", "invalid_argument", text);
 }
 
 function encode(method: DescMethod, codec: Codec, value: unknown): Uint8Array {

@@ -21,12 +21,13 @@ export interface RpcCall extends RequestContext {
   header(name: string): string | undefined;
   /**
    * Adds metadata ahead of the reply, that of an error included. Over HTTP it is a header, such as `etag` or `cache-control` for a GET.
+   * A stream over HTTP that is silent sends its head after a second.
    * @throws {@link TransportError} `ERR_REPLY_BEGUN` when the reply is on its way.
    */
   setReplyHeader(name: string, value: string): void;
   /**
-   * Adds metadata after the reply: a trailer over gRPC, the header `trailer-…` over HTTP.
-   * @throws {@link TransportError} `ERR_REPLY_BEGUN`, as above; for a gRPC stream only once it is over.
+   * Adds metadata after the reply: a trailer over gRPC, over HTTP the header `trailer-…`, or in the last message of a stream.
+   * @throws {@link TransportError} `ERR_REPLY_BEGUN`, as above; for a stream only once it is over.
    */
   setReplyTrailer(name: string, value: string): void;
 }
@@ -45,7 +46,7 @@ export type RpcHandler<M extends DescMethod> = M["methodKind"] extends "unary"
 
 export type RpcHandlers<S extends DescService> = { readonly [K in keyof S["method"]]: RpcHandler<S["method"][K]> };
 
-/** A contract with its handlers. Served on gRPC, and its unary methods over HTTP, by whichever modules the app has. */
+/** A contract with its handlers. Served on gRPC, and over HTTP but for streams of requests, by whichever modules the app has. */
 export interface RpcService {
   readonly descriptor: DescService;
   /** By the method's local name; {@link rpcService} has checked them against the contract. */
