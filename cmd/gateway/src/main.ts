@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { gatewayModule } from "@plinth/gateway";
+import { gatewayModule, gatewayOpsModule } from "@plinth/gateway";
 import { coreModule, createApp, messageOf } from "@plinth/kernel";
 import { registryModule } from "@plinth/registry";
 import { webhookReporterModule } from "@plinth/reporters";
@@ -23,7 +23,15 @@ function documentOf(args: readonly string[]): { readonly routes?: string } {
 function createGatewayApp(args: readonly string[]) {
   return createApp({
     name: "gateway",
-    modules: [coreModule, ...reporterModules, telemetryModule, opsModule, registryModule, gatewayModule],
+    modules: [
+      coreModule,
+      ...reporterModules,
+      telemetryModule,
+      opsModule,
+      registryModule,
+      gatewayModule,
+      gatewayOpsModule,
+    ],
     expose: [opsListener],
     config: {
       environment: process.env,

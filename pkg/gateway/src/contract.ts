@@ -3,7 +3,7 @@ import type { Registry } from "@plinth/registry";
 import type { TransportError } from "@plinth/transport";
 import type { Revocations } from "@plinth/transport/jwt";
 import type { DocumentChanges } from "./config/changes.ts";
-import type { GatewayDocument } from "./config/schema.ts";
+import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import type { LimitStoreOptions } from "./limits/limit-store.ts";
 import type { GatewaySettingsInput } from "./options.ts";
 import type { UpstreamFactory } from "./upstream/upstream.ts";
@@ -34,6 +34,26 @@ export interface GatewayOptions {
   readonly createUpstream?: UpstreamFactory;
 }
 
+/** What a gateway goes by. */
+export interface GatewayState {
+  readonly document: ParsedDocument;
+  readonly services: readonly {
+    /** With its version behind an `@`, where only instances of that get requests. */
+    readonly service: string;
+    readonly instances: readonly {
+      readonly id: string;
+      readonly weight: number;
+      /** Requests under way to it from this process. */
+      readonly inFlight: number;
+      /** Smoothed, in ms; undefined before anything is known. */
+      readonly latencyMs: number | undefined;
+      /** It is kept out for now, and why. */
+      readonly ejected: boolean;
+      readonly ejectedFor: string | undefined;
+    }[];
+  }[];
+}
+
 /** An HTTP/1.1 gateway in front of services. */
 export interface Gateway {
   readonly host: string;
@@ -58,6 +78,8 @@ export interface Gateway {
    * @throws {@link GatewayConfigError} `ERR_GATEWAY_CONFIG` with every fault; {@link GatewayError} `ERR_GATEWAY_STATE` once it drains.
    */
   reload(document: GatewayDocument): Promise<DocumentChanges>;
+  /** What it goes by now: the document with every default, and the instances of each service. */
+  describe(): GatewayState;
   /** Names of the token issuers whose keys are not at hand, so that their tokens cannot be checked. */
   providersWithoutKeys(): readonly string[];
   /** Tokens that are refused though they are valid: those of the file that the setting `gateway.revocations` names, and what is added here. */

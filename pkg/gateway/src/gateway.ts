@@ -16,6 +16,7 @@ import { createIssuerKeepers } from "./auth/issuers.ts";
 import { changesBetween, type DocumentChanges } from "./config/changes.ts";
 import { parseGatewayDocument } from "./config/document.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
+import { describeGeneration } from "./explain/describe.ts";
 import { GatewayError } from "./errors.ts";
 import { TrustedProxies } from "./headers/origin.ts";
 import { toGatewaySettings } from "./options.ts";
@@ -32,7 +33,7 @@ import { Observer } from "./server/observer.ts";
 import { ServicePool } from "./upstream/service-pool.ts";
 import { createUndiciUpstream } from "./upstream/undici.ts";
 import { hstsOf } from "./config/settings-tls.ts";
-import type { Gateway, GatewayOptions } from "./contract.ts";
+import type { Gateway, GatewayOptions, GatewayState } from "./contract.ts";
 
 const sweepMs = 1_000;
 
@@ -137,6 +138,10 @@ class HttpGateway implements Gateway, GatewayCore {
       () => this.generation,
       () => this.inFlight,
     );
+  }
+
+  describe(): GatewayState {
+    return describeGeneration(this.generation);
   }
 
   providersWithoutKeys(): readonly string[] {

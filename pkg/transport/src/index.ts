@@ -50,7 +50,8 @@ export {
   type RequestOutcome,
 } from "./middleware.ts";
 export { createOpsHandler, type OpsHandler, type OpsOptions } from "./ops/handler.ts";
-export { opsHandler, type OpsListener, opsListener, opsModule, opsSettings } from "./ops/module.ts";
+export { opsHandler, type OpsListener, opsListener, opsModule, opsRoutes, opsSettings } from "./ops/module.ts";
+export { type OpsRoute, OpsRoutes } from "./ops/routes.ts";
 export { type Problem, problemContentType, type ProblemOptions, toProblem } from "./problem.ts";
 export { connectRoutes } from "./rpc/connect.ts";
 export {

@@ -133,7 +133,7 @@ export function explainRequest(document: ParsedDocument, request: ExplainedReque
   }
   const headers = headersFor(head, config, request, caller);
   if (!headers) return { ...common, outcome: refuse("header_invalid"), route, auth, forwarded: undefined };
-  const forwarded = { service: config.service, target: target + query, ...changes(raw.rawHeaders, headers) };
+  const forwarded = { service: config.service, target: target + query, ...changes(raw.rawHeaders, headers, config) };
   return { ...common, outcome: { kind: "forward" }, route, auth, forwarded };
 }
 
@@ -235,7 +235,13 @@ function headersFor(
   });
 }
 
-function changes(before: readonly string[], after: readonly string[]): Pick<Forwarded, "removed" | "added"> {
+/** Of what the document sets no value is shown: a secret between gateway and service may be among it. */
+function changes(
+  before: readonly string[],
+  after: readonly string[],
+  { headers }: RouteConfig,
+): Pick<Forwarded, "removed" | "added"> {
+  const ruled = new Set(Object.keys({ ...headers?.request?.set, ...headers?.request?.add }));
   const [came, goes] = [linesOf(before), linesOf(after)];
   const has = (lines: typeof came, [name, value]: readonly [string, string]): boolean =>
     lines.some(([other, text]) => other === name && text === value);
@@ -243,7 +249,7 @@ function changes(before: readonly string[], after: readonly string[]): Pick<Forw
     removed: came.filter((line) => !has(goes, line)).map(([name]) => ({ name, why: whyRemoved(name, goes) })),
     added: goes
       .filter((line) => !has(came, line))
-      .map(([name, value]) => ({ name, value: secret.test(name) ? "***" : value })),
+      .map(([name, value]) => ({ name, value: ruled.has(name) || secret.test(name) ? "***" : value })),
   };
 }
 

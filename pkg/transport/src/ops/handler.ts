@@ -5,7 +5,9 @@ import { methodNotAllowed, toHttpFailure } from "../http/errors.ts";
 import { writeProblem } from "../http/raw-reply.ts";
 import { plainSecurityHeaders } from "../http/security-headers.ts";
 import { healthz, type ProbeOptions, ready } from "./probes.ts";
+import type { OpsRoute, OpsRoutes } from "./routes.ts";
 import { createScrape } from "./scrape.ts";
+import { type OpsGuard, requireOperator } from "./verbose.ts";
 
 /**
  * Answers `/healthz`, `/ready` and `/metrics` on any `node:http` server.
@@ -16,6 +18,10 @@ export type OpsHandler = (request: IncomingMessage, response: ServerResponse) =>
 export interface OpsOptions extends ProbeOptions {
   /** What a scrape is answered with. */
   readonly metrics: MetricsExposition;
+  /** Endpoints of modules, looked up at each request. Default: none. */
+  readonly routes?: OpsRoutes;
+  /** Whether the listener is bound to a loopback address, so that callers need no token for the endpoints of modules. Default false. */
+  readonly isLocal?: boolean;
   /** Told when an endpoint itself fails, as when a collector of metrics throws. */
   readonly errors?: ErrorBus;
 }
@@ -30,7 +36,14 @@ export interface OpsReply {
   readonly body: string | Buffer;
 }
 
-export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): OpsHandler {
+export function createOpsHandler({
+  metrics,
+  errors,
+  routes: added,
+  isLocal = false,
+  ...probes
+}: OpsOptions): OpsHandler {
+  const guard = { token: probes.token, isLocal };
   const routes = new Map<string, (request: IncomingMessage, response: ServerResponse) => OpsReply | Promise<OpsReply>>([
     ["/healthz", (request) => healthz(request, probes)],
     ["/ready", (request) => ready(request, probes)],
@@ -41,7 +54,7 @@ export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): Op
     const { url = "" } = request;
     const end = url.indexOf("?");
     const path = end < 0 ? url : url.slice(0, end);
-    const route = routes.get(path);
+    const route = routes.get(path) ?? guarded(added?.find(path), guard);
     if (!route) return false;
     if (request.method !== "GET" && request.method !== "HEAD") {
       writeProblem(response, methodNotAllowed, {
@@ -61,8 +74,23 @@ export function createOpsHandler({ metrics, errors, ...probes }: OpsOptions): Op
       if (response.destroyed) return; // who asked has gone
       const isRefusal = thrown instanceof TransportError;
       if (!isRefusal) errors?.report(thrown, { origin: "request", attributes: { route: path } });
-      writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16), headers: opsHeaders });
+      const headers = isRefusal && thrown.code === "ERR_UNAUTHENTICATED" ? { ...opsHeaders, ...challenge } : opsHeaders;
+      writeProblem(response, toHttpFailure(thrown), { requestId: randomHex(16), headers });
     });
     return true;
+  };
+}
+
+const challenge = { "www-authenticate": 'Bearer realm="ops"' };
+
+/** What a module tells, for those alone who may know. */
+function guarded(route: OpsRoute | undefined, guard: OpsGuard) {
+  if (!route) return undefined;
+  return async (request: IncomingMessage): Promise<OpsReply> => {
+    requireOperator(request, guard);
+    const { url = "" } = request;
+    const at = url.indexOf("?");
+    const answer = await route.answer(new URLSearchParams(at < 0 ? "" : url.slice(at)));
+    return { status: 200, headers: { "content-type": "application/json" }, body: JSON.stringify(answer) };
   };
 }

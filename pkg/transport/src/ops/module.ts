@@ -14,7 +14,9 @@ import {
 import { z } from "zod";
 import type { TransportError } from "../errors.ts";
 import { createOpsHandler, type OpsHandler } from "./handler.ts";
+import { OpsRoutes } from "./routes.ts";
 import { startOpsServer } from "./server.ts";
+import { isLoopbackName } from "./verbose.ts";
 
 export const opsSettings = defineSettings(
   "ops",
@@ -25,7 +27,7 @@ export const opsSettings = defineSettings(
         "Port of a listener for /healthz, /ready and /metrics alone; 0 takes a free one. Absent: they are on the HTTP server.",
     }),
     token: secretString(
-      "Lets callers from elsewhere have /ready?verbose and /healthz?verbose, by `authorization: Bearer`. Absent: only callers on this machine have them.",
+      "Lets callers from elsewhere have /ready?verbose, /healthz?verbose and the endpoints of modules, by `authorization: Bearer`. Absent: only callers on this machine have them.",
     ).optional(),
   }),
 );
@@ -41,9 +43,15 @@ export interface OpsListener {
 
 export const opsListener = token("ops.listener").of<OpsListener>();
 
+/** Where modules put what they tell operators of themselves. */
+export const opsRoutes = token("ops.routes").of<OpsRoutes>();
+
+const provideOpsRoutes = provider({ provides: opsRoutes, ground: true, create: () => new OpsRoutes() });
+
 const provideOpsHandler = provider({
   provides: opsHandler,
   needs: {
+    routes: opsRoutes,
     health,
     metrics: metricsExposition,
     errors: errorBus,
@@ -52,7 +60,13 @@ const provideOpsHandler = provider({
   },
   ground: true,
   create: ({ info, settings, ...rest }) =>
-    createOpsHandler({ ...rest, instanceId: info.instanceId, version: info.version, token: settings.token }),
+    createOpsHandler({
+      ...rest,
+      instanceId: info.instanceId,
+      version: info.version,
+      token: settings.token,
+      isLocal: settings.port !== undefined && isLoopbackName(settings.host),
+    }),
 });
 
 /** Opens first and closes last: it answers while everything else starts and drains. */
@@ -70,4 +84,4 @@ const provideOpsListener = provider({
   stop: (listener) => listener.close(),
 });
 
-export const opsModule = defineModule("ops", [provideOpsHandler, provideOpsListener]);
+export const opsModule = defineModule("ops", [provideOpsRoutes, provideOpsHandler, provideOpsListener]);

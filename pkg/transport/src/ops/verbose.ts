@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Secret } from "@plinth/kernel";
+import { unauthenticated } from "../auth-gate.ts";
 import { TransportError } from "../errors.ts";
 
 /**
@@ -13,14 +14,49 @@ export function asksForDetails({ url = "", headers, socket }: IncomingMessage, t
   const query = url.indexOf("?");
   const verbose = query < 0 ? null : new URLSearchParams(url.slice(query)).get("verbose");
   if (verbose === null || verbose === "0" || verbose === "false") return false;
-  if (token && isBearer(headers.authorization, token)) return true;
-  const isForwarded = Object.keys(headers).some((name) => forwarding.test(name));
-  if (isLoopback(socket.remoteAddress) && loopbackHost.test(headers.host ?? "") && !isForwarded) return true;
+  if (isTrusted({ headers, socket }, token)) return true;
   throw new TransportError(
     "ERR_REQUEST_REFUSED",
     "permission_denied",
     "details are for callers on this machine, asking localhost or 127.0.0.1 without a proxy, and for those with the ops token (authorization: Bearer …); ask without ?verbose",
   );
+}
+
+/** Has the ops token, or asks from this machine, itself and not through a proxy. */
+function isTrusted(
+  { headers, socket }: Pick<IncomingMessage, "headers" | "socket">,
+  token: Secret | undefined,
+): boolean {
+  if (token && isBearer(headers.authorization, token)) return true;
+  const isForwarded = Object.keys(headers).some((name) => forwarding.test(name));
+  return isLoopback(socket.remoteAddress) && loopbackHost.test(headers.host ?? "") && !isForwarded;
+}
+
+/** Who may have what modules tell of themselves. */
+export interface OpsGuard {
+  readonly token: Secret | undefined;
+  /** The listener is bound to a loopback address: nobody but this machine gets to it, and its callers need no token. */
+  readonly isLocal: boolean;
+}
+
+/**
+ * Lets those through who have the ops token; callers on this machine too, as long as the listener is for them alone.
+ * @throws {@link TransportError} `ERR_UNAUTHENTICATED` for all others.
+ */
+export function requireOperator(
+  request: Pick<IncomingMessage, "headers" | "socket">,
+  { token, isLocal }: OpsGuard,
+): void {
+  const isKnown = isLocal ? isTrusted(request, token) : token && isBearer(request.headers.authorization, token);
+  if (isKnown === true) return;
+  throw unauthenticated(
+    "this is for those with the ops token (authorization: Bearer …), and where the ops listener is bound to a loopback address for callers on this machine; set PLINTH_OPS_TOKEN",
+  );
+}
+
+/** Whether a listener of this address can be reached from its own machine alone. */
+export function isLoopbackName(host: string): boolean {
+  return host === "localhost" || isLoopback(host);
 }
 
 /** What proxies add to what they forward. */
