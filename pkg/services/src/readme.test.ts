@@ -26,10 +26,14 @@ async function run(...at: readonly number[]): Promise<string> {
 }
 
 it("runs the examples of the README", { timeout: 30_000 }, async () => {
-  assert.equal(examples.length, 4);
-  assert.equal(await run(0, 1, 3), "true\ntrue\nfalse\n1 1\n");
+  assert.equal(examples.length, 5);
+  assert.equal(await run(0, 2, 4), "true\ntrue\nfalse\n1 1\n");
+});
+
+it("runs the example of calls as the README has it", { timeout: 30_000 }, async () => {
+  assert.equal(await run(1), "0n 1\n");
 });
 
 it("runs the contract suite as the README does", { timeout: 30_000 }, async () => {
-  assert.match(await run(2), /^# fail 0$|^ℹ fail 0$/m);
+  assert.match(await run(3), /^# fail 0$|^ℹ fail 0$/m);
 });

@@ -1,5 +1,5 @@
 import { type Clock, currentContext, OptionError, requireNumber, runOutsideContext, systemClock } from "@plinth/kernel";
-import type { RpcMetadata } from "@plinth/transport";
+import type { RpcCall, RpcMetadata } from "@plinth/transport";
 import type { CallCredentials } from "./options.ts";
 import { abortable } from "./own-signal.ts";
 
@@ -124,7 +124,9 @@ export function passCallerToken(options: { readonly header?: string | undefined 
 
 /** What a server keeps of the request beside its context tells its headers. */
 function headerOf(context: object | undefined, name: string): string | undefined {
-  if (!context || !("header" in context) || typeof context.header !== "function") return undefined;
-  const value: unknown = context.header(name);
-  return typeof value === "string" ? value : undefined;
+  return context && hasHeaders(context) ? context.header(name) : undefined;
+}
+
+function hasHeaders(context: object): context is Pick<RpcCall, "header"> {
+  return "header" in context && typeof context.header === "function";
 }

@@ -82,23 +82,32 @@ for (const wire of wires) {
     const done = new Map<UserId, number>();
     const fake = fakeIdentity();
     const { userId: ada } = await fake.createUser({ email: "ada@example.com" });
-    const identity: IdentityClient = {
+    /** The instance that is to be killed does not answer any more; it has begun with a call. */
+    let dying: { readonly name: string; readonly reached: PromiseWithResolvers<void> } | undefined;
+    const identityOf = (name: string): IdentityClient => ({
       ...fake,
       // not idempotent
-      startEmailVerification: async (id) => {
+      startEmailVerification: async (id, { signal } = {}) => {
         done.set(id, (done.get(id) ?? 0) + 1);
-        await new Promise(setImmediate);
-        return undefined;
+        if (dying?.name !== name) return undefined;
+        dying.reached.resolve();
+        return new Promise(
+          (_resolve, reject) => void signal?.addEventListener("abort", () => reject(new Error("gone"))),
+        );
       },
-    };
+    });
     const registry = createMemoryRegistry({ store: createMemoryStore() });
     let started = 0;
     const startOne = async () => {
-      const server = await referenceServer({ identity });
+      const id = `identity-${started++}`;
+      const server = await referenceServer({ identity: identityOf(id) });
       const port = (address: string): number => Number(address.split(":").at(-1));
       const ports = { grpc: port(server.grpcAddress), http: port(server.httpUrl) };
-      const id = `identity-${started++}`;
-      return { server, registration: await registry.register({ service: "identity", id, host: "127.0.0.1", ports }) };
+      return {
+        id,
+        server,
+        registration: await registry.register({ service: "identity", id, host: "127.0.0.1", ports }),
+      };
     };
     let running = [await startOne(), await startOne()];
     const { channel, client } = await connect(wire, [], { find: { registry }, budget: { ratio: 1, minRetries: 100 } });
@@ -113,20 +122,22 @@ for (const wire of wires) {
         (error: unknown) => void failed.push(AppError.from(error)),
       );
     };
-    let isOver = false;
+    const progress = { isOver: false };
     const load = Array.from({ length: 4 }, async () => {
-      while (!isOver) await Promise.all([write(), client.getUser(ada)]);
+      while (!progress.isOver) await Promise.all([write(), client.getUser(ada)]);
     });
     for (let round = 0; round < 3; round++) {
       const next = await startOne();
       const [killed, ...others] = running;
-      await client.getUser(ada);
+      const reached = Promise.withResolvers<void>();
+      dying = { name: killed?.id ?? "", reached };
+      await reached.promise;
       await killed?.server.close(); // while it is still in the registry, with calls under way
       await killed?.registration.deregister();
       running = [...others, next];
       for (let n = 0; n < 5; n++) await client.getUser(ada);
     }
-    isOver = true;
+    progress.isOver = true;
     await Promise.all(load);
     assert.ok(sent.length > 10);
     assert.deepEqual(

@@ -10,7 +10,7 @@ import {
   AuditService,
   auditClient,
   type IdentityClient,
-  userId,
+  type UserId,
 } from "../index.ts";
 import { fakeAudit, fakeAuthz, fakeIdentity, type ReferenceServer, referenceServer } from "../testing/index.ts";
 import { defineClient } from "./definition.ts";
@@ -31,7 +31,7 @@ const diary = defineClient({
 
 const identity = fakeIdentity();
 let server: ReferenceServer;
-let ada: ReturnType<typeof userId>;
+let ada: UserId;
 const store = createMemoryStore();
 const registry = createMemoryRegistry({ store });
 const timeoutMs = 30_000;

@@ -117,7 +117,7 @@ function isComplete<D extends ClientDefinition>(
 
 async function openChannel(
   { name, service }: ClientDefinition,
-  { channel: _, ...own }: ServiceOptions,
+  own: Omit<ServiceOptions, "channel">,
   options: Pick<ServiceClientsOptions, Shared | "credentials" | "registry">,
 ): Promise<BalancedChannel> {
   const { registry, credentials, clock, random, metrics, tracing, log, zone, clientId } = options;

@@ -65,7 +65,6 @@ function isIterable(value: unknown): value is AsyncIterable<unknown> {
 
 async function beforeAbort(work: unknown, signal: AbortSignal): Promise<unknown> {
   const aborted = Promise.withResolvers<never>();
-  // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the reason is the aborting side's
   const onAbort = (): void => aborted.reject(signal.reason);
   if (signal.aborted) onAbort();
   signal.addEventListener("abort", onAbort, { once: true });

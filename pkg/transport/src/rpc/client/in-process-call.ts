@@ -106,5 +106,5 @@ export class InProcessCall implements RpcCall {
 }
 
 function begun(): TransportError {
-  return new TransportError("ERR_REPLY_BEGUN", "internal", "the reply is on its way; say it before");
+  return new TransportError("ERR_REPLY_BEGUN", "failed_precondition", "the reply is on its way; say it before");
 }
