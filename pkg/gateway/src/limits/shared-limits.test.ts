@@ -111,7 +111,7 @@ describe("two gateways with one Redis", () => {
     const memory = createMemoryStore();
     const registry = createMemoryRegistry({ store: memory });
     await registry.register({ service: "s", id: "s-1", host: "127.0.0.1", ports: { http: instance.port } });
-    const route = openRoute({ rateLimit: { limit: 20, windowMs: 3_600_000, by: "address" } });
+    const route = openRoute({ rateLimit: { limit: 20, windowMs: 3_600_000, by: { header: "x-client" } } });
     const start = () =>
       testApp({
         name: "gateway",
@@ -141,6 +141,8 @@ describe("two gateways with one Redis", () => {
     await until(async () => (await registry.resolve("gateway")).instances.length === 1);
     await redis.kill("SIGKILL");
     await until(() => first.get(gateway).isLimitStoreDegraded);
-    assert.equal((await fetch(`http://127.0.0.1:${first.get(gateway).port}`)).status, 200, "by its share");
+    const ask = (headers: Record<string, string>) =>
+      fetch(`http://127.0.0.1:${first.get(gateway).port}`, { headers }).then(({ status }) => status);
+    assert.equal(await ask({ "x-client": "another" }), 200, "by its share");
   });
 });
