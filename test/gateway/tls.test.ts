@@ -130,7 +130,7 @@ describe("a gateway with TLS", () => {
     const open = await secured(running);
     const serials = async (): Promise<(string | undefined)[]> => {
       const found: (string | undefined)[] = [];
-      for (const servername of ["one.example", "two.example"]) {
+      for (const servername of ["one.example", "two.example", ""]) {
         const socket = await secured(running, { servername });
         found.push(socket.getPeerX509Certificate()?.serialNumber);
         socket.destroy();
@@ -154,6 +154,8 @@ describe("a gateway with TLS", () => {
       await clock.advance(1_000);
       return (await serials())[0] !== before[0];
     });
+    const [one, , unnamed] = await serials();
+    assert.equal(unnamed, one, "it is for those too who name none");
     open.write(get);
     assert.match(await said(open), /^HTTP\/1\.1 200 /);
     assert.match(await running.metrics(), /tls_certificate_loads_total\{listener="gateway-3",outcome="loaded"\} 1/);
@@ -211,15 +213,18 @@ describe("a gateway with TLS", () => {
     await using instance = await httpInstance(echo);
     await using running = await startGateway({ settings: tls() });
     await running.add(instance);
-    const idle = await secured(running);
-    idle.write(get.replace("Connection: close\r\n", ""));
-    await once(idle, "data");
     const raw = connectSocket(running.gateway.port, "127.0.0.1");
     await once(raw, "connect");
-    // The gateway has the connection when another, made after it, was served.
-    const other = await secured(running);
+    const [fresh, silent] = [await secured(running), await secured(running)];
+    const idle = await secured(running);
+    // The gateway has those made before when this one is served.
+    idle.write(get.replace("Connection: close\r\n", ""));
+    await once(idle, "data");
+    const ended = Promise.all([once(idle.resume(), "close"), once(silent.resume(), "close")]);
     const drained = running.gateway.drain();
-    await Promise.all([once(idle.resume(), "close"), once(other.resume(), "close")]);
+    fresh.write(get);
+    assert.match(await said(fresh), /^HTTP\/1\.1 200 [^]*connection: close/i);
+    await ended;
     const late = connect({ socket: raw, ca: authority.cert, checkServerIdentity: () => undefined });
     await once(late, "secureConnect");
     late.write(get);

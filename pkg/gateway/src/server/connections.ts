@@ -6,8 +6,7 @@ import type { Exchange } from "./exchange.ts";
 export class Connections {
   /** With the bytes that each had sent before its first request, as those of a handshake. */
   readonly #open = new Map<Socket, number>();
-  /** Those whose TLS handshake is not over. */
-  readonly #shaking = new Set<Socket>();
+  readonly #belowTls = new Set<Socket>();
   readonly #latest = new WeakMap<Duplex, Exchange>();
 
   opened(socket: Socket): void {
@@ -15,15 +14,10 @@ export class Connections {
     socket.once("close", () => this.#open.delete(socket));
   }
 
-  /** A TLS handshake has begun: it has the time that a handshake has. */
-  shaking(socket: Socket): void {
-    this.#shaking.add(socket);
-    socket.once("close", () => this.#shaking.delete(socket));
-  }
-
-  /** It is over. */
-  shaken(socket: Socket): void {
-    this.#shaking.delete(socket);
+  /** One that TLS is spoken on: its handshake has the time of a handshake, and what comes after it is opened by itself. */
+  belowTls(socket: Socket): void {
+    this.#belowTls.add(socket);
+    socket.once("close", () => this.#belowTls.delete(socket));
   }
 
   began(exchange: Exchange): void {
@@ -53,6 +47,6 @@ export class Connections {
 
   /** Breaks off everything. */
   destroy(): void {
-    for (const socket of [...this.#open.keys(), ...this.#shaking]) socket.destroy();
+    for (const socket of [...this.#open.keys(), ...this.#belowTls]) socket.destroy();
   }
 }

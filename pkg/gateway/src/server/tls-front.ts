@@ -1,5 +1,5 @@
 import type { Server as HttpServer } from "node:http";
-import { type Server, Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Clock, Logger, Metrics } from "@plinth/kernel";
 import { type Certificates, watchCertificates } from "@plinth/transport";
@@ -75,13 +75,11 @@ export function openTlsFront(options: TlsFrontOptions): TlsFront {
       },
     },
     (socket: TLSSocket) => {
-      const below: unknown = Reflect.get(socket, "_parent");
-      if (below instanceof Socket) connections.shaken(below);
       http1.emit("connection", socket);
       onSecure();
     },
   );
-  server.on("connection", (socket: Socket) => connections.shaking(socket));
+  server.on("connection", (socket: Socket) => connections.belowTls(socket));
   server.on("tlsClientError", (_error, socket) => {
     failures.inc({});
     socket.destroy();
