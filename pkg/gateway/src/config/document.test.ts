@@ -48,7 +48,16 @@ describe("readGatewayDocument", () => {
       jwt: {},
       rateLimits: {},
       trailingSlash: "strict",
-      routes: [{ ...minimal, priority: 0, rateLimitCost: 1, importance: "normal", timeoutMs: 30_000, maxBodyBytes: 10_485_760 }],
+      routes: [
+        {
+          ...minimal,
+          priority: 0,
+          rateLimitCost: 1,
+          importance: "normal",
+          timeoutMs: 30_000,
+          maxBodyBytes: 10_485_760,
+        },
+      ],
     });
   });
 
