@@ -53,7 +53,7 @@ describe("an endpoint that a module adds", () => {
       const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
       const reply = await fetch(url, { headers });
       const problem = JSON.parse(await reply.text());
-      assert.deepEqual([reply.status, problem.code], [401, "ERR_UNAUTHENTICATED"], authorization);
+      assert.deepEqual([reply.status, problem.code], [401, "ERR_UNAUTHENTICATED"], `${authorization}`);
       assert.equal(reply.headers.get("content-type"), "application/problem+json");
       assert.equal(reply.headers.get("www-authenticate"), 'Bearer realm="ops"');
       assert.equal(problem.asked, undefined);
