@@ -91,9 +91,9 @@ for (const wire of wires) {
         done.set(id, (done.get(id) ?? 0) + 1);
         if (dying?.name !== name) return undefined;
         dying.reached.resolve();
-        return new Promise(
-          (_resolve, reject) => void signal?.addEventListener("abort", () => reject(new Error("gone"))),
-        );
+        return new Promise((_resolve, reject) => {
+          signal?.addEventListener("abort", () => reject(new Error("gone")));
+        });
       },
     });
     const registry = createMemoryRegistry({ store: createMemoryStore() });

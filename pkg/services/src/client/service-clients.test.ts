@@ -161,13 +161,15 @@ describe("the module of clients", () => {
 
   it("gives each client that an app needs, by its settings, and closes it after its users", async () => {
     const order: string[] = [];
-    const user = token("test.user").of<object>();
+    const user = token("test.user").of<{ readonly identity: IdentityClient }>();
     const useClients = defineModule("test", [
       provider({
         provides: user,
         needs: { identity: identityClient, logbook: logbook.client, clients: serviceClients, audit: auditClient },
-        create: ({ identity: own, logbook: log, clients }) => ({ own, log, clients }),
-        start: async (_user) => void order.push("started"),
+        create: (clients) => clients,
+        start: () => {},
+        // calls that requests make while the servers drain still go out
+        drain: async ({ identity: own }) => void order.push((await own.getUser(ada)).email),
       }),
       provider({ provides: callCredentials, create: () => ({ headers: () => ({ "x-caller": "test" }) }) }),
     ]);
@@ -180,7 +182,10 @@ describe("the module of clients", () => {
     assert.equal((await app.get(logbook.client).getHead({})).sequence, 0n);
     const described: Readonly<Record<string, unknown>> = app.get(serviceClients).describe();
     assert.deepEqual(Object.keys(described).toSorted(), ["audit", "identity", "logbook"]);
-    assert.deepEqual(order, ["started"]);
+    const own = app.get(identityClient);
+    await app.stop();
+    assert.deepEqual(order, ["ada@example.com"]);
+    await assert.rejects(own.getUser(ada), { code: "ERR_RPC_CLIENT_CLOSED" });
   });
 
   it("does not start with settings that are none", async () => {
