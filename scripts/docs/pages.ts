@@ -1,5 +1,6 @@
 // The pages of docs/ that are made from the code.
 import { configPage, configSchemaFile } from "./config.ts";
+import { gatewayConfigPage } from "./gateway.ts";
 import { metricsPage } from "./metrics.ts";
 import { reasonsPage } from "./reasons.ts";
 import { readSources } from "./sources.ts";
@@ -12,5 +13,6 @@ export async function makePages(root: string): Promise<ReadonlyMap<string, strin
     ["docs/config.schema.json", await configSchemaFile(root)],
     ["docs/metrics.md", metricsPage(sources)],
     ["docs/reasons.md", reasonsPage()],
+    ["docs/reference/gateway-config.md", gatewayConfigPage()],
   ]);
 }
