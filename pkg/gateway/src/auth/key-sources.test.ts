@@ -52,16 +52,18 @@ describe("the place of a key set", () => {
     const ask = (key: SigningKey): Promise<unknown> => reasonFor(running, key, { iat: undefined, exp: 4_000_000_000 });
     assert.equal(await ask(first), "no_instance");
     publish(JSON.stringify({ keys: [second.privateKey.export({ format: "jwk" })] }));
-    await clock.advance(3_000); // the watch looks twice
-    const [warning] = await until(() => {
+    const [warning] = await until(async () => {
+      await clock.advance(1_000); // the watch looks twice, and each time at the disk
       const found = running.log.withMessage("key set cannot be fetched, trying again");
       return found.length > 0 ? found : undefined;
     });
     assert.match(String(warning?.failure), /private or symmetric key/);
     assert.equal(await ask(first), "no_instance", "the good set stays");
     publish(JSON.stringify({ keys: [second.jwk] }));
-    await clock.advance(3_000);
-    await until(async () => (await ask(second)) === "no_instance");
+    await until(async () => {
+      await clock.advance(1_000);
+      return (await ask(second)) === "no_instance";
+    });
     assert.equal(await ask(first), "token_invalid");
   });
 
