@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { authorityOf, isUnspecified, sameInstance, toInstance } from "./instance.ts";
+import type { Instance } from "./registry.ts";
 
 const given = { service: "notes", id: "notes-1", host: "127.0.0.1", ports: { http: 3_000 } };
 
@@ -38,6 +39,45 @@ describe("sameInstance", () => {
     assert.equal(sameInstance(one, same), true);
     assert.equal(sameInstance(one, other), false);
   });
+});
+
+describe("sameInstance", () => {
+  const whole = {
+    ...given,
+    ports: { http: 1, grpc: 2 },
+    version: "1",
+    zone: "z",
+    weight: 2,
+    identity: "i",
+    tags: ["a", "b"],
+  };
+  const one = toInstance({ ...whole, metadata: { a: "1" } });
+  const changes: readonly Partial<Instance>[] = [
+    { service: "other" },
+    { id: "other" },
+    { host: "other" },
+    { ports: { http: 1 } },
+    { ports: { grpc: 2 } },
+    { ports: { http: 1, grpc: 3 } },
+    { version: "2" },
+    { zone: "y" },
+    { weight: 3 },
+    { identity: "j" },
+    { tags: ["a"] },
+    { tags: ["b", "a"] },
+    { metadata: {} },
+    { metadata: { a: "2" } },
+    { metadata: { b: "1" } },
+    { metadata: { a: "1", b: "1" } },
+    { status: "warning" },
+  ];
+  for (const change of changes) {
+    it(`tells ${JSON.stringify(change)} apart`, () => {
+      assert.equal(sameInstance(one, { ...one }), true);
+      assert.equal(sameInstance(one, { ...one, ...change }), false);
+      assert.equal(sameInstance({ ...one, ...change }, one), false);
+    });
+  }
 });
 
 describe("authorityOf", () => {

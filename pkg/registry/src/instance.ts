@@ -100,7 +100,22 @@ export function frozenInstance(
 
 /** True when they do not differ in any field. */
 export function sameInstance(a: Instance, b: Instance): boolean {
-  return a === b || (a.id === b.id && JSON.stringify(a) === JSON.stringify(b));
+  if (a === b) return true;
+  return (
+    scalars.every((field) => a[field] === b[field]) &&
+    a.ports.http === b.ports.http &&
+    a.ports.grpc === b.ports.grpc &&
+    a.tags.length === b.tags.length &&
+    a.tags.every((tag, at) => tag === b.tags[at]) &&
+    sameEntries(a.metadata, b.metadata)
+  );
+}
+
+const scalars = ["id", "status", "host", "weight", "version", "zone", "identity", "service"] as const;
+
+function sameEntries(a: Instance["metadata"], b: Instance["metadata"]): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key]);
 }
 
 export function byId(a: Instance, b: Instance): number {

@@ -159,6 +159,15 @@ describe("a registration that heals", { timeout: 20_000 }, () => {
     assert.deepEqual(counts, [1, 2, 3], "the third in a row is reported");
   });
 
+  it("asks nothing more once it was refused for good", async () => {
+    await using test = await timed(failing(isRegister, { status: 400, body: "Invalid service name" }));
+    await assert.rejects(test.own.register(instance), { code: "ERR_REGISTRY_REJECTED" });
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+    assert.deepEqual([test.clock.pending, test.states()], [0, ["left"]]);
+    await test.clock.advance(heartbeatMs);
+    assert.deepEqual(test.asked(), ["register anew"]);
+  });
+
   it("does not register again what it cannot read, and says so", async () => {
     await using test = await timed(fine);
     await test.own.register(instance);
@@ -411,6 +420,10 @@ describe("what a registration tells", { timeout: 20_000 }, () => {
     assert.equal(registration.maintenanceReason, undefined);
     assert.deepEqual(test.asked(), ["inspect", "maintenance off", "alive", "ready"]);
     assert.deepEqual(test.agent.requests.at(-1)!.body, { Status: "passing", Output: "ready" });
+    await test.idle();
+    await test.clock.advance(heartbeatMs);
+    await until(() => test.agent.requests.filter(isReadyCheck).length === 5);
+    assert.deepEqual(test.asked(), ["inspect", "alive", "ready"], "what was told is not told again");
     const reasons = test.events.flatMap((event) => (event.type === "maintenance" ? [event.reason] : []));
     assert.deepEqual(reasons, ["rebuilding the index", "still at it", undefined]);
     assert.deepEqual(test.states(), ["registered"]);
