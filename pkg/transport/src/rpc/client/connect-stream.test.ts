@@ -6,11 +6,13 @@ import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { AppError, createMetrics } from "@plinth/kernel";
 import { FakeClock, until } from "@plinth/kernel/testing";
+import { createMemoryRegistry } from "@plinth/registry";
 import * as fc from "fast-check";
 import type { Dispatcher } from "undici";
 import { CountResponseSchema, EchoService } from "../../gen/plinth/transport/testing/v1/echo_pb.ts";
 import { framed } from "../../grpc/messages.ts";
 import { envelope } from "../../testing/connect-streams.ts";
+import { startInstance } from "../../testing/instances.ts";
 import { startRpc } from "../../testing/rpc-clients.ts";
 import type { RpcCall } from "../service.ts";
 import { createRpcClient } from "./client.ts";
@@ -149,6 +151,29 @@ describe("a stream of replies over HTTP, as a client reads it", () => {
       await until(() => rpc.server.lines.withMessage("request").length === 1);
     });
   }
+
+  it("comes from the next instance of a registry where one says that another is meant", async () => {
+    const registry = createMemoryRegistry();
+    const serve = (name: string, isMisdirected: boolean) =>
+      startInstance(
+        registry,
+        name,
+        (_request, reply) => {
+          if (isMisdirected) reply.writeHead(421).end();
+          else reply.writeHead(200, streaming).end(Buffer.concat([message(1), message(2), end]));
+        },
+        { identity: name },
+      );
+    await using _wrong = await serve("wrong", true);
+    await using right = await serve("right", false);
+    const channel = await createConnectChannel({ peer: "notes", registry });
+    const client = createRpcClient(EchoService, { channel });
+    for (let round = 1; round <= 4; round++)
+      assert.deepEqual(await Array.fromAsync(client.count({}), ({ number }) => number), [1, 2]);
+    assert.equal(right.hits, 4);
+    await channel.close();
+    await registry.close();
+  });
 
   it("counts as what it ended with", async () => {
     const metrics = createMetrics();
