@@ -20,7 +20,7 @@ function start(scripts: Readonly<Record<string, Script>>, options: Partial<Balan
   const lines = scriptedLines((address) => scripts[address] ?? (() => ({})));
   const find = { addresses: Object.keys(scripts) };
   // no draw by chance: in turn
-  const balancing = { policy: "round-robin", ...options.balancing } as const;
+  const balancing = { policy: "round-robin" as const, ...options.balancing };
   const channel = balance({ service: "identity", find, clock, random: () => 0.5, ...options, balancing }, lines.open);
   return { clock, channel, ...lines, client: clientOf(channel, clock) };
 }
@@ -88,6 +88,14 @@ describe("a call of a balanced channel", () => {
     const writing = failureOf(other.client.write());
     await settle(other.clock, writing);
     assert.deepEqual([(await writing).retryable, (await writing).isUnsent, other.sent.length], [false, true, 3]);
+  });
+
+  it("goes to another instance with each attempt, also where its key leads to one", async () => {
+    const keyed = { balancing: { policy: "consistent-hash", outliers: false } } as const;
+    const { client, sent, clock } = start({ [a]: lost, [b]: lost, [c]: lost }, keyed);
+    const reading = failureOf(client.read({ headers: { "plinth-key": "ada" } }));
+    await settle(clock, reading);
+    assert.deepEqual(sent.map(({ address }) => address).toSorted(), [a, b, c]);
   });
 
   it("waits before it is tried again, up to twice as long each time", async () => {

@@ -212,10 +212,14 @@ export class Instances {
 
   /** What is under way on it goes on to its end. */
   #retire(line: Line): void {
-    const closed = line.close(never).finally(() => {
-      this.#lines.delete(line);
-      this.#retiring.delete(closed);
-    });
+    const { service, log } = this.#options;
+    const closed = line
+      .close(never)
+      .catch((error: unknown) => log?.warn("the channel to an instance that left did not close", { service, error }))
+      .finally(() => {
+        this.#lines.delete(line);
+        this.#retiring.delete(closed);
+      });
     this.#retiring.add(closed);
   }
 }
