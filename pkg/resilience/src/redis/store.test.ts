@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { Secret, systemClock } from "@plinth/kernel";
+import { createTracing, Secret, type Span, systemClock, type Tracing } from "@plinth/kernel";
 import { FakeClock, until } from "@plinth/kernel/testing";
 import { type Redis, startRedis } from "../../../../scripts/servers/index.ts";
 import { createRateLimiter } from "../rate-limiter.ts";
@@ -124,6 +124,42 @@ describe("a rate limit in Redis", () => {
     const given = await open({ ...common, password: new Secret("right") });
     assert.equal((await given.take(ask)).allowed, true);
     rmSync(folder, { recursive: true });
+  });
+
+  it("has a span for each question below a sampled one, without what is counted, and none below others", async () => {
+    const named: unknown[] = [];
+    const spanOf = (sampled: boolean): Span => {
+      const nothing = (): void => undefined;
+      const methods = {
+        setAttribute: nothing,
+        setAttributes: nothing,
+        rename: nothing,
+        fail: nothing,
+        setFailed: nothing,
+      };
+      return { traceId: "1".repeat(32), spanId: "1".repeat(16), sampled, end: nothing, ...methods };
+    };
+    const startSpan: Tracing["startSpan"] = (name, options) => {
+      named.push([name, options?.kind, options?.attributes]);
+      return spanOf(true);
+    };
+    const store = await open({ tracing: { ...createTracing(), startSpan }, keyPrefix: "spans" });
+    await store.take({ ...ask, key: "alice" }, spanOf(true));
+    await store.take(ask, spanOf(false));
+    await store.take(ask);
+    assert.deepEqual(named, [
+      [
+        "EVALSHA",
+        "client",
+        {
+          "db.system.name": "redis",
+          "db.namespace": "0",
+          "db.operation.name": "EVALSHA",
+          "server.address": "127.0.0.1",
+          "server.port": redis.port,
+        },
+      ],
+    ]);
   });
 
   it("finds the node of a key in a Cluster", async () => {
