@@ -40,11 +40,17 @@ const table: LayerTable = {
     "pg-cursor": ["pkg/database/src/postgres"],
     pino: ["pkg/kernel/src/logger"],
     "pino-pretty": ["pkg/kernel/src/logger"],
-    undici: ["pkg/registry/src/consul", "pkg/gateway/src/upstream", "pkg/transport/src/rpc/client", "pkg/transport/src/discovery"],
+    undici: [
+      "pkg/registry/src/consul",
+      "pkg/gateway/src/upstream",
+      "pkg/transport/src/rpc/client",
+      "pkg/transport/src/discovery",
+    ],
     yaml: ["pkg/kernel/src/config"],
     zod: ["pkg", "cmd", "examples"],
   },
   testHelpers: ["scripts/servers"],
+  standIns: ["examples/08-clients/authz.ts"],
   loaders: ["pkg/database/src/migrations/read-migrations.ts"],
   leastModules: 3,
 };

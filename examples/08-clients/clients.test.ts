@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { freePort } from "@plinth/kernel/testing";
-import { createAuthz, createNotes } from "./apps.ts";
+import { createAuthz } from "./authz.ts";
+import { createNotes } from "./notes.ts";
 
 process.env["PLINTH_LIFECYCLE_ANNOUNCE_DELAY_MS"] = "50"; // no router but the registry has to notice
 

@@ -1,4 +1,5 @@
 import { runApps } from "@plinth/kernel";
-import { createAuthz, createNotes } from "./apps.ts";
+import { createAuthz } from "./authz.ts";
+import { createNotes } from "./notes.ts";
 
 process.exitCode = await runApps([createAuthz(), createAuthz(), createNotes(3000)]);

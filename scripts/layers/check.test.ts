@@ -10,6 +10,7 @@ const table: LayerTable = {
   layers: [["pkg/low"], ["pkg/left", "pkg/right"], ["cmd/*", "examples/*"]],
   vendors: { pg: ["pkg/left/src/postgres"], zod: ["pkg", "cmd"], "@scope/*": ["pkg/left"], "@scope/api": ["pkg/low"] },
   testHelpers: ["scripts/servers"],
+  standIns: ["pkg/left/src/stand-in.ts"],
   loaders: ["pkg/left/src/loader.ts"],
   leastModules: 1,
 };

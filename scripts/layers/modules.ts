@@ -77,7 +77,8 @@ function checkInternal({ table, unit, module }: Place, target: Unit, subpath: st
     return `imports "${posix.join(name, subpath)}", which ${name} does not export; it exports ${allowed}`;
   }
   if (module.isTest) return undefined;
-  if (subpath.split("/")[0] === "testing" && !isTesting(module, unit)) {
+  const mayUseFakes = isTesting(module, unit) || table.standIns.includes(module.file);
+  if (subpath.split("/")[0] === "testing" && !mayUseFakes) {
     return `imports "${name}/${subpath}", which is for tests; only tests and src/testing may`;
   }
   return isDeclared(name, unit.manifest) ? undefined : undeclared(name, unit);

@@ -13,6 +13,8 @@ export interface LayerTable {
   readonly vendors: Readonly<Record<string, readonly string[]>>;
   /** Folders outside the packages that tests, and nothing else, may import from by path. */
   readonly testHelpers: readonly string[];
+  /** Modules in which a fake stands for a service that does not exist yet: they may import what is for tests. */
+  readonly standIns: readonly string[];
   /** Modules that load what a user's own folder holds. */
   readonly loaders: readonly string[];
   /** A package with fewer modules than this was not read right, or is not worth being one. */

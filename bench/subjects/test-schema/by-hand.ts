@@ -25,7 +25,7 @@ await measureSchemas(async () => {
   const db = new Kysely<never>({ dialect: new PostgresDialect({ pool }) });
   const migrator = new Migrator({ db, provider: { getMigrations: async () => given }, migrationTableSchema: schema });
   const { error } = await migrator.migrateToLatest();
-  if (error !== undefined) throw error;
+  if (error !== undefined) throw new Error("the migrations failed", { cause: error });
   await sql`select 1`.execute(db);
   return async () => {
     await db.destroy();

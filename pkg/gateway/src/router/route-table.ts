@@ -3,7 +3,7 @@ import type { Found, RouteEntry } from "./entry.ts";
 import { type Conflict, type Leaf, leafOf, rivalsIn } from "./leaf.ts";
 import { decodeSegment, isOfType, type SegmentType } from "./pattern.ts";
 
-export type { Found, Matcher, RouteEntry } from "./entry.ts";
+export type { Found, RouteEntry } from "./entry.ts";
 
 /** The path has routes, but none for the method. */
 export interface MethodMiss {

@@ -52,7 +52,7 @@ before(async () => {
   // two instances of what keeps its state in one place
   servers = await Promise.all([referenceServer(fakes), referenceServer(fakes)]);
   const services = [auditService(audit), authzService(authz), identityService(identity), authService(auth)];
-  channels.set("in process", createInProcessChannel(services));
+  channels.set("in process", await createInProcessChannel(services));
   for (const transport of ["grpc", "http"] as const) {
     const addresses = servers.map((one) => (transport === "grpc" ? one.grpcAddress : new URL(one.httpUrl).host));
     const options = { service: "reference", find: { addresses }, transport, timeoutMs: 30_000 };

@@ -11,11 +11,11 @@ import { createInProcessChannel } from "./in-process-channel.ts";
 
 type Handlers = Partial<RpcHandlers<typeof EchoService>>;
 
-function start(handlers: Handlers = {}) {
+async function start(handlers: Handlers = {}) {
   const clock = new FakeClock();
   const faults: AppError[] = [];
   const services = [rpcService(EchoService, { ...echoHandlers, ...handlers })];
-  const channel = createInProcessChannel(services, { clock, onFault: (error) => faults.push(error) });
+  const channel = await createInProcessChannel(services, { clock, onFault: (error) => faults.push(error) });
   return { clock, faults, channel, client: createRpcClient(EchoService, { channel, clock }) };
 }
 
@@ -25,14 +25,14 @@ describe("a channel within one process", () => {
   it("calls a method, and shares nothing with it", async () => {
     const data = Uint8Array.of(1, 2);
     let seen: Uint8Array | undefined;
-    const { client } = start({ say: (request) => ({ text: request.text, data: (seen = request.data) }) });
+    const { client } = await start({ say: (request) => ({ text: request.text, data: (seen = request.data) }) });
     const reply = await client.say({ text: "hé", data });
     seen?.fill(9);
     assert.deepEqual([reply.text, [...reply.data], [...data]], ["hé", [1, 2], [1, 2]]);
   });
 
   it("carries metadata both ways", async () => {
-    const { client } = start({
+    const { client } = await start({
       say: (_request, call) => {
         call.setReplyHeader("x-leading", call.header("x-given") ?? "none");
         call.setReplyTrailer("x-trailing", "after");
@@ -47,14 +47,14 @@ describe("a channel within one process", () => {
 
   it("gives errors back as far as callers may know", async () => {
     const thrown = new AppError("ERR_NOTES_ODD", "not_found", "odd", { metadata: { limit: "5" }, retryable: true });
-    const error = await failureOf(start({ say: () => Promise.reject(thrown) }).client.say({}));
+    const error = await failureOf((await start({ say: () => Promise.reject(thrown) })).client.say({}));
     assert.ok(error instanceof RpcError && error !== thrown);
     assert.deepEqual(
       [error.code, error.status, error.message, { ...error.metadata }, error.retryable],
       ["ERR_NOTES_ODD", "not_found", "odd", { limit: "5" }, true],
     );
     for (const secret of [new Error("s3cret"), AppError.internal("ERR_X", "s3cret")]) {
-      const { client, faults } = start({ say: () => Promise.reject(secret) });
+      const { client, faults } = await start({ say: () => Promise.reject(secret) });
       const hidden = await failureOf(client.say({}));
       assert.deepEqual([hidden.code, hidden.status], ["ERR_INTERNAL", "internal"]);
       assert.doesNotMatch(hidden.message, /s3cret/);
@@ -64,7 +64,7 @@ describe("a channel within one process", () => {
 
   it("tells the handler of deadline and cancelling, and does not wait for it then", async () => {
     const reached: RpcCall[] = [];
-    const { client, clock } = start({
+    const { client, clock } = await start({
       say: (_request, call) => {
         reached.push(call);
         return never();
@@ -88,7 +88,7 @@ describe("a channel within one process", () => {
   it("hands on what is left of the time, the id and the trace of the request", async () => {
     const span = { traceId: "a".repeat(32), spanId: "b".repeat(16), sampled: true };
     const seen: unknown[] = [];
-    const { client } = start({
+    const { client } = await start({
       say: () => {
         const context = currentContext();
         seen.push(context?.requestId, context?.deadlineAtMs, context?.span?.traceId);
@@ -102,7 +102,7 @@ describe("a channel within one process", () => {
   it("streams, and tells the handler when its reader leaves", async () => {
     let call: RpcCall | undefined;
     let isEnded = false;
-    const { client } = start({
+    const { client } = await start({
       async *count({ to }, given) {
         call = given;
         try {
@@ -122,17 +122,17 @@ describe("a channel within one process", () => {
 
   it("says what it does not serve, and what is no message", async () => {
     const clock = new FakeClock();
-    const client = createRpcClient(EchoService, { channel: createInProcessChannel([], { clock }), clock });
+    const client = createRpcClient(EchoService, { channel: await createInProcessChannel([], { clock }), clock });
     assert.equal((await failureOf(client.say({}))).status, "unimplemented");
-    await assert.rejects(start().client.say({ big: 2n ** 80n }), { code: "ERR_RPC_REQUEST" });
-    const odd = start({ say: () => fail() });
+    await assert.rejects((await start()).client.say({ big: 2n ** 80n }), { code: "ERR_RPC_REQUEST" });
+    const odd = await start({ say: () => fail() });
     assert.equal((await failureOf(odd.client.say({}))).status, "internal");
     const service = rpcService(EchoService, echoHandlers);
-    assert.throws(() => createInProcessChannel([service, service]), /served twice/);
+    await assert.rejects(createInProcessChannel([service, service]), /served twice/);
   });
 
   it("takes no calls once it is closed, and cuts off those under way", async () => {
-    const { client, channel, clock } = start({ say: never });
+    const { client, channel, clock } = await start({ say: never });
     const cut = failureOf(client.say({}));
     await clock.advance(0);
     await channel.close();
