@@ -1,12 +1,11 @@
 // Plinth's client of a service with everything on: found by a registry, balanced, deadline, retries within a budget, breaker, metrics, and
 // spans of 1 % of the requests that it is called in.
-import * as api from "@opentelemetry/api";
-import { TracerProvider } from "@opentelemetry/sdk-trace";
-import { createMetrics, createTracing, runInContext, type Span } from "@plinth/kernel";
+import { createMetrics, runInContext } from "@plinth/kernel";
 import { createMemoryRegistry } from "@plinth/registry";
 import { createBalancedChannel } from "@plinth/services";
 import { createRpcClient } from "@plinth/transport";
 import { GreeterService } from "../../../examples/platform/gen/plinth/examples/greeter/v1/greeter_pb.ts";
+import { nextSpan, tracing } from "../one-percent.ts";
 import { required } from "../ready.ts";
 import { measureCalls } from "./measure.ts";
 
@@ -18,15 +17,6 @@ await registry.register({
   host: "127.0.0.1",
   ports: { [transport]: Number(required(transport === "grpc" ? "GRPC_PORT" : "HTTP_PORT")) },
 });
-const provider = new TracerProvider();
-const tracing = createTracing({
-  sink: {
-    api,
-    getTracer: (name) => provider.getTracer(name),
-    isSampled: (caller) => caller?.sampled ?? false,
-    useTraceId: () => {},
-  },
-});
 const channel = await createBalancedChannel({
   service: "greeter",
   find: { registry },
@@ -36,15 +26,6 @@ const channel = await createBalancedChannel({
 });
 const client = createRpcClient(GreeterService, { channel });
 
-/** 100 requests that calls are made in, of which one is sampled. */
-const parent = { traceId: "1".repeat(32), spanId: "2".repeat(16) };
-const spans: readonly Span[] = Array.from({ length: 100 }, (_, index) =>
-  tracing.startSpan("request", { kind: "server", parent: { ...parent, sampled: index === 0 } }),
-);
-let turn = 0;
-
-await measureCalls((name) =>
-  runInContext({ span: spans[turn++ % spans.length] }, async () => (await client.greet({ name })).message),
-);
+await measureCalls((name) => runInContext({ span: nextSpan() }, async () => (await client.greet({ name })).message));
 await channel.close();
 await registry.close();
