@@ -81,7 +81,9 @@ async function answer(
   say(toMarkdown(result));
   const missed = check ? result.targets.filter(({ met }) => !met) : [];
   for (const target of missed) {
-    console.error(`missed: ${describeTarget(target)}, but it is ${target.value.toFixed(2)}`);
+    console.error(
+      `missed: ${describeTarget(target)}, but it is ${target.value.toFixed(2)}${target.comparedTo === undefined ? "" : " ×"}`,
+    );
   }
   return missed.length === 0 ? 0 : 1;
 }

@@ -76,7 +76,7 @@ describe("a service whose event loop is blocked for two seconds under load", () 
 describe("an event loop that stands still", { concurrency: true }, () => {
   describe("a gateway whose event loop is blocked under load", { concurrency: true }, () => {
     for (const stallMs of [2_000, 10_000]) {
-      it(`for ${stallMs / 1_000} s takes none of its instances for dead, and answers as before`, async () => {
+      it(`for ${stallMs / 1_000} s takes none of its instances for dead, and answers as before once it goes on`, async () => {
         const instances = await Promise.all([1, 2, 3].map(startInstance));
         try {
           await using service = await startService("stalling-gateway", {
@@ -100,7 +100,9 @@ describe("an event loop that stands still", { concurrency: true }, () => {
           await load.untilMore(2 * perSecond);
           const end = await load.stop();
           assert.deepEqual(newStatuses(after, end), ["200"]);
-          assert.deepEqual(newStatuses(during, after), ["200"]);
+          // While its loop runs late it sheds what it cannot serve in time.
+          const meanwhile = newStatuses(during, after).filter((status) => status !== "503 gateway_overloaded");
+          assert.deepEqual(meanwhile, ["200"]);
           // The load itself gives a request up after ten seconds.
           for (const why of end.broken) assert.match(why, /^no reply within 10000 ms/);
           assert.equal(await service.metric("gateway_upstream_instances", { state: "ejected" }), 0);

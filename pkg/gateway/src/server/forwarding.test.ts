@@ -106,8 +106,8 @@ describe("what the service gets", () => {
       running.gateway.port,
       `GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${claims.join("\r\n")}\r\n\r\n`,
     );
-    const { traceparent, "x-ordinary": ordinary, "x-forwarded-for": address, ...rest } = received.headers;
-    assert.deepEqual(ordinary, ["stays"]);
+    const { traceparent, te, "x-ordinary": ordinary, "x-forwarded-for": address, ...rest } = received.headers;
+    assert.deepEqual([ordinary, te], [["stays"], ["trailers"]]);
     assert.deepEqual(address, ["127.0.0.1"]);
     assert.doesNotMatch(JSON.stringify(rest), /evil|DELETE|999999999/);
     assert.doesNotMatch(String(traceparent), /1{16}/, "a stranger's trace is not taken over, nor its sampling");
