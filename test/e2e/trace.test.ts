@@ -123,7 +123,11 @@ describe("one trace", () => {
       JSON.stringify(spans, undefined, 1),
     );
     assert.equal(greeted.name, call?.name);
-    assert.equal(spans.length, 7);
+    assert.equal(
+      spans.length,
+      7,
+      spans.map((s) => `${s.service} ${s.kind} ${s.name} ${s.spanId} < ${s.parentSpanId}`).join("\n"),
+    );
     const calls = () => platform.log().filter((line) => line["message"] === "call");
     await until(() => calls().length > 0, "a line of the call", 30_000);
     assert.deepEqual(

@@ -23,7 +23,8 @@ import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
 import { GatewayConfigError } from "./errors.ts";
 import type { Gateway } from "./contract.ts";
 import { createGateway } from "./gateway.ts";
-import { GatewayEntry, limitStore, provideLimitStore } from "./limits/limit-store-module.ts";
+import { GatewayEntry, LimitStore, limitStore } from "./limits/limit-store-module.ts";
+import { openRedisRateStore, redisSettings } from "@plinth/resilience";
 import { gatewaySettings } from "./options.ts";
 
 export const gateway = token("gateway").of<Gateway>();
@@ -97,6 +98,18 @@ export function gatewayModuleOf(document?: GatewayDocument) {
     provideLimitCheck,
   ]);
 }
+
+/** Opened before the gateway, closed after it. */
+const provideLimitStore = provider({
+  provides: limitStore,
+  needs: { settings: redisSettings, known: registry, info: appInfo, clock, tracing },
+  create: async ({ settings: { url, deadlineMs, ...settings }, known, info, ...seams }) => {
+    if (url === undefined) return undefined;
+    const store = await openRedisRateStore({ url, ...settings, ...seams });
+    return new LimitStore(store, deadlineMs, known.follow(info.name));
+  },
+  stop: (held) => held?.close(),
+});
 
 /** Reads the document anew where there may be another one, from when the gateway listens until it drains. */
 const provideKeeper = provider({

@@ -37,7 +37,6 @@ const document: GatewayDocument = {
 };
 const parsed = parseGatewayDocument(document);
 const key = signingKey("k");
-const nowMs = Date.now();
 
 function explain(
   method: string,
@@ -45,7 +44,7 @@ function explain(
   headers: Record<string, string> = {},
   more: Partial<ExplainedRequest> = {},
 ) {
-  return explainRequest(parsed, { method, url, headers: Object.entries(headers), nowMs, ...more });
+  return explainRequest(parsed, { method, url, headers: Object.entries(headers), nowMs: Date.now(), ...more });
 }
 
 describe("explainRequest", () => {

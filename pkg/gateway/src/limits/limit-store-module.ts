@@ -1,7 +1,7 @@
-import { type AppInfo, appInfo, clock, provider, token, tracing } from "@plinth/kernel";
-import { type Registration, type Registry, registry, type RegistryView } from "@plinth/registry";
+import { type AppInfo, token } from "@plinth/kernel";
+import type { Registration, Registry, RegistryView } from "@plinth/registry";
 import { advertisedHost } from "@plinth/registry/endpoints";
-import { openRedisRateStore, type RateStore, redisSettings } from "@plinth/resilience";
+import type { RateStore } from "@plinth/resilience";
 import type { LimitStoreOptions } from "./limit-store.ts";
 
 /** The Redis that `redis.url` names, and who shares it; undefined where there is none. */
@@ -26,18 +26,6 @@ export class LimitStore implements LimitStoreOptions {
 }
 
 export const limitStore = token("gateway.limit-store").of<LimitStore | undefined>();
-
-/** Opened before the gateway, closed after it. */
-export const provideLimitStore = provider({
-  provides: limitStore,
-  needs: { settings: redisSettings, known: registry, info: appInfo, clock, tracing },
-  create: async ({ settings: { url, deadlineMs, ...settings }, known, info, ...seams }) => {
-    if (url === undefined) return undefined;
-    const store = await openRedisRateStore({ url, ...settings, ...seams });
-    return new LimitStore(store, deadlineMs, known.follow(info.name));
-  },
-  stop: (held) => held?.close(),
-});
 
 interface GatewayEntryOptions {
   readonly own: { readonly host: string; readonly port: number };
