@@ -20,6 +20,11 @@ export const systemClock: Clock = Object.freeze({
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
   schedule(delayMs: number, task: () => void, options: { readonly keepAlive?: boolean } = {}): Scheduled {
+    if (delayMs <= maxTimerMs) {
+      const timeout = setTimeout(task, delayMs);
+      if (options.keepAlive === false) timeout.unref();
+      return { cancel: () => clearTimeout(timeout) };
+    }
     const wait = (leftMs: number): NodeJS.Timeout => {
       // what is longer than a timer can be is waited for in turns
       const next = leftMs > maxTimerMs ? () => void (timer = wait(leftMs - maxTimerMs)) : task;

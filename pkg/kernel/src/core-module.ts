@@ -8,6 +8,7 @@ import { logger, provideLogger, provideLogMetrics } from "./logger/module.ts";
 import { provideMetrics, provideProcessMetrics } from "./metrics/module.ts";
 import { provideTracing } from "./tracing/module.ts";
 import { provideMetricsExposition, provideWorkerLink } from "./workers/module.ts";
+import { providePrimaryLink } from "./workers/primary-link.ts";
 
 const lifecycleLog = token("core.lifecycle-log").of<true>();
 
@@ -35,6 +36,7 @@ export const coreModule = defineModule("core", [
   provideProcessMetrics,
   provideLogMetrics,
   provideWorkerLink,
+  providePrimaryLink,
   provideMetricsExposition,
   provideTracing,
   provideErrorBus,

@@ -13,7 +13,7 @@ export type {
 export { type AppDocument, appDocuments, type WrittenDocument } from "./app/documents.ts";
 export { type AppTask, appTasks, type TaskArguments, type TaskRequest, type TaskResult } from "./app/tasks.ts";
 export { defineModule, type Module } from "./app/module.ts";
-export { current, live, type LiveSettings, optional, type ValueOf } from "./app/needs.ts";
+export { current, live, type LiveSettings, optional, type ValueOf, type WantedNames } from "./app/needs.ts";
 export {
   type HookContext,
   type HookLimits,
@@ -49,7 +49,7 @@ export { currentContext, deriveContext, type RequestContext, runInContext, runOu
 
 export { ConfigError, type ConfigErrorCode, type ConfigFault } from "./config/errors.ts";
 export { type ConfigEntry, renderExplanation } from "./config/explain.ts";
-export { type ConfigDocument, parseConfig, readConfigFile } from "./config/file.ts";
+export { type ConfigDocument, parseConfig, readConfigFile, readConfigText } from "./config/file.ts";
 export { type Config, type ConfigData, type ConfigSources, type Environment, loadConfig } from "./config/load.ts";
 export { configSchema } from "./config/json-schema.ts";
 export { didYouMean, nearest } from "./config/nearest.ts";
@@ -148,3 +148,6 @@ export { spanSinks, tracing } from "./tracing/module.ts";
 export { WorkersError, type WorkersErrorCode } from "./workers/errors.ts";
 export { type LastConnectionsOptions, takeLastConnections } from "./workers/last-connections.ts";
 export type { WorkersOptions } from "./workers/options.ts";
+export type { PrimaryLink, PrimaryLinkListener } from "./workers/link-over.ts";
+export { primaryLink } from "./workers/primary-link.ts";
+export type { TeamListener, TeamMember, WorkersTeam } from "./workers/team.ts";

@@ -39,19 +39,34 @@ export interface ReadFileOptions {
  *
  * @throws {@link ConfigError} `ERR_CONFIG_FILE` when it is absent, unreadable, larger than 1 MiB, not UTF-8, or no mapping of plain data.
  */
-export function readConfigFile(path: string, { namedBy = "config file", files }: ReadFileOptions = {}): ConfigDocument {
+export function readConfigFile(path: string, options: ReadFileOptions = {}): ConfigDocument {
+  const text = readConfigText(path, options);
   try {
-    const { text, state } = readTextFile(path, maxFileBytes);
-    files?.set(path, state);
     return parseConfig(text, path);
   } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    const isUnreadable = error instanceof UnreadableFile;
-    if (isUnreadable) files?.set(path, error.state);
-    const fault = { key: resolve(path), problem: `cannot be read: ${messageOf(error)}`, source: namedBy };
-    // the fault has all that the system says; a log would repeat it with each cause
-    throw new ConfigError("ERR_CONFIG_FILE", [fault], isUnreadable ? undefined : error);
+    throw error instanceof ConfigError ? error : unreadable(path, options, error);
   }
+}
+
+/**
+ * Reads the text of a YAML or JSON file, for {@link parseConfig}.
+ * @throws {@link ConfigError} `ERR_CONFIG_FILE` when it is absent, unreadable, larger than 1 MiB, or not UTF-8.
+ */
+export function readConfigText(path: string, options: ReadFileOptions = {}): string {
+  try {
+    const { text, state } = readTextFile(path, maxFileBytes);
+    options.files?.set(path, state);
+    return text;
+  } catch (error) {
+    if (error instanceof UnreadableFile) options.files?.set(path, error.state);
+    throw unreadable(path, options, error);
+  }
+}
+
+function unreadable(path: string, { namedBy = "config file" }: ReadFileOptions, error: unknown): ConfigError {
+  const fault = { key: resolve(path), problem: `cannot be read: ${messageOf(error)}`, source: namedBy };
+  // the fault has all that the system says; a log would repeat it with each cause
+  return new ConfigError("ERR_CONFIG_FILE", [fault], error instanceof UnreadableFile ? undefined : error);
 }
 
 /**

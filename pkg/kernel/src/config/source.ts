@@ -10,6 +10,12 @@ export interface ConfigSource {
    */
   load(options: { readonly signal: AbortSignal }): Promise<ConfigDocument>;
   /**
+   * The text that `load` makes its document of, YAML or JSON, for who makes it elsewhere; its lines are then told as `name:LINE`.
+   * Undefined, or absent: it is made of no one text.
+   * @throws as `load`.
+   */
+  readText?(options: { readonly signal: AbortSignal }): Promise<string | undefined>;
+  /**
    * Calls `onChange` whenever the document may have changed, until `signal` aborts. Absent: it is read again at reloads only.
    * @throws when it cannot be watched: that is told, `signal` aborts, and it is read again at reloads only.
    */

@@ -30,6 +30,8 @@ const fromPrimary = z.discriminatedUnion("type", [
   z.object({ type: z.literal("scraped"), id, contentType: z.string().optional(), body: z.string().optional() }),
   /** The answer to `unlisten`: the server may close. */
   z.object({ type: z.literal("unlistened"), id }),
+  /** Of what runs in the primary to a part of an app. */
+  z.object({ type: z.literal("talk"), channel: name, data: z.unknown() }),
 ]);
 
 const fromWorker = z.discriminatedUnion("type", [
@@ -45,6 +47,8 @@ const fromWorker = z.discriminatedUnion("type", [
   z.object({ type: z.literal("scrape"), id, app: name, format: z.enum(["prometheus", "openmetrics"]) }),
   /** A server is about to close; where it listens. */
   z.object({ type: z.literal("unlisten"), id, at: z.string().min(1).max(maxPlaceLength) }),
+  /** Of a part of an app to what runs in the primary. */
+  z.object({ type: z.literal("talk"), channel: name, data: z.unknown() }),
 ]);
 
 export type PrimaryMessage = z.infer<typeof fromPrimary>;

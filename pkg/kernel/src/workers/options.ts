@@ -1,4 +1,6 @@
+import type { Runnable } from "../app/runnable.ts";
 import { OptionError, requireNumber, requireWhole, withDefaults } from "../errors/option-error.ts";
+import type { WorkersTeam } from "./team.ts";
 
 /** How many processes run the same apps beside each other, and how they are kept running. */
 export interface WorkersOptions {
@@ -11,21 +13,32 @@ export interface WorkersOptions {
    * it shows the last that are known. Stay below the timeout of whoever scrapes. Default 2_000.
    */
   readonly scrapeMs?: number;
+  /**
+   * Makes what runs in the primary, such as an app: up before the first worker, stopped after the last. It talks with parts of the
+   * apps by the team; they have `primaryLink`. Not called where there are no workers. Default: nothing but the workers.
+   */
+  readonly primary?: (team: WorkersTeam) => Runnable;
 }
 
-export const workersDefaults: Required<WorkersOptions> = Object.freeze({
+/** The same with every default. */
+export type FilledWorkersOptions = Required<Omit<WorkersOptions, "primary">> & {
+  readonly primary?: WorkersOptions["primary"] | undefined;
+};
+
+export const workersDefaults: FilledWorkersOptions = Object.freeze({
   count: 1,
   maxFailedStarts: 5,
   scrapeMs: 2_000,
 });
 
 /** @throws {@link OptionError} `ERR_OPTION_RANGE` or `ERR_OPTION_TYPE`, naming the option. */
-export function toWorkersOptions(given: number | WorkersOptions): Required<WorkersOptions> {
+export function toWorkersOptions(given: number | WorkersOptions): FilledWorkersOptions {
   if (typeof given !== "number" && (typeof given !== "object" || given === null)) {
     const what = `workers must be a number or { count }, not ${JSON.stringify(given)}`;
     throw new OptionError("ERR_OPTION_TYPE", "invalid_argument", what);
   }
-  const options = withDefaults(workersDefaults, typeof given === "number" ? { count: given } : given);
+  const known: WorkersOptions = typeof given === "number" ? { count: given } : given;
+  const options = { ...withDefaults(workersDefaults, known), primary: known.primary };
   requireWhole(typeof given === "number" ? "workers" : "workers.count", options.count, { min: 1, max: 1_024 });
   requireWhole("workers.maxFailedStarts", options.maxFailedStarts, { min: 1 });
   requireNumber("workers.scrapeMs", options.scrapeMs, { min: 1, max: 60_000 });

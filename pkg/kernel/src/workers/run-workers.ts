@@ -7,10 +7,11 @@ import { forkOnCluster } from "./cluster-fork.ts";
 import { WorkersError } from "./errors.ts";
 import { workerIdentity } from "./identity.ts";
 import { MetricsHub } from "./metrics-hub.ts";
-import type { WorkersOptions } from "./options.ts";
+import type { FilledWorkersOptions } from "./options.ts";
 import { runInWorker } from "./run-in-worker.ts";
 import { SharedListeners } from "./shared-listeners.ts";
 import { Supervisor } from "./supervisor.ts";
+import { Team } from "./team.ts";
 import { WorkersMetrics } from "./workers-metrics.ts";
 
 /** Runs `apps` to their end in this process, and resolves with the exit code. */
@@ -27,7 +28,7 @@ let hasRun = false;
  * @throws {@link WorkersError} `ERR_WORKERS_STATE` in a worker of somebody else's, and the second time.
  */
 export async function runWorkers(
-  options: Required<WorkersOptions>,
+  options: FilledWorkersOptions,
   apps: readonly Runnable[],
   host: ProcessHost,
   { onReady, runToEnd }: Pick<Life, "onReady"> & { readonly runToEnd: RunToEnd },
@@ -47,7 +48,7 @@ export async function runWorkers(
 }
 
 async function supervise(
-  { count, maxFailedStarts, scrapeMs }: Required<WorkersOptions>,
+  { count, maxFailedStarts, scrapeMs, primary }: FilledWorkersOptions,
   apps: readonly Runnable[],
   host: ProcessHost,
   runToEnd: RunToEnd,
@@ -56,7 +57,13 @@ async function supervise(
   const names = apps.map(({ name }) => name).join(", ");
   const log = openLogger({ fields: { service: names }, format: logFormat() }).named("workers");
   const own = new WorkersMetrics(() => supervisor.slots);
-  const hub = new MetricsHub({ clock, scrapeMs, log, own: (missing) => own.snapshot(missing) });
+  const team = new Team(count, () => supervisor.slots);
+  const hub = new MetricsHub({
+    clock,
+    scrapeMs,
+    log,
+    own: async (missing) => team.withMetrics(await own.snapshot(missing)),
+  });
   const listeners = new SharedListeners();
   const supervisor = new Supervisor({
     name: `workers of ${names}`,
@@ -66,8 +73,14 @@ async function supervise(
     clock,
     random: Math.random,
     log,
-    onMessage: (worker, message) => hub.receive(worker, message),
-    onEnd: (worker) => hub.leave(worker),
+    onMessage: (worker, message) => {
+      hub.receive(worker, message);
+      team.receive(worker, message);
+    },
+    onEnd: (worker) => {
+      hub.leave(worker);
+      team.leave(worker);
+    },
     onRestart: (reason) => own.countRestart(reason),
     unlisten: (place) => listeners.end(place),
   });
@@ -87,7 +100,8 @@ async function supervise(
   const onReload = (): void => supervisor.reload();
   host.on("SIGHUP", onReload);
   try {
-    return await runToEnd([supervisor], ending, { onReady: undefined });
+    const beside = primary?.(team);
+    return await runToEnd(beside ? [beside, supervisor] : [supervisor], ending, { onReady: undefined });
   } finally {
     host.off("SIGHUP", onReload);
     listeners.close();
