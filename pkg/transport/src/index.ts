@@ -23,6 +23,15 @@ export {
   type ObservedRequest,
 } from "./http/client-metrics.ts";
 export { guardEvents } from "./http/guard-events.ts";
+export {
+  endConnection,
+  type Http2Connection,
+  http2ServerOptions,
+  Http2Sessions,
+  type Http2SessionsOptions,
+  stopUpload,
+} from "./http/http2-sessions.ts";
+export { peek } from "./http/peek.ts";
 export type { RouteDescription } from "./http/openapi/description.ts";
 export { httpModule, httpModuleIn, httpRoutes, httpServer } from "./http/module.ts";
 export {
@@ -72,7 +81,13 @@ export { type ClientTls, type ConnectChannelOptions, createConnectChannel } from
 export { RpcError, type RpcErrorOptions, wasMisdirected } from "./rpc/client/errors.ts";
 export { createInProcessChannel, type InProcessChannelOptions } from "./rpc/client/in-process-channel.ts";
 export { type RpcCall, type RpcHandlers, rpcService, type RpcService, rpcServices } from "./rpc/service.ts";
-export { type Certificates, type CertificatesOptions, watchCertificates } from "./tls/certificates.ts";
+export {
+  type Certificates,
+  type CertificatesOptions,
+  type ClientCertificatesOptions,
+  watchCertificates,
+  watchClientCertificates,
+} from "./tls/certificates.ts";
 export { tlsSettings, type TlsSettings } from "./tls/settings.ts";
 export { watchListeners, type WatchListenersOptions } from "./watch-listeners.ts";
-export { fromHttpStatus, toHttpStatus } from "./status.ts";
+export { fromGrpcCode, fromHttpStatus, toGrpcCode, toHttpStatus } from "./status.ts";

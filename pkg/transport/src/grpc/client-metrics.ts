@@ -6,6 +6,7 @@ import {
   type Metrics,
   type RequestContext,
   type Span,
+  type SpanContext,
   systemClock,
   type Tracing,
   tracingOf,
@@ -35,30 +36,22 @@ export interface GrpcClientOptions {
  * @example new Client(address, credentials, { interceptors: await createGrpcClientInterceptors({ metrics, peer: "billing" }) })
  */
 export async function createGrpcClientInterceptors(options: GrpcClientOptions): Promise<Interceptor[]> {
+  return interceptorsOf(new CallObserver(options), options.clock);
+}
+
+/** Those that tell `observer`. */
+export async function interceptorsOf(observer: CallObserver, clock: Clock = systemClock): Promise<Interceptor[]> {
   const { InterceptingCall } = await import("@grpc/grpc-js");
-  const { metrics, peer, propagation = "all", clock = systemClock } = options;
-  const meters = metrics && declare(metrics);
-  meters?.active.count(peer, 0);
   const intercept: Interceptor = (given, nextCall) => {
     const context = currentContext();
     const call = nextCall(withDeadlineOf(context, given, clock));
     return new InterceptingCall(call, {
       start(metadata, _listener, next) {
         const method = given.method_definition.path.replace(/^\//, "");
-        const span = (options.tracing ?? tracingOf(context?.span))?.startSpan(method, { kind: "client" });
-        const within = span ?? context?.span;
-        const set = (name: string, value: string): void => setIfAbsent(metadata, name, value);
-        if (propagation !== "none") propagateTrace(set, within);
-        const baggage = propagation === "all" ? formatBaggage(context?.baggage) : undefined;
-        if (baggage !== undefined) set("baggage", baggage);
-        const startedAtMs = clock.monotonicMs();
-        meters?.active.count(peer, 1);
+        const observed = observer.begin(method, metadata, context);
         next(metadata, {
           onReceiveStatus(status, tell) {
-            meters?.active.count(peer, -1);
-            const name = fromGrpcCode(status.code);
-            meters?.duration.observe({ peer, method, status: name }, (clock.monotonicMs() - startedAtMs) / 1e3, within);
-            endSpan(span, { method, peer, status: name, server: call.getPeer() });
+            observed.end(status.code, call);
             tell(status);
           },
         });
@@ -68,16 +61,84 @@ export async function createGrpcClientInterceptors(options: GrpcClientOptions): 
   return [intercept];
 }
 
-/** The earlier of the call's own deadline and that of the request being served. */
+/** Times calls until their status, makes each a span, and hands on trace and baggage. */
+export class CallObserver {
+  readonly #options: GrpcClientOptions;
+  readonly #clock: Clock;
+  readonly #meters: ClientMetrics | undefined;
+
+  constructor(options: GrpcClientOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#meters = options.metrics && declare(options.metrics);
+    this.#meters?.active.count(options.peer, 0);
+  }
+
+  /**
+   * @param method - `package.Service/Method`.
+   * @param metadata - What goes along is added to it.
+   * @param context - The request being served.
+   */
+  begin(method: string, metadata: Metadata, context: RequestContext | undefined): ObservedCall {
+    const { tracing, propagation = "all", peer } = this.#options;
+    const span = (tracing ?? tracingOf(context?.span))?.startSpan(method, { kind: "client" });
+    const within = span ?? context?.span;
+    if (propagation !== "none" && within) {
+      const set = (name: string, value: string): void => setIfAbsent(metadata, name, value);
+      propagateTrace(set, within);
+    }
+    const baggage = propagation === "all" ? formatBaggage(context?.baggage) : undefined;
+    if (baggage !== undefined) setIfAbsent(metadata, "baggage", baggage);
+    this.#meters?.active.count(peer, 1);
+    return new ObservedCall({ method, peer, span, within, clock: this.#clock, meters: this.#meters });
+  }
+}
+
+interface Observation {
+  readonly method: string;
+  readonly peer: string;
+  readonly span: Span | undefined;
+  /** That span, or else the one that the call is made in. */
+  readonly within: SpanContext | undefined;
+  readonly clock: Clock;
+  readonly meters: ClientMetrics | undefined;
+}
+
+/** A call that is under way. */
+export class ObservedCall {
+  readonly #observation: Observation;
+  readonly #startedAtMs: number;
+
+  constructor(observation: Observation) {
+    this.#observation = observation;
+    this.#startedAtMs = observation.clock.monotonicMs();
+  }
+
+  /** Call once. @param code - Of gRPC. */
+  end(code: number, call: { getPeer(): string }): void {
+    const { method, peer, span, within, clock, meters } = this.#observation;
+    const status = fromGrpcCode(code);
+    meters?.active.count(peer, -1);
+    meters?.duration.observe({ peer, method, status }, (clock.monotonicMs() - this.#startedAtMs) / 1e3, within);
+    if (span?.sampled === true) endSpan(span, { method, peer, status, server: call.getPeer() });
+    else span?.end();
+  }
+}
+
 function withDeadlineOf(
   context: RequestContext | undefined,
   options: InterceptorOptions,
   clock: Clock,
 ): InterceptorOptions {
-  if (context?.deadlineAtMs === undefined) return options;
-  const atMs = Date.now() + context.deadlineAtMs - clock.monotonicMs();
   const own = options.deadline === undefined ? Infinity : Number(options.deadline);
-  return own <= atMs ? options : { ...options, deadline: atMs };
+  const deadline = earlierOf(own, context, clock);
+  return deadline === own ? options : { ...options, deadline };
+}
+
+/** The earlier of a call's own deadline and that of the request being served, in milliseconds since the Unix epoch. */
+export function earlierOf(own: number, context: RequestContext | undefined, clock: Clock): number {
+  if (context?.deadlineAtMs === undefined) return own;
+  return Math.min(own, Date.now() + context.deadlineAtMs - clock.monotonicMs());
 }
 
 function setIfAbsent(metadata: Metadata, name: string, value: string): void {
@@ -93,21 +154,18 @@ interface Ended {
 }
 
 /** @see https://opentelemetry.io/docs/specs/semconv/rpc/grpc/ */
-function endSpan(span: Span | undefined, { method, peer, status, server }: Ended): void {
-  if (span === undefined) return;
-  if (span.sampled) {
-    const code = status.toUpperCase();
-    const [, address, port] = /^(?:dns:\/*)?(.+?)(?::(\d+))?$/.exec(server) ?? [];
-    span.setAttributes({
-      "rpc.system.name": "grpc",
-      "rpc.method": method,
-      "rpc.status_code": code,
-      "server.address": address,
-      "server.port": port === undefined ? undefined : Number(port),
-      "plinth.peer": peer,
-    });
-    if (status !== "ok") span.setFailed(code);
-  }
+function endSpan(span: Span, { method, peer, status, server }: Ended): void {
+  const code = status.toUpperCase();
+  const [, address, port] = /^(?:dns:\/*)?(.+?)(?::(\d+))?$/.exec(server) ?? [];
+  span.setAttributes({
+    "rpc.system.name": "grpc",
+    "rpc.method": method,
+    "rpc.status_code": code,
+    "server.address": address,
+    "server.port": port === undefined ? undefined : Number(port),
+    "plinth.peer": peer,
+  });
+  if (status !== "ok") span.setFailed(code);
   span.end();
 }
 

@@ -1,9 +1,10 @@
 import type { Server as HttpServer } from "node:http";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server } from "node:net";
 import type { SecureContextOptions, TLSSocket } from "node:tls";
 import type { Clock, Metrics } from "@plinth/kernel";
 import type { TlsSettings } from "../tls/settings.ts";
 import type { Http2 } from "./http2.ts";
+import { peek } from "./peek.ts";
 import type { HttpSettings } from "./settings.ts";
 
 export interface FrontOptions {
@@ -14,9 +15,6 @@ export interface FrontOptions {
   readonly clock: Clock;
   readonly metrics: Metrics;
 }
-
-/** What every connection over HTTP/2 begins with. RFC 9113, 3.4. */
-const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
 /**
  * What listens in front of HTTP/1 without TLS: the server of `node:http` itself, or, where HTTP/2 is spoken too, one that
@@ -75,36 +73,4 @@ function isShown(socket: TLSSocket): boolean {
 function withHttp1<Front extends Server>(front: Front, http1: HttpServer): Front {
   front.on("listening", () => http1.emit("listening"));
   return front;
-}
-
-/** Tells by its first bytes, which stay to be read, whether a connection is one of HTTP/2. */
-function peek(
-  socket: Socket,
-  { clock, withinMs }: { readonly clock: Clock; readonly withinMs: number },
-  done: (isHttp2: boolean) => void,
-): void {
-  let seen: Buffer = Buffer.alloc(0);
-  const timer = clock.schedule(withinMs, () => socket.destroy(), { keepAlive: false });
-  const onError = (): void => void socket.destroy();
-  const settle = (isHttp2: boolean): void => {
-    stop();
-    if (seen.length > 0) socket.unshift(seen);
-    done(isHttp2);
-  };
-  const onReadable = (): void => {
-    for (let chunk: unknown = socket.read(); Buffer.isBuffer(chunk); chunk = socket.read())
-      seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk]);
-    const length = Math.min(seen.length, preface.length);
-    if (!seen.subarray(0, length).equals(preface.subarray(0, length))) settle(false);
-    else if (length === preface.length) settle(true);
-  };
-  const onEnd = (): void => {
-    if (seen.length === 0) socket.destroy();
-    else settle(false);
-  };
-  const stop = (): void => {
-    timer.cancel();
-    socket.off("readable", onReadable).off("end", onEnd).off("error", onError).off("close", stop);
-  };
-  socket.on("readable", onReadable).on("end", onEnd).on("error", onError).on("close", stop);
 }

@@ -1,31 +1,6 @@
-import type { Socket } from "node:net";
-import {
-  constants,
-  Http2ServerRequest,
-  Http2ServerResponse,
-  type OutgoingHttpHeaders,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { constants, Http2ServerRequest, Http2ServerResponse, type OutgoingHttpHeaders } from "node:http2";
 import { guardPipe, type HttpExchange } from "./exchange.ts";
-
-/** A connection of HTTP/2 as its requests see it. */
-export interface Http2Connection {
-  readonly session: ServerHttp2Session;
-  /** What the compatibility API gives in its place is a new proxy for each request. */
-  readonly socket: Socket;
-  /** By the monotonic clock. */
-  readonly beganMs: number;
-  /** Streams that are open. */
-  open: number;
-  /** When the last of them was closed, or the connection opened, by the monotonic clock. */
-  idleSinceMs: number;
-  /** Whether the next reply takes a GOAWAY with it. */
-  isLeaving: boolean;
-}
-
-/** By session. */
-export const http2Connections = new WeakMap<object, Http2Connection>();
+import { endConnection, type Http2Connection, http2Connections } from "./http2-sessions.ts";
 
 /** The head of a request as HTTP/2 has it. */
 export interface Http2Target {
@@ -210,16 +185,4 @@ function isList(headers: Head): headers is readonly string[] {
 /** What ends a request whose body its caller does not send to the end, as node says it of HTTP/1. */
 function resetByCaller(): Error {
   return Object.assign(new Error("aborted"), { code: "ECONNRESET" });
-}
-
-/** Lets the caller know that the rest of its body is not wanted. RFC 9113, 8.1. */
-export function stopUpload(stream: ServerHttp2Stream): void {
-  if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
-}
-
-/** Tells the caller by GOAWAY to send its next requests elsewhere; the connection is closed when its last stream has ended. */
-export function endConnection(connection: Http2Connection): void {
-  connection.isLeaving = false;
-  const { session } = connection;
-  if (!session.closed && !session.destroyed) session.close();
 }

@@ -237,6 +237,26 @@ describe("the layers over HTTP/2", () => {
     caller.destroy();
   });
 
+  it("reset all streams at one time whose caller reads nothing, though the reset of one is something sent", async () => {
+    const clock = new FakeClock();
+    await using http = await start({
+      clock,
+      settings: { idleTimeoutMs: 1_000, maxConcurrentStreams: 100 },
+      routes: (app) => void app.get("/", async () => "x".repeat(100_000)),
+    });
+    const caller = new RawHttp2(http.server.port, { 4: 0 });
+    for (let stream = 1; stream < 200; stream += 2) caller.head(stream);
+    const of = (type: number): number => caller.frames.filter((frame) => frame.type === type).length;
+    await until(() => of(frameTypes.headers) === 100 || undefined);
+    await clock.advance(250);
+    await clock.advance(500);
+    assert.equal(of(frameTypes.reset), 0, "not before their time");
+    await clock.advance(500);
+    await until(() => of(frameTypes.reset) === 100 || undefined, { what: "100 resets" });
+    assert.equal(of(frameTypes.goaway), 0);
+    caller.destroy();
+  });
+
   it("hold a connection to its number of requests at once", async () => {
     await using http = await start({ settings: { maxConcurrentStreams: 3 } });
     const caller = new RawHttp2(http.server.port);

@@ -3,6 +3,7 @@ export { claimAt, type Claims, wordsOf } from "./claims.ts";
 export { FetchBudget } from "./fetch-budget.ts";
 export { fetchKeySet, maxKeySetBytes } from "./fetch-key-set.ts";
 export { inspectToken, type InspectedToken } from "./inspect.ts";
+export { type CachedToken, TokenCache, tokenKey } from "./token-cache.ts";
 export { createIssuers, type IssuersOptions } from "./issuers.ts";
 export { KeyKeeper, type KeyKeeperOptions, type UnknownKeyOutcome } from "./key-keeper.ts";
 export { KeySnapshot, type KeySnapshotOptions } from "./key-snapshot.ts";
@@ -17,6 +18,7 @@ export {
   tokenProvider,
 } from "./provider.ts";
 export {
+  bearerToken,
   type Issuer,
   type TokenCaller,
   type TokenRefusal,
@@ -24,4 +26,13 @@ export {
   type TokenVerifierOptions,
 } from "./verifier.ts";
 export type { TokenFault, TokenIdentity, TokenRules } from "./verify.ts";
-export { type RevocableToken, type Revocation, Revocations, type RevocationsOptions } from "./revocations.ts";
+export {
+  parseRevocation,
+  type RevocableToken,
+  type Revocation,
+  type RevocationChange,
+  Revocations,
+  type RevocationsOptions,
+  revocationText,
+  toRevocable,
+} from "./revocations.ts";

@@ -1,5 +1,6 @@
 import type { Clock } from "@plinth/kernel";
 import { TransportError } from "../errors.ts";
+import type { TokenIdentity } from "./verify.ts";
 
 /** Tokens that are refused though they are valid: those that meet all that is given here. */
 export interface Revocation {
@@ -15,6 +16,12 @@ export interface Revocation {
   readonly untilMs?: number | undefined;
 }
 
+/** What has become of a revocation. */
+export interface RevocationChange {
+  readonly op: "add" | "remove";
+  readonly revocation: Revocation;
+}
+
 /** What of a token a revocation looks at. */
 export interface RevocableToken {
   readonly issuer: string;
@@ -22,6 +29,21 @@ export interface RevocableToken {
   readonly jti: string | undefined;
   /** Milliseconds since the Unix epoch. */
   readonly issuedAtMs: number | undefined;
+}
+
+/** What a revocation looks at of a token with these claims. */
+export function toRevocable({
+  issuer,
+  subject,
+  claims,
+}: Pick<TokenIdentity, "issuer" | "subject" | "claims">): RevocableToken {
+  const { jti, iat } = claims;
+  return {
+    issuer,
+    subject,
+    jti: typeof jti === "string" ? jti : undefined,
+    issuedAtMs: typeof iat === "number" ? iat * 1e3 : undefined,
+  };
 }
 
 export interface RevocationsOptions {
@@ -40,6 +62,7 @@ export class Revocations {
   readonly #clock: Clock;
   readonly #max: number;
   readonly #added: RevocationIndex;
+  readonly #listeners = new Set<(change: RevocationChange) => void>();
   #fromFile: RevocationIndex;
   #version = 0;
 
@@ -66,19 +89,47 @@ export class Revocations {
    *   `ERR_AUTH_REVOCATIONS_FULL` when there are as many as may be: none is ever forgotten to make room.
    */
   add(revocation: Revocation): void {
+    this.apply({ op: "add", revocation });
+    this.#tell({ op: "add", revocation });
+  }
+
+  /** Takes back what was added by the very same; returns whether there was one. Those of the file stay. */
+  remove(revocation: Revocation): boolean {
+    const wasThere = this.apply({ op: "remove", revocation });
+    if (wasThere) this.#tell({ op: "remove", revocation });
+    return wasThere;
+  }
+
+  /** Tells of each that is added and removed here; not of what is applied. Returns how to end it. */
+  onChange(listener: (change: RevocationChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /**
+   * Does what was done elsewhere, in another process that holds the same; nobody is told of it.
+   * @returns Whether anything is another than before.
+   * @throws {@link TransportError} as `add` does.
+   */
+  apply({ op, revocation }: RevocationChange): boolean {
+    if (op === "remove") return this.#added.remove(revocation);
     const problem = revocationProblem(revocation);
     if (problem !== undefined) throw new TransportError("ERR_AUTH_REVOCATION", "invalid_argument", problem);
-    if (this.#added.size >= this.#max && !this.#added.has(revocation)) {
+    const before = this.#added.get(revocation);
+    if (before && before.untilMs === revocation.untilMs) return false;
+    if (this.#added.size >= this.#max && !before) {
       this.#added.forget(this.#clock.now());
       if (this.#added.size >= this.#max) throw full(this.#max);
     }
     this.#added.add(revocation);
     this.#version++;
+    return true;
   }
 
-  /** Takes back what was added by the very same; returns whether there was one. Those of the file stay. */
-  remove(revocation: Revocation): boolean {
-    return this.#added.remove(revocation);
+  /** Those that were added and are not over; the others are cleared away. Those of the file are not among them. */
+  added(): readonly Revocation[] {
+    this.#added.forget(this.#clock.now());
+    return this.#added.all;
   }
 
   /**
@@ -104,6 +155,10 @@ export class Revocations {
     const nowMs = this.#clock.now();
     return this.#added.revokes(token, nowMs) || this.#fromFile.revokes(token, nowMs);
   }
+
+  #tell(change: RevocationChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
 }
 
 /** Finds those that may be meant by `jti` or subject; only those by issue time alone, which are few, are looked at for each token. */
@@ -117,12 +172,16 @@ class RevocationIndex {
     return this.#all.size;
   }
 
-  has(revocation: Revocation): boolean {
-    return this.#all.has(keyOf(revocation));
+  get all(): readonly Revocation[] {
+    return [...this.#all.values()];
+  }
+
+  get(revocation: Revocation): Revocation | undefined {
+    return this.#all.get(revocationText(revocation));
   }
 
   add(revocation: Revocation): void {
-    const key = keyOf(revocation);
+    const key = revocationText(revocation);
     const own = Object.freeze({ ...revocation });
     this.#all.set(key, own);
     const { jti, subject } = own;
@@ -137,7 +196,7 @@ class RevocationIndex {
   }
 
   remove(revocation: Revocation): boolean {
-    const key = keyOf(revocation);
+    const key = revocationText(revocation);
     if (!this.#all.delete(key)) return false;
     const { jti, subject } = revocation;
     this.#general.delete(key);
@@ -187,8 +246,42 @@ function isOver({ untilMs }: Revocation, nowMs: number): boolean {
   return untilMs !== undefined && nowMs >= untilMs;
 }
 
-function keyOf({ jti, subject, issuer, issuedBeforeMs }: Revocation): string {
+/** What tells one from another, as a text: all but `untilMs`. {@link parseRevocation} reads it. */
+export function revocationText({ jti, subject, issuer, issuedBeforeMs }: Revocation): string {
   return JSON.stringify([jti ?? null, subject ?? null, issuer ?? null, issuedBeforeMs ?? null]);
+}
+
+/**
+ * Reads what {@link revocationText} wrote.
+ * @returns Undefined for any other text.
+ */
+export function parseRevocation(text: string, untilMs?: number): Revocation | undefined {
+  const parts = partsOf(text);
+  if (parts?.length !== 4) return undefined;
+  const [jti, subject, issuer, issuedBeforeMs] = parts;
+  if (!isTextOrNull(jti) || !isTextOrNull(subject) || !isTextOrNull(issuer)) return undefined;
+  if (issuedBeforeMs !== null && typeof issuedBeforeMs !== "number") return undefined;
+  const revocation = {
+    jti: jti ?? undefined,
+    subject: subject ?? undefined,
+    issuer: issuer ?? undefined,
+    issuedBeforeMs: issuedBeforeMs ?? undefined,
+    untilMs,
+  };
+  return revocationProblem(revocation) === undefined ? revocation : undefined;
+}
+
+function partsOf(text: string): readonly unknown[] | undefined {
+  try {
+    const parts: unknown = JSON.parse(text);
+    return Array.isArray(parts) ? parts : undefined;
+  } catch {
+    return undefined; // what is no JSON is none of ours, which the caller is told
+  }
+}
+
+function isTextOrNull(value: unknown): value is string | null {
+  return value === null || typeof value === "string";
 }
 
 /** What is wrong with it; quotes nothing of it. */

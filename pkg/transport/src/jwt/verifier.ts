@@ -1,6 +1,6 @@
 import type { Clock } from "@plinth/kernel";
 import type { KeyKeeper } from "./key-keeper.ts";
-import type { RevocableToken, Revocations } from "./revocations.ts";
+import { type RevocableToken, type Revocations, toRevocable } from "./revocations.ts";
 import { type CachedToken, TokenCache, tokenKey } from "./token-cache.ts";
 import {
   checkClaims,
@@ -74,7 +74,7 @@ export class TokenVerifier<Known> {
   verify(
     authorization: string | undefined,
   ): TokenCaller<Known> | TokenRefusal | Promise<TokenCaller<Known> | TokenRefusal> {
-    return this.verifyToken(authorization === undefined ? undefined : bearerToken(authorization));
+    return this.verifyToken(bearerToken(authorization));
   }
 
   /**
@@ -122,18 +122,12 @@ export class TokenVerifier<Known> {
     if (verified === "expired") return expired;
     if (typeof verified === "string") return invalid(verified);
 
-    const { jti, iat } = claims;
     const caller: Remembered<Known> = {
       known: this.#toKnown(verified.identity),
       issuer,
       usableUntilMs: verified.expiresAtMs + rules.clockSkewMs,
       keyVersion,
-      revocable: {
-        issuer: rules.issuer,
-        subject: verified.identity.subject,
-        jti: typeof jti === "string" ? jti : undefined,
-        issuedAtMs: typeof iat === "number" ? iat * 1e3 : undefined,
-      },
+      revocable: toRevocable(verified.identity),
       spared: undefined,
     };
     this.#cache.set(key, caller);
@@ -151,7 +145,8 @@ export class TokenVerifier<Known> {
 }
 
 /** The token of `Bearer …`; undefined for another scheme, which nobody here knows of. */
-function bearerToken(authorization: string): string | undefined {
+export function bearerToken(authorization: string | undefined): string | undefined {
+  if (authorization === undefined) return undefined;
   return /^bearer +(\S.*)$/i.exec(authorization)?.[1] ?? (/^bearer *$/i.test(authorization) ? "" : undefined);
 }
 

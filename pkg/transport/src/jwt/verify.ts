@@ -120,7 +120,8 @@ export function checkClaims(claims: Claims, rules: TokenRules, nowMs: number): V
   const { iss, aud, sub, exp, nbf, iat, scope, scp } = claims;
   if (iss !== rules.issuer) return "issuer";
   if (!isForUs(aud, rules)) return "audience";
-  if (typeof sub !== "string" || sub === "") return "subject";
+  // Half a character has no form of its own in a header: two such subjects would be one to services.
+  if (typeof sub !== "string" || sub === "" || !sub.isWellFormed()) return "subject";
   if (!isSeconds(exp)) return "expiry_missing";
   if (nowMs >= exp * 1e3 + rules.clockSkewMs) return "expired";
   for (const from of [nbf, iat]) {

@@ -129,6 +129,10 @@ export class RawHttp2 {
     this.socket.destroy();
   }
 
+  [Symbol.dispose](): void {
+    this.destroy();
+  }
+
   #read(chunk: Buffer): void {
     this.#rest = Buffer.concat([this.#rest, chunk]);
     for (;;) {

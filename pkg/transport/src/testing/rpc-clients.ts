@@ -22,6 +22,8 @@ export interface TestRpcOptions extends Omit<RpcClientOptions, "channel"> {
 /** A server of ours and a client that calls it; both are closed at the end of the `await using` block. */
 export interface TestRpc extends AsyncDisposable {
   readonly server: Observed;
+  /** `127.0.0.1:port` of the server. */
+  readonly address: string;
   readonly channel: RpcChannel;
   readonly client: RpcClient<typeof EchoService>;
 }
@@ -43,6 +45,7 @@ export async function startRpc(wire: RpcWire, options: TestRpcOptions = {}): Pro
       : await createGrpcChannel({ peer: "echo", address: `127.0.0.1:${server.server.port}`, ...grpc });
   return {
     server,
+    address: "origin" in server ? new URL(server.origin).host : `127.0.0.1:${server.server.port}`,
     channel,
     client: createRpcClient(EchoService, { ...clientOptions, channel }),
     async [Symbol.asyncDispose]() {

@@ -10,11 +10,11 @@ export type { GrpcChannelOptions } from "./options.ts";
  * @throws TransportError `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE` for files of `tls` that cannot be used.
  */
 export async function createGrpcChannel(options: GrpcChannelOptions): Promise<RpcChannel> {
-  const [{ GrpcChannel }, { createGrpcClientInterceptors }] = await Promise.all([
+  const [{ GrpcChannel }, { CallObserver, interceptorsOf }] = await Promise.all([
     import("./driver.ts"),
     import("../client-metrics.ts"),
   ]);
   const { metrics, tracing, peer, clock } = options;
-  const interceptors = await createGrpcClientInterceptors({ metrics, tracing, peer, clock });
-  return new GrpcChannel(options, interceptors);
+  const observer = new CallObserver({ metrics, tracing, peer, clock });
+  return new GrpcChannel(options, observer, await interceptorsOf(observer, clock));
 }

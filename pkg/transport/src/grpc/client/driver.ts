@@ -1,37 +1,45 @@
+import type { DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import {
-  type DescMethod,
-  type MessageInitShape,
-  type MessageShape,
-  create,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
-import {
-  type CallOptions,
+  type ChannelInterface,
   type ChannelOptions,
   Client,
   type ClientDuplexStream,
   type Interceptor,
-  Metadata as GrpcMetadata,
+  type Metadata as GrpcMetadata,
   type StatusObject,
 } from "@grpc/grpc-js";
-import { messageOf, OptionError, requireWhole, withDefaults } from "@plinth/kernel";
+import {
+  type Clock,
+  currentContext,
+  messageOf,
+  OptionError,
+  requireNumber,
+  requireWhole,
+  systemClock,
+  withDefaults,
+} from "@plinth/kernel";
 import { optionsOf as discovered, registerScheme } from "../../discovery/grpc-resolver.ts";
 import { TransportError } from "../../errors.ts";
 import type {
   ChannelCall,
-  RpcMetadata,
   RpcChannel,
+  RpcMetadata,
   StreamChannelCall,
   UnaryChannelCall,
 } from "../../rpc/client/channel.ts";
-import { badCall, badReply, type CallTarget, wasMisdirected } from "../../rpc/client/errors.ts";
+import { badCall, type CallTarget, wasMisdirected } from "../../rpc/client/errors.ts";
 import { InFlight } from "../../rpc/client/in-flight.ts";
+import { errorOf } from "../../rpc/client/send.ts";
 import { methodName } from "../../rpc/service.ts";
+import { type CallObserver, earlierOf } from "../client-metrics.ts";
+import { type Compression, compressionOf } from "./compression.ts";
+import { decode, encode } from "./messages.ts";
 import { type GrpcChannelOptions, grpcChannelDefaults } from "./options.ts";
 import { credentialsOf, type SwappingCredentials } from "./credentials.ts";
 import { isServiceError, toCallError } from "./failure.ts";
 import { asBytes, feed } from "./feed.ts";
+import { fromGrpc, toGrpc } from "./metadata.ts";
+import { UnaryCall } from "./unary-call.ts";
 
 type Settings = Required<
   Omit<
@@ -48,12 +56,16 @@ export class GrpcChannel implements RpcChannel {
   readonly peer: string;
   readonly #options: Settings;
   readonly #client: Client;
+  readonly #channel: ChannelInterface;
+  readonly #observer: CallObserver;
+  readonly #clock: Clock;
   readonly #credentials: SwappingCredentials;
+  readonly #compression: Compression;
   readonly #calls: InFlight;
   readonly #maxTries: number;
   #closed: Promise<void> | undefined;
 
-  constructor(options: GrpcChannelOptions, interceptors: Interceptor[]) {
+  constructor(options: GrpcChannelOptions, observer: CallObserver, interceptors: Interceptor[]) {
     const settings = withDefaults<Settings>(grpcChannelDefaults, options);
     for (const name of [
       "maxReplyBytes",
@@ -65,17 +77,22 @@ export class GrpcChannel implements RpcChannel {
     ] as const)
       requireWhole(name, settings[name], { min: 1 });
     requireWhole("keepAliveMs", settings.keepAliveMs, { min: 1_000 });
+    requireNumber("gzipFromBytes", settings.gzipFromBytes, { min: 1 });
     this.peer = options.peer;
     this.#options = settings;
+    this.#observer = observer;
+    this.#clock = options.clock ?? systemClock;
     this.#calls = new InFlight(options.peer);
+    this.#compression = compressionOf(settings.gzipFromBytes);
     const { address, found } = targetOf(options);
     this.#maxTries = address.startsWith("plinth:") ? maxTries : 1;
     this.#credentials = credentialsOf({ ...options, address });
     this.#client = new Client(address, this.#credentials.credentials, {
       ...found,
-      interceptors,
+      interceptors: [...interceptors, ...this.#compression.interceptors],
       "grpc.max_receive_message_length": settings.maxReplyBytes,
       "grpc.max_send_message_length": settings.maxRequestBytes,
+      ...this.#compression.options,
       "grpc.keepalive_time_ms": settings.keepAliveMs,
       "grpc.keepalive_timeout_ms": settings.keepAliveTimeoutMs,
       "grpc.initial_reconnect_backoff_ms": settings.minReconnectMs,
@@ -84,11 +101,18 @@ export class GrpcChannel implements RpcChannel {
       "grpc.use_local_subchannel_pool": 1,
       // nobody's DNS record tells this client to try again
       "grpc.service_config_disable_resolution": 1,
+      // nobody can ask for what is counted there
+      "grpc.enable_channelz": 0,
       ...(options.tls?.serverName === undefined ? {} : { "grpc.ssl_target_name_override": options.tls.serverName }),
     });
+    this.#channel = this.#client.getChannel();
   }
 
-  async unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
+  unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
+    return this.#maxTries === 1 ? this.#once(call) : this.#several(call);
+  }
+
+  async #several<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
     for (let tries = 1; ; tries++) {
       try {
         return await this.#once(call);
@@ -103,30 +127,21 @@ export class GrpcChannel implements RpcChannel {
     const { method, request, signal } = call;
     const target = this.#targetOf(method);
     const bytes = encode(method, request, target);
-    const answer = Promise.withResolvers<Buffer>();
-    const { stop, end } = this.#begin(signal, (reason) => {
-      answer.reject(reason);
-      under?.cancel();
-    });
-    let under: { cancel(): void } | undefined;
+    let under: UnaryCall | undefined;
+    const { stop, end } = this.#begin(signal, (reason) => under?.cancel(reason));
     try {
       stop.throwIfStopped();
-      const started = this.#client.makeUnaryRequest(
-        `/${target.method}`,
-        asBytes,
-        asBytes,
+      const context = currentContext();
+      const deadline = earlierOf(deadlineOf(call), context, this.#clock);
+      const metadata = this.#metadataOf(call, target);
+      under = new UnaryCall(this.#channel, `/${target.method}`, deadline, call);
+      under.send(
+        metadata,
         bytes,
-        this.#metadataOf(call),
-        optionsOf(call),
-        (error, reply) => {
-          if (error) answer.reject(error);
-          else if (reply === undefined) answer.reject(badReply(target, "neither an error nor a reply"));
-          else answer.resolve(reply);
-        },
+        this.#compression.flagsOf(bytes),
+        this.#observer.begin(target.method, metadata, context),
       );
-      under = started;
-      listen(started, call);
-      return decode(method, await answer.promise, target);
+      return decode(method, await under.reply, target);
     } catch (error) {
       throw stop.reason ?? (isServiceError(error) ? toCallError(error, target, this.#options.maxReplyBytes) : error);
     } finally {
@@ -140,23 +155,28 @@ export class GrpcChannel implements RpcChannel {
     let under: ClientDuplexStream<Buffer, Buffer> | undefined;
     const { stop, end } = this.#begin(signal, () => under?.cancel());
     let feeding: ReturnType<typeof feed> | undefined;
+    let listening: ReturnType<typeof listen> | undefined;
     try {
       stop.throwIfStopped();
       under = this.#client.makeBidiStreamRequest(
         `/${target.method}`,
         asBytes,
         asBytes,
-        this.#metadataOf(call),
-        optionsOf(call),
+        this.#metadataOf(call, target),
+        {
+          deadline: deadlineOf(call),
+        },
       );
-      listen(under, call);
+      listening = listen(under, call);
       feeding = feed(under, requests, (message: MessageInitShape<M["input"]>) => encode(method, message, target));
       const replies: AsyncIterable<Buffer> = under;
       for await (const bytes of replies) yield decode(method, bytes, target);
+      if (listening.failure) throw listening.failure;
     } catch (error) {
       throw (
         stop.reason ??
         feeding?.failure ??
+        listening?.failure ??
         (isServiceError(error) ? toCallError(error, target, this.#options.maxReplyBytes) : error)
       );
     } finally {
@@ -176,8 +196,13 @@ export class GrpcChannel implements RpcChannel {
     this.#client.close();
   }
 
-  #metadataOf({ headers }: ChannelCall<DescMethod>): GrpcMetadata {
-    const metadata = toGrpc(headers);
+  #metadataOf({ headers }: ChannelCall<DescMethod>, target: CallTarget): GrpcMetadata {
+    let metadata: GrpcMetadata;
+    try {
+      metadata = toGrpc(headers);
+    } catch (cause) {
+      throw badCall(target, messageOf(cause), cause); // of credentials: those of callers have been looked at
+    }
     if (this.#options.waitForReady) metadata.setOptions({ waitForReady: true });
     return metadata;
   }
@@ -243,54 +268,36 @@ class Stop {
   }
 }
 
-function optionsOf({ timeoutMs }: ChannelCall<DescMethod>): CallOptions {
-  return timeoutMs === Infinity ? {} : { deadline: Date.now() + timeoutMs };
-}
-
-function toGrpc(headers: RpcMetadata): GrpcMetadata {
-  const metadata = new GrpcMetadata();
-  for (const [name, value] of Object.entries(headers))
-    metadata.set(name, name.endsWith("-bin") ? Buffer.from(value, "base64") : value);
-  return metadata;
-}
-
-function fromGrpc(metadata: GrpcMetadata): RpcMetadata {
-  return Object.fromEntries(
-    Object.keys(metadata.getMap()).map((name): [string, string] => [
-      name,
-      metadata
-        .get(name)
-        .map((value) => (typeof value === "string" ? value : value.toString("base64")))
-        .join(", "),
-    ]),
-  );
+/** In milliseconds since the Unix epoch. */
+function deadlineOf({ timeoutMs }: ChannelCall<DescMethod>): number {
+  return timeoutMs === Infinity ? Infinity : Date.now() + timeoutMs;
 }
 
 interface Told {
+  cancel(): void;
   on(event: "metadata", listener: (metadata: GrpcMetadata) => void): unknown;
   on(event: "status", listener: (status: StatusObject) => void): unknown;
 }
 
-function listen(under: Told, { onHeaders, onTrailers }: ChannelCall<DescMethod>): void {
-  if (onHeaders) under.on("metadata", (metadata) => onHeaders(fromGrpc(metadata)));
-  if (onTrailers) under.on("status", ({ metadata }) => onTrailers(fromGrpc(metadata)));
-}
-
-function encode<M extends DescMethod>(method: M, request: MessageInitShape<M["input"]>, target: CallTarget): Buffer {
-  const input: M["input"] = method.input;
-  try {
-    const { buffer, byteOffset, byteLength } = toBinary(input, create(input, request));
-    return Buffer.from(buffer, byteOffset, byteLength);
-  } catch (cause) {
-    throw badCall(target, `its request is no ${input.typeName}: ${messageOf(cause)}`, cause);
-  }
-}
-
-function decode<M extends DescMethod>(method: M, bytes: Buffer, target: CallTarget): MessageShape<M["output"]> {
-  const output: M["output"] = method.output;
-  try {
-    return fromBinary(output, bytes);
-  } catch (cause) {
-    throw badReply(target, `what is no ${output.typeName}`, { cause });
-  }
+/** @returns What a listener has thrown: the stream ends, and is to fail with that. */
+function listen(
+  under: Told,
+  { onHeaders, onTrailers }: ChannelCall<DescMethod>,
+): { readonly failure: Error | undefined } {
+  let failure: Error | undefined;
+  const tell = (listener: (told: RpcMetadata) => void, metadata: GrpcMetadata): void => {
+    try {
+      listener(fromGrpc(metadata));
+    } catch (thrown) {
+      failure ??= errorOf(thrown);
+      under.cancel();
+    }
+  };
+  if (onHeaders) under.on("metadata", (metadata) => tell(onHeaders, metadata));
+  if (onTrailers) under.on("status", ({ metadata }) => tell(onTrailers, metadata));
+  return {
+    get failure() {
+      return failure;
+    },
+  };
 }

@@ -26,14 +26,17 @@ export function isServiceError(error: unknown): error is ServiceError {
  * own by their text alone; what the caller's own signal did is known before this is asked.
  */
 export function toCallError(error: ServiceError, target: CallTarget, maxReplyBytes: number): AppError {
-  const { details: text, metadata } = error;
+  const { metadata } = error;
+  const text: string | undefined = error.details;
   const given = fromGrpcCode(error.code);
   const status = given === "ok" ? "unknown" : given;
   const details = detailsIn(metadata);
   if (details.length > 0) {
-    const said = toRemoteError({ ...target, status, message: text, details });
+    const said = toRemoteError({ ...target, status, message: text ?? "", details });
     return said.code === misdirectedCode ? unreachable(target, said, true) : said;
   }
+  // what a filter of the library throws, at a message in an encoding that nobody named, becomes a status without code and text
+  if (text === undefined) return badReply(target, "no gRPC", { cause: error });
   if (begins(text, absent)) return nobody(target, text);
   if (begins(text, unsent)) return unreachable(target, error, true);
   // A stream that is cancelled by nobody here is one of a server, or of a proxy, that goes.
@@ -54,10 +57,22 @@ const unsent = [
   "Channel closed before call started",
   "Stream refused by server",
 ];
-const lost = ["Connection dropped", "Received RST_STREAM with code", "Write error", "Write failed"];
+const lost = [
+  "Connection dropped",
+  "Received RST_STREAM with code",
+  "Write error",
+  "Write failed",
+  // ENHANCE_YOUR_CALM, by which a server ends a connection with all that is on it
+  "Bandwidth exhausted or memory limit exceeded",
+];
 const systemError = /\bE(?:CONNRESET|CONNREFUSED|PIPE|TIMEDOUT|HOSTUNREACH)\b/;
 const tooLarge = ["Received message larger than max", "Received message that decompresses to a size larger"];
-const garbage = ["No status information received", "No message received", "Failed to decompress"];
+const garbage = [
+  "No status information received",
+  "No message received",
+  "Too many responses received",
+  "Failed to decompress",
+];
 const codes: ReadonlyMap<Status, string> = new Map<Status, string>([
   ["unavailable", "ERR_RPC_UNAVAILABLE"],
   ["deadline_exceeded", "ERR_DEADLINE_EXCEEDED"],

@@ -21,6 +21,12 @@ export interface GrpcChannelOptions {
   readonly maxReplyBytes?: number;
   /** Largest message sent, in bytes from 1. Default 4_194_304. */
   readonly maxRequestBytes?: number;
+  /**
+   * Messages sent that have at least so many bytes are compressed by gzip, from 1: for long ways, not between neighbours. The service must be
+   * able to read them, as those of Plinth are; others answer `unimplemented`. Limits of either side are of the message as it is uncompressed.
+   * Default `Infinity`: none.
+   */
+  readonly gzipFromBytes?: number;
   /** Calls under way at most, from 1; one more fails at once as `ERR_OVERLOADED`. Default 1_024. */
   readonly maxPending?: number;
   /** A connection with calls on it is asked this often whether it lives, in milliseconds from 1_000. Default 30_000. */
@@ -44,6 +50,7 @@ export interface GrpcChannelOptions {
 export const grpcChannelDefaults = Object.freeze({
   maxReplyBytes: 4_194_304,
   maxRequestBytes: 4_194_304,
+  gzipFromBytes: Infinity,
   maxPending: 1_024,
   keepAliveMs: 30_000,
   keepAliveTimeoutMs: 10_000,

@@ -168,7 +168,7 @@ describe("a gRPC client of a server that", () => {
     ["cancels a stream of its own", (s) => s.close(constants.NGHTTP2_CANCEL), "ERR_RPC_UNAVAILABLE", "unavailable"],
     ["fails at a stream", (s) => s.close(constants.NGHTTP2_INTERNAL_ERROR), "ERR_RPC_UNAVAILABLE", "unavailable"],
     ["refuses streams", (s) => s.close(constants.NGHTTP2_REFUSED_STREAM), "ERR_RPC_UNAVAILABLE", "unavailable"],
-    ["asks to be calm", (s) => s.close(constants.NGHTTP2_ENHANCE_YOUR_CALM), "ERR_RPC_FAILED", "resource_exhausted"],
+    ["asks to be calm", (s) => s.close(constants.NGHTTP2_ENHANCE_YOUR_CALM), "ERR_RPC_UNAVAILABLE", "unavailable"],
     ["drops the connection", (s) => s.session?.destroy(), "ERR_RPC_UNAVAILABLE", "unavailable"],
     ["resets the connection", (s) => resetSession(s), "ERR_RPC_UNAVAILABLE", "unavailable"],
     [
@@ -200,6 +200,30 @@ describe("a gRPC client of a server that", () => {
       (s) => respond(s, grpcHead, Buffer.from([0, 0, 0, 0, 1, 15]), { "grpc-status": "0" }),
       "ERR_RPC_REPLY",
       "internal",
+    ],
+    [
+      "answers two messages",
+      (s) => respond(s, grpcHead, Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), { "grpc-status": "0" }),
+      "ERR_RPC_REPLY",
+      "internal",
+    ],
+    [
+      "answers a message in an encoding that it does not name",
+      (s) => respond(s, grpcHead, Buffer.from([1, 0, 0, 0, 1, 7]), { "grpc-status": "0" }),
+      "ERR_RPC_REPLY",
+      "internal",
+    ],
+    [
+      "answers a message in an encoding that nobody asked for",
+      (s) => respond(s, { ...grpcHead, "grpc-encoding": "zstd" }, Buffer.from([1, 0, 0, 0, 1, 7])),
+      "ERR_RPC_REPLY",
+      "internal",
+    ],
+    [
+      "fails in its head",
+      (s) => s.respond({ ...grpcHead, "grpc-status": "5" }, { endStream: true }),
+      "ERR_RPC_FAILED",
+      "not_found",
     ],
     ["answers no message", (s) => respond(s, grpcHead, "", { "grpc-status": "0" }), "ERR_RPC_REPLY", "internal"],
     [
@@ -235,7 +259,7 @@ describe("a gRPC client of a server that", () => {
       assert.doesNotMatch(error.message, /<html|127\.0\.0\.1|ECONN/);
     });
     it(`${name} fails a stream alike`, async () => {
-      if (name === "answers no message") return; // a stream may have none
+      if (name === "answers no message" || name === "answers two messages") return; // a stream may
       await using server = await grpcListening(answer);
       const channel = await createGrpcChannel({ peer: "echo", address: server.address });
       const client = createRpcClient(EchoService, { channel });

@@ -18,6 +18,7 @@ export class CallLimits {
   readonly #controller = new AbortController();
   readonly #sources: AbortSignal[] = [];
   readonly #timer: Scheduled | undefined;
+  #giveUp: ((reason: AppError) => void) | undefined;
 
   /** @throws AppError `deadline_exceeded` or `cancelled` when there is no sense in beginning. */
   constructor({ clock, timeoutMs, signal, context }: CallLimitsOptions) {
@@ -32,8 +33,7 @@ export class CallLimits {
     if (this.timeoutMs < 1) throw deadlineExceeded("no time is left for a call; nothing was sent");
     for (const source of this.#sources) source.addEventListener("abort", this.#onAbort, { once: true });
     if (this.timeoutMs === Infinity) return;
-    const expire = (): void =>
-      this.#controller.abort(deadlineExceeded(`no reply within the ${this.timeoutMs} ms that were left`));
+    const expire = (): void => this.#stop(deadlineExceeded(`no reply within the ${this.timeoutMs} ms that were left`));
     this.#timer = clock.schedule(this.timeoutMs, expire, { keepAlive: false });
   }
 
@@ -42,16 +42,13 @@ export class CallLimits {
     return this.#controller.signal;
   }
 
-  /** What `work` comes to, or why it is not waited for any more. */
-  async race<T>(work: Promise<T>): Promise<T> {
-    const { promise, reject } = Promise.withResolvers<never>();
-    const giveUp = (): void => reject(toReason(this.signal.reason));
-    this.signal.addEventListener("abort", giveUp, { once: true });
-    try {
-      return await Promise.race([work, promise]);
-    } finally {
-      this.signal.removeEventListener("abort", giveUp);
-    }
+  /** What `work` comes to, or why it is not waited for any more. Call at most once. */
+  race<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#giveUp = reject;
+      if (this.signal.aborted) reject(toReason(this.signal.reason));
+      work.then(resolve, reject);
+    });
   }
 
   /** The call is over. Safe to call twice. */
@@ -62,8 +59,13 @@ export class CallLimits {
 
   readonly #onAbort = (event: Event): void => {
     const source = event.target;
-    this.#controller.abort(toReason(source instanceof AbortSignal ? source.reason : undefined));
+    this.#stop(toReason(source instanceof AbortSignal ? source.reason : undefined));
   };
+
+  #stop(reason: AppError): void {
+    this.#controller.abort(reason);
+    this.#giveUp?.(reason);
+  }
 }
 
 function deadlineExceeded(message: string): TransportError {

@@ -84,6 +84,34 @@ for (const wire of rpcWires) {
       await assert.rejects(rpc.client.say({}, { headers: { "x-a": "1\r\nx-b: 2" } }), { code: "ERR_RPC_REQUEST" });
     });
 
+    for (const value of ["ü", "a\tb", "\u0000"]) {
+      it(`sends no header whose value is ${JSON.stringify(value)}: not every wire has room for it`, async () => {
+        await using rpc = await startRpc(wire);
+        await assert.rejects(rpc.client.say({}, { headers: { "x-a": value } }), { code: "ERR_RPC_REQUEST" });
+      });
+    }
+
+    it("sends no more headers than servers take", async () => {
+      await using rpc = await startRpc(wire);
+      const many = Object.fromEntries(Array.from({ length: 65 }, (_, index) => [`x-${index}`, ""]));
+      for (const headers of [many, { "x-a": "a".repeat(16_384) }])
+        await assert.rejects(rpc.client.say({}, { headers }), { code: "ERR_RPC_REQUEST", message: /64.*16384/ });
+    });
+
+    for (const listener of ["onHeaders", "onTrailers"]) {
+      it(`fails with what its ${listener} throws, and the process does not`, { timeout: 10_000 }, async () => {
+        await using rpc = await startRpc(wire);
+        const thrown = new Error("of the listener");
+        const listening = {
+          [listener]: () => {
+            throw thrown;
+          },
+        };
+        await assert.rejects(rpc.client.say({}, listening), thrown);
+        await assert.rejects(Array.fromAsync(rpc.client.count({ to: 2 }, listening)), thrown);
+      });
+    }
+
     it("refuses what is no message of the method", async () => {
       await using rpc = await startRpc(wire);
       const code = wire === "connect-json" ? "ERR_REQUEST_BODY" : "ERR_RPC_REQUEST"; // JSON has room for any number
@@ -168,12 +196,15 @@ for (const wire of rpcWires) {
       const { reached, handlers } = silent();
       await using rpc = await startRpc(wire, { handlers });
       const caller = new AbortController();
-      const failed = failureOf(rpc.client.say({}, { signal: caller.signal, timeoutMs: 60_000 }));
+      let told = 0;
+      const onTrailers = (): void => void told++;
+      const failed = failureOf(rpc.client.say({}, { signal: caller.signal, timeoutMs: 60_000, onTrailers }));
       const call = await reached.promise;
       caller.abort(new Error("enough"));
       const error = await failed;
       assert.deepEqual([error.code, error.status], ["ERR_CANCELLED", "cancelled"]);
       await until(() => call.signal.aborted);
+      assert.equal(told, 0, "who has left is told nothing");
     });
 
     it("cancels a call when the request that it is made for is, with its reason", async () => {
@@ -323,6 +354,19 @@ for (const wire of rpcWires) {
       limit.abort();
       await closed;
       assert.equal((await failed).code, "ERR_RPC_CLIENT_CLOSED");
+    });
+
+    it("is closed, though nobody reads on in a stream", { timeout: 10_000 }, async () => {
+      await using rpc = await startRpc(wire, {
+        handlers: {
+          async *count() {
+            yield { number: 1 };
+            await never();
+          },
+        },
+      });
+      await rpc.client.count({ to: 2 })[Symbol.asyncIterator]().next();
+      await rpc.channel.close();
     });
 
     it("counts its calls by peer", async () => {

@@ -38,8 +38,11 @@ export type RpcClient<S extends DescService> = { readonly [K in keyof S["method"
 export interface RpcClientOptions {
   /** What carries the calls. Several clients may share it; whoever made it closes it. */
   readonly channel: RpcChannel;
-  /** Longest time for a call with one reply, in milliseconds above 0. `Infinity`: as long as the current context has. Default 2_000. */
-  readonly timeoutMs?: number;
+  /**
+   * Longest time for a call with one reply, in milliseconds above 0. `Infinity`: as long as the current context has. A function is asked
+   * with each call. Default 2_000.
+   */
+  readonly timeoutMs?: number | (() => number);
   /** Default: the system's. */
   readonly clock?: Clock;
 }
@@ -60,8 +63,8 @@ export interface RpcClientOptions {
  */
 export function createRpcClient<S extends DescService>(descriptor: S, options: RpcClientOptions): RpcClient<S> {
   const { channel, timeoutMs = 2_000, clock = systemClock } = options;
-  requireNumber("timeoutMs", timeoutMs, { min: Number.MIN_VALUE });
-  const settings = { channel, timeoutMs, clock };
+  if (typeof timeoutMs === "number") requireNumber("timeoutMs", timeoutMs, { min: Number.MIN_VALUE });
+  const settings = { channel, timeoutMs: typeof timeoutMs === "number" ? () => timeoutMs : timeoutMs, clock };
   const client = Object.fromEntries(descriptor.methods.map((method) => [method.localName, callerOf(method, settings)]));
   if (!isClientOf(client, descriptor)) throw new TypeError(`${descriptor.typeName} has two methods of one name`);
   return client;
@@ -71,7 +74,9 @@ function isClientOf<S extends DescService>(client: object, { methods }: S): clie
   return Object.keys(client).length === methods.length;
 }
 
-type Settings = Required<RpcClientOptions>;
+interface Settings extends Required<Omit<RpcClientOptions, "timeoutMs">> {
+  readonly timeoutMs: () => number;
+}
 
 /** What a message is made of: its type was checked where the method was called. */
 type Init = Record<string, unknown>;
@@ -97,7 +102,7 @@ async function callUnary(
   settings: Settings,
   options: RpcCallOptions = {},
 ): Promise<object> {
-  const { call, limits } = begin(method, options, settings, settings.timeoutMs);
+  const { call, limits } = begin(method, options, settings, settings.timeoutMs());
   try {
     return await limits.race(settings.channel.unary({ ...call, request }));
   } finally {

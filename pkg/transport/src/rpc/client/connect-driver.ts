@@ -1,3 +1,5 @@
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 import {
   create,
   type DescMethod,
@@ -7,7 +9,7 @@ import {
   toJsonString,
 } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { AppError, messageOf, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
+import { AppError, messageOf, requireNumber, requireWhole, systemClock, withDefaults } from "@plinth/kernel";
 import { TransportError } from "../../errors.ts";
 import { type HttpClientOutcome, observeHttpClient } from "../../http/client-metrics.ts";
 import { framed } from "../../grpc/messages.ts";
@@ -54,6 +56,7 @@ export class ConnectChannel implements RpcChannel {
     const { peer, tls = {}, log, metrics, tracing, clock = systemClock } = options;
     const settings = withDefaults<Settings>(connectChannelDefaults, options);
     for (const name of wholes) requireWhole(name, settings[name], { min: 1 });
+    requireNumber("gzipFromBytes", settings.gzipFromBytes, { min: 1 });
     const url = parseUrl(options);
     this.peer = peer;
     this.#options = settings;
@@ -74,7 +77,8 @@ export class ConnectChannel implements RpcChannel {
     const { codec, acceptGzip, maxReplyBytes: maxBytes } = this.#options;
     const { stop, end } = this.#begin(signal);
     try {
-      const reply = await this.#send(this.#toHttp(call, target), target, stop);
+      const http = this.#toHttp(call, target);
+      const reply = await this.#send(this.#isLarge(http.body) ? await gzipped(http) : http, target, stop);
       const { headers, trailers } = metadataOf(reply.headers);
       onHeaders?.(headers);
       onTrailers?.(trailers);
@@ -93,7 +97,7 @@ export class ConnectChannel implements RpcChannel {
     const { stop: signal, end } = this.#begin(call.signal);
     try {
       const request = await onlyOf(call.requests, target);
-      const { headers, ...http } = this.#toStreamed({ ...call, request }, target);
+      const { headers, ...http } = await this.#toStreamed({ ...call, request }, target);
       const observed = this.#observe(http.method, `${this.#origin}${http.path}`);
       const sent = { ...http, origin: this.#origin, headers: { ...observed.headers, ...headers } };
       yield* readStream(this.#way.dispatcher, sent, {
@@ -180,7 +184,6 @@ export class ConnectChannel implements RpcChannel {
       "accept-encoding": acceptGzip ? "gzip" : "identity",
     };
     const body = this.#encode(method, request, target);
-    if (body.length > this.#options.maxRequestBytes) throw requestTooLarge(target);
     if (useGet && method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) {
       const text = Buffer.from(body).toString("base64url");
       const query = `?connect=v1&base64=1&encoding=${codec}&message=${text}`;
@@ -191,29 +194,51 @@ export class ConnectChannel implements RpcChannel {
     return { method: "POST", path, headers: { ...all, ...ofBody }, body };
   }
 
-  #toStreamed<M extends DescMethod>({ method, request, headers, timeoutMs }: UnaryChannelCall<M>, target: CallTarget) {
+  async #toStreamed<M extends DescMethod>(
+    { method, request, headers, timeoutMs }: UnaryChannelCall<M>,
+    target: CallTarget,
+  ) {
     const { codec, acceptGzip } = this.#options;
+    const message = this.#encode(method, request, target);
+    const isLarge = this.#isLarge(message);
     const all = {
       ...headers,
       ...(timeoutMs === Infinity ? {} : timeoutHeaders(timeoutMs)),
       "accept-encoding": "identity",
       "connect-accept-encoding": acceptGzip ? "gzip" : "identity",
+      ...(isLarge ? { "connect-content-encoding": "gzip" } : {}),
       "connect-protocol-version": "1",
       "content-type": `application/connect+${codec}`,
     };
-    const body = framed(this.#encode(method, request, target));
+    const body = isLarge ? framed(await promisify(gzip)(message), compressedFlag) : framed(message);
     return { method: "POST", path: `${this.#prefix}/${target.method}`, headers: all, body } as const;
+  }
+
+  /** Large enough that it is compressed. */
+  #isLarge(body: Uint8Array | null): body is Uint8Array {
+    return body !== null && body.length >= this.#options.gzipFromBytes;
   }
 
   #encode<M extends DescMethod>(method: M, request: MessageInitShape<M["input"]>, target: CallTarget): Uint8Array {
     const input: M["input"] = method.input;
+    let bytes: Uint8Array;
     try {
       const message = create(input, request);
-      return this.#options.codec === "proto" ? toBinary(input, message) : Buffer.from(toJsonString(input, message));
+      bytes = this.#options.codec === "proto" ? toBinary(input, message) : Buffer.from(toJsonString(input, message));
     } catch (cause) {
       throw badCall(target, `its request is no ${input.typeName}: ${messageOf(cause)}`, cause);
     }
+    if (bytes.length > this.#options.maxRequestBytes) throw requestTooLarge(target);
+    return bytes;
   }
+}
+
+/** Bit 0 of the first byte of a message in a stream. */
+const compressedFlag = 1;
+
+async function gzipped({ body, headers, ...call }: HttpCall): Promise<HttpCall> {
+  if (body === null) return { ...call, headers, body };
+  return { ...call, headers: { ...headers, "content-encoding": "gzip" }, body: await promisify(gzip)(body) };
 }
 
 /** Longer ones are refused on the way, by servers and caches. */

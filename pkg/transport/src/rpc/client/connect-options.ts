@@ -19,6 +19,12 @@ export interface ConnectChannelOptions {
   readonly useGet?: boolean;
   /** Takes replies that are compressed by gzip. Default false: it costs more than it saves between neighbours. */
   readonly acceptGzip?: boolean;
+  /**
+   * Messages sent that have at least so many bytes are compressed by gzip, from 1: for long ways, not between neighbours. The service must be
+   * able to read them, as those of Plinth are; others answer `unimplemented`. Limits of either side are of the message as it is uncompressed.
+   * Default `Infinity`: none.
+   */
+  readonly gzipFromBytes?: number;
   /** Largest request, in bytes from 1. Default 4_194_304. */
   readonly maxRequestBytes?: number;
   /** Largest reply, or message of a stream, inflated, in bytes from 1. Default 4_194_304. */
@@ -47,6 +53,7 @@ export const connectChannelDefaults = Object.freeze({
   codec: "proto",
   useGet: false,
   acceptGzip: false,
+  gzipFromBytes: Infinity,
   maxRequestBytes: 4_194_304,
   maxReplyBytes: 4_194_304,
   maxConnections: 64,

@@ -156,7 +156,16 @@ class StreamExchange implements Dispatcher.DispatchHandler {
       this.#fail(badReply(target, `${printable(type)}, not application/connect+${codec}`));
     else if ((this.#headers["content-encoding"] ?? "identity") !== "identity")
       this.#fail(badReply(target, "a stream that is compressed as a whole"));
-    else onHeaders?.(this.#headers);
+    else this.#tell(onHeaders, this.#headers);
+  }
+
+  /** What a listener throws is no fault of the connection. */
+  #tell(listener: ((told: RpcMetadata) => void) | undefined, told: RpcMetadata): void {
+    try {
+      listener?.(told);
+    } catch (thrown) {
+      this.#fail(errorOf(thrown));
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -6,12 +6,16 @@ import { badCall, type CallTarget } from "./errors.ts";
 const reserved =
   /^(?:connect-|grpc-|trailer-|plinth-timeout-ms$|content-|transfer-encoding$|connection$|keep-alive$|upgrade$|host$|te$|trailer$|expect$|accept-encoding$|:)/;
 const namePattern = /^[a-z0-9_.-]+$/;
-const valuePattern = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
+/** What gRPC has room for, so that a value goes over every wire or over none. */
+const valuePattern = /^[\u0020-\u007e]*$/;
+/** More is refused by servers: by those of HTTP at best, over HTTP/2 often with the connection and all other calls on it. */
+const maxBytes = 16_384;
+const maxCount = 64;
 const binaryPattern = /^[A-Za-z0-9+/_-]*={0,2}$/;
 
 /**
  * The headers of a call: its caller's, and the id of the request that it is made for. The channel adds the trace.
- * @throws {@link TransportError} `ERR_RPC_REQUEST` for a name that is the wires', or a value that no header holds.
+ * @throws {@link TransportError} `ERR_RPC_REQUEST` for a name that is the wires', a value that no header holds, or too many of them.
  */
 export function headersFor(
   context: RequestContext | undefined,
@@ -19,6 +23,7 @@ export function headersFor(
   target: CallTarget,
 ): RpcMetadata {
   const headers: Record<string, string> = {};
+  let [bytes, count] = [0, 0];
   for (const [name, value] of Object.entries(given)) {
     if (!namePattern.test(name) || reserved.test(name))
       throw badCall(
@@ -31,6 +36,9 @@ export function headersFor(
         `the value of the header ${name} cannot be sent; binary ones are base64 under a name in -bin`,
       );
     headers[name] = value;
+    bytes += name.length + value.length;
+    if (bytes > maxBytes || ++count > maxCount)
+      throw badCall(target, `its headers are more than ${maxCount}, or than ${maxBytes} bytes; send such as a message`);
   }
   if (context?.requestId !== undefined) headers["x-request-id"] = context.requestId;
   return headers;

@@ -37,6 +37,9 @@ export class InFlight {
     }
     const cut = (): void => {
       for (const each of this.#cuts) each(clientClosed(this.#peer));
+      // a stream whose reader asks for no more learns of its end when it does, be it never: nobody waits for that
+      this.#cuts.clear();
+      this.#closing?.resolve();
     };
     if (signal.aborted) cut();
     signal.addEventListener("abort", cut, { once: true });
