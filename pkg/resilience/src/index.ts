@@ -32,8 +32,11 @@ export {
   type RetryVerdict,
 } from "./retry/retries.ts";
 export { parseRetryAfterMs } from "./retry/retry-after.ts";
-export { openRedisRateStore } from "./shared/open-store.ts";
+export { openRedisRateStore, openRedisTexts } from "./shared/open-store.ts";
 export type { RedisRateStoreOptions } from "./redis/store.ts";
+export type { RedisTextsOptions } from "./redis/texts.ts";
+export type { SharedText, SharedTexts, TextChange, TextChanges } from "./shared/texts.ts";
+export { createMemoryRateStore, type MemoryRateStoreOptions } from "./shared/memory-store.ts";
 export { createSharedRateLimiter, type SharedRateLimiterOptions } from "./shared/shared-limiter.ts";
 export { StoreGate, type StoreGateOptions } from "./shared/store-gate.ts";
 export type { OnStoreFailure, RateAsk, RateStore, SharedRateLimiter, SharedRateVerdict } from "./shared/types.ts";

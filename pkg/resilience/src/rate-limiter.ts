@@ -40,6 +40,10 @@ export interface RateLimiter {
   peek(key: string, cost?: number): RateVerdict;
   /** What `key` has used within the last window. */
   used(key: string): number;
+  /** Gives back what was taken for something that did not go after all: the latest uses first, and no more than there are. */
+  giveBack(key: string, cost: number): void;
+  /** Counts `cost` as used now, beyond the limit as well. */
+  add(key: string, cost: number): void;
   /** Makes `key` full again. */
   forget(key: string): void;
   /** Keys remembered now. */
@@ -108,6 +112,20 @@ class Uses {
     this.total += cost;
   }
 
+  /** Of the latest slices. */
+  giveBack(cost: number): void {
+    const slices = this.#counts.length;
+    let left = cost;
+    for (let step = 0; step < slices && left > 0; step++) {
+      const index = (this.#newest + slices - step) % slices;
+      const count = this.#counts[index] ?? 0;
+      const given = Math.min(count, left);
+      this.#counts[index] = count - given;
+      this.total -= given;
+      left -= given;
+    }
+  }
+
   /** When so much was last used, and no less, that without it `wanted` fewer count. Call it when at least as much counts. */
   lastUseOf(wanted: number): number {
     const slices = this.#counts.length;
@@ -169,17 +187,40 @@ class SlidingWindowLimiter implements RateLimiter {
     return this.limit - this.#ask(key, 1, this.limit, false).remaining;
   }
 
+  giveBack(key: string, cost: number): void {
+    this.#uses.get(key, this.#nowMs())?.giveBack(cost);
+  }
+
+  add(key: string, cost: number): void {
+    const nowMs = this.#nowMs();
+    const uses = this.#usesOf(key, nowMs) ?? new Uses(this.#slices, this.#sliceAt(nowMs));
+    uses.add(nowMs, cost);
+    this.#uses.set(key, uses);
+  }
+
   forget(key: string): void {
     this.#uses.delete(key);
+  }
+
+  #nowMs(): number {
+    return Math.floor(this.#clock.monotonicMs() - this.#bornAtMs);
+  }
+
+  #sliceAt(nowMs: number): number {
+    return Math.floor(nowMs / this.#sliceMs);
+  }
+
+  #usesOf(key: string, nowMs: number): Uses | undefined {
+    const known = this.#uses.get(key, nowMs);
+    known?.advance(this.#sliceAt(nowMs), nowMs, this.windowMs);
+    return known;
   }
 
   #ask(key: string, cost: number, limit: number, mayTake: boolean): RateVerdict {
     const { windowMs } = this;
     if (cost !== 1) requireWhole("cost", cost, { min: 1, max: limit });
-    const nowMs = Math.floor(this.#clock.monotonicMs() - this.#bornAtMs);
-    const slice = Math.floor(nowMs / this.#sliceMs);
-    const known = this.#uses.get(key, nowMs);
-    known?.advance(slice, nowMs, windowMs);
+    const nowMs = this.#nowMs();
+    const known = this.#usesOf(key, nowMs);
     const total = known?.total ?? 0;
     if (total + cost > limit && known) {
       return {
@@ -193,7 +234,7 @@ class SlidingWindowLimiter implements RateLimiter {
       const resetMs = known && total > 0 ? known.lastUseOf(total) + windowMs - nowMs : 0;
       return { allowed: true, remaining: limit - total, retryAfterMs: 0, resetMs };
     }
-    const uses = known ?? new Uses(this.#slices, slice);
+    const uses = known ?? new Uses(this.#slices, this.#sliceAt(nowMs));
     uses.add(nowMs, cost);
     this.#uses.set(key, uses);
     return { allowed: true, remaining: limit - uses.total, retryAfterMs: 0, resetMs: windowMs };

@@ -1,6 +1,6 @@
 import { type Clock, OptionError, requireNumber, systemClock } from "@plinth/kernel";
 import { createOutlierDetector } from "../outliers/detector.ts";
-import type { OutlierDetector, Outcome } from "../outliers/types.ts";
+import type { OutlierDetector, Outcome, Suspect } from "../outliers/types.ts";
 import { OwnSeat } from "./own-seat.ts";
 import { type Policy, type PolicyRules, toPolicy } from "./policies.ts";
 import type { Balancer, BalancerOptions, BalancingPolicy, Member, PickWish, Seat } from "./types.ts";
@@ -116,9 +116,18 @@ class SeatBalancer<T extends Member> implements Balancer<T> {
       this.#recount(nowMs);
   }
 
+  condemn(id: string): void {
+    const suspect = this.#suspectOf(id);
+    if (suspect && this.#detector?.condemn(suspect) === true) this.#recount(this.#clock.monotonicMs());
+  }
+
   readmit(id: string): void {
-    const suspect = this.#seats.find(({ member }) => member.id === id)?.suspect;
+    const suspect = this.#suspectOf(id);
     if (suspect && this.#detector?.readmit(suspect) === true) this.#recount(this.#clock.monotonicMs());
+  }
+
+  #suspectOf(id: string): Suspect | undefined {
+    return this.#seats.find(({ member }) => member.id === id)?.suspect;
   }
 
   /** The first members are all new alike; one that joins others begins slowly, with what they let us wait. */

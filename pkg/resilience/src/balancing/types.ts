@@ -77,6 +77,8 @@ export interface Balancer<T extends Member> {
    * @param latencyMs - How long it let us wait, when that is less, as until the head of a long reply. Default `elapsedMs`.
    */
   release(seat: Seat<T>, outcome: Outcome, elapsedMs: number, latencyMs?: number): void;
+  /** Keeps a member out until it is readmitted, as when probes find that it does not serve. With `outliers: false` it has no effect. */
+  condemn(id: string): void;
   /** Takes an ejected member back before its time, as when a probe says that it is well. */
   readmit(id: string): void;
 }

@@ -122,7 +122,25 @@ describe("createConcurrencyCap", () => {
     assert.equal(cap.tryAcquire(), false);
     cap.release();
     assert.equal(cap.tryAcquire(), true);
-    assert.throws(() => cap.resize({ maxInFlight: 0 }), { code: "ERR_OPTION_RANGE", message: /^maxInFlight / });
+    cap.resize({ maxInFlight: 0 });
+    cap.release();
+    assert.equal(cap.tryAcquire(), false, "without places all wait");
+    assert.throws(() => cap.resize({ maxInFlight: -1 }), { code: "ERR_OPTION_RANGE", message: /^maxInFlight / });
+  });
+
+  it("has who comes from now on wait as long as it says now", async () => {
+    const clock = new FakeClock();
+    const cap = createConcurrencyCap({ maxInFlight: 1, maxQueue: 5, maxWaitMs: 100, clock });
+    cap.tryAcquire();
+    const verdicts: string[] = [];
+    void cap.acquire().then((verdict) => verdicts.push(`before ${verdict}`));
+    cap.resize({ maxWaitMs: 50 });
+    void cap.acquire().then((verdict) => verdicts.push(`after ${verdict}`));
+    await clock.advance(50);
+    assert.deepEqual(verdicts, ["after too_late"]);
+    await clock.advance(50);
+    assert.deepEqual(verdicts, ["after too_late", "before too_late"]);
+    assert.throws(() => cap.resize({ maxWaitMs: NaN }), { code: "ERR_OPTION_RANGE", message: /^maxWaitMs / });
   });
 
   it("refuses options out of range by name", () => {

@@ -43,8 +43,15 @@ export interface ConcurrencyCap {
   }): Promise<CapVerdict>;
   /** Once for each place taken: it goes to whoever waits. */
   release(): void;
-  /** Other limits from now on. What is under way beyond them ends in its time. */
-  resize(limits: { readonly maxInFlight?: number | undefined; readonly maxQueue?: number | undefined }): void;
+  /**
+   * Other limits from now on; `maxInFlight` may be 0 here: until there are places all wait. What is under way beyond them ends in its
+   * time, and who waits already waits as long as before.
+   */
+  resize(limits: {
+    readonly maxInFlight?: number | undefined;
+    readonly maxQueue?: number | undefined;
+    readonly maxWaitMs?: number | undefined;
+  }): void;
 }
 
 /**
@@ -59,9 +66,9 @@ export interface ConcurrencyCap {
  */
 export function createConcurrencyCap(options: ConcurrencyCapOptions): ConcurrencyCap {
   const { maxInFlight, maxQueue = maxInFlight, maxWaitMs = 1_000, clock = systemClock } = options;
-  const { lifoAfterMs = maxWaitMs / 2 } = options;
-  requireNumber("maxWaitMs", maxWaitMs, { min: 0 });
-  requireNumber("lifoAfterMs", lifoAfterMs, { min: 0 });
+  const { lifoAfterMs } = options;
+  requireWhole("maxInFlight", maxInFlight, { min: 1, max: 1_000_000 });
+  if (lifoAfterMs !== undefined) requireNumber("lifoAfterMs", lifoAfterMs, { min: 0 });
   return new QueueingCap({ maxInFlight, maxQueue, maxWaitMs, lifoAfterMs, clock });
 }
 
@@ -71,14 +78,21 @@ class QueueingCap implements ConcurrencyCap {
   waiting = 0;
   refused = 0;
   #maxQueue = 0;
-  readonly #maxWaitMs: number;
-  readonly #lifoAfterMs: number;
+  #maxWaitMs: number;
+  /** Undefined: half of the longest wait. */
+  readonly #lifoAfterMs: number | undefined;
   readonly #clock: Clock;
   /** Both ends of the queue: who has waited longest, and who came last. */
   #oldest: Waiter | undefined;
   #latest: Waiter | undefined;
 
-  constructor(options: { readonly [K in keyof ConcurrencyCapOptions]-?: NonNullable<ConcurrencyCapOptions[K]> }) {
+  constructor(options: {
+    readonly maxInFlight: number;
+    readonly maxQueue: number;
+    readonly maxWaitMs: number;
+    readonly lifoAfterMs: number | undefined;
+    readonly clock: Clock;
+  }) {
     this.#maxWaitMs = options.maxWaitMs;
     this.#lifoAfterMs = options.lifoAfterMs;
     this.#clock = options.clock;
@@ -114,12 +128,14 @@ class QueueingCap implements ConcurrencyCap {
     this.#handOut();
   }
 
-  resize(limits: { readonly maxInFlight?: number | undefined; readonly maxQueue?: number | undefined }): void {
-    const { maxInFlight = this.maxInFlight, maxQueue = this.#maxQueue } = limits;
-    requireWhole("maxInFlight", maxInFlight, { min: 1, max: 1_000_000 });
+  resize(limits: Parameters<ConcurrencyCap["resize"]>[0]): void {
+    const { maxInFlight = this.maxInFlight, maxQueue = this.#maxQueue, maxWaitMs = this.#maxWaitMs } = limits;
+    requireWhole("maxInFlight", maxInFlight, { min: 0, max: 1_000_000 });
     requireWhole("maxQueue", maxQueue, { min: 0, max: 1_000_000 });
+    requireNumber("maxWaitMs", maxWaitMs, { min: 0 });
     this.maxInFlight = maxInFlight;
     this.#maxQueue = maxQueue;
+    this.#maxWaitMs = maxWaitMs;
     this.#handOut();
   }
 
@@ -135,7 +151,8 @@ class QueueingCap implements ConcurrencyCap {
   #next(): Waiter | undefined {
     const oldest = this.#oldest;
     if (!oldest) return undefined;
-    return this.#clock.monotonicMs() - oldest.sinceMs >= this.#lifoAfterMs ? this.#latest : oldest;
+    const lifoAfterMs = this.#lifoAfterMs ?? this.#maxWaitMs / 2;
+    return this.#clock.monotonicMs() - oldest.sinceMs >= lifoAfterMs ? this.#latest : oldest;
   }
 
   #refuse(verdict: CapVerdict): Promise<CapVerdict> {

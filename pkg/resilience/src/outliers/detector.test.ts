@@ -106,6 +106,31 @@ describe("createOutlierDetector", () => {
     assert.equal(fleet.detector.ejected, 2, "who is taken back by a probe is not on probation");
   });
 
+  it("keeps out who is condemned until readmitted, whatever the share, and guesses at fewer others", () => {
+    const fleet = fleetOf(6, { maxEjectedRatio: 0.5, panicRatio: 0.5, ejectMs: 1_000 });
+    const [a, b, c, d] = [fleet.members[0]!, fleet.members[1]!, fleet.members[2]!, fleet.members[3]!];
+    record(fleet, a, ...times(3, "local_failure"));
+    assert.equal(fleet.detector.condemn(a), true, "what was guessed is known now");
+    assert.equal(fleet.detector.condemn(a), false);
+    assert.deepEqual([a.ejectedFor, fleet.detector.ejected], ["health_check", 1]);
+    fleet.clock.stall(3_600_000);
+    assert.equal(fleet.detector.sweep(), false);
+    for (const suspect of [b, c]) fleet.detector.condemn(suspect);
+    record(fleet, d, ...times(3, "local_failure"));
+    assert.equal(d.ejectedFor, undefined, "half of them are out already");
+    assert.equal(fleet.detector.isPanicking, false);
+    fleet.detector.condemn(d);
+    assert.equal(fleet.detector.isPanicking, true);
+    fleet.detector.remove([fleet.members[4]!, fleet.members[5]!]);
+    assert.equal(fleet.detector.ejected, 4, "nobody comes back because the others have left");
+    fleet.detector.remove([b]);
+    assert.equal(fleet.detector.condemn(b), false, "it has left");
+    for (const suspect of [a, c, d]) assert.equal(fleet.detector.readmit(suspect), true);
+    assert.equal(fleet.detector.ejected, 0);
+    record(fleet, a, ...times(2, "local_failure"));
+    assert.equal(a.ejectedFor, undefined);
+  });
+
   it("ejects nobody for what failed all at once after our own event loop stood still", () => {
     for (const stalledMs of [2_000, 10_000]) {
       const fleet = fleetOf(10, { failures: 3 });

@@ -85,8 +85,10 @@ class Detector implements OutlierDetector {
   remove(suspects: readonly Suspect[]): void {
     const gone = new Set(suspects);
     this.#suspects = this.#suspects.filter((suspect) => !gone.has(suspect));
-    const out = this.#suspects.filter(isEjected).toSorted((a, b) => b.returnsAtMs - a.returnsAtMs);
-    for (const suspect of out.slice(this.#maxEjected())) this.#takeBack(suspect, this.#rules.clock.monotonicMs());
+    const out = this.#suspects.filter(isGuessed).toSorted((a, b) => b.returnsAtMs - a.returnsAtMs);
+    const condemned = this.#suspects.filter(isEjected).length - out.length;
+    for (const suspect of out.slice(Math.max(0, this.#maxEjected() - condemned)))
+      this.#takeBack(suspect, this.#rules.clock.monotonicMs());
     this.#recount();
   }
 
@@ -112,6 +114,14 @@ class Detector implements OutlierDetector {
     if (suspect.localFailures >= localFailures) return this.#eject(suspect, "local_failures", nowMs);
     if (suspect.failures >= failures) return this.#eject(suspect, "failures", nowMs);
     return false;
+  }
+
+  condemn(suspect: Suspect): boolean {
+    if (!isOwn(suspect) || suspect.ejectedFor === "health_check" || !this.#suspects.includes(suspect)) return false;
+    suspect.ejectedFor = "health_check";
+    suspect.returnsAtMs = Infinity;
+    this.#recount();
+    return true;
   }
 
   readmit(suspect: Suspect): boolean {
@@ -214,6 +224,8 @@ function isOwn(suspect: Suspect): suspect is OwnSuspect {
 }
 
 const isEjected = ({ ejectedFor }: Suspect): boolean => ejectedFor !== undefined;
+/** Ejected for what was seen of it in passing. */
+const isGuessed = (suspect: Suspect): boolean => isEjected(suspect) && suspect.ejectedFor !== "health_check";
 const rateOf = ({ calls, successes }: OwnSuspect): number => successes / calls;
 
 class OwnSuspect implements Suspect {

@@ -38,8 +38,8 @@ export interface OutlierOptions {
   readonly random?: (() => number) | undefined;
 }
 
-/** Why a member was ejected. */
-export type EjectReason = "local_failures" | "failures" | "success_rate";
+/** Why a member was ejected. One that fails its `health_check` stays out until it is readmitted. */
+export type EjectReason = "local_failures" | "failures" | "success_rate" | "health_check";
 
 /** One member as the detector sees it. */
 export interface Suspect {
@@ -48,7 +48,7 @@ export interface Suspect {
   readonly ejectedFor: EjectReason | undefined;
   /** Ejections, as of the latest one, that were not forgiven before it. */
   readonly ejections: number;
-  /** When it comes back, in the clock's monotonic milliseconds; 0 when it is not ejected. */
+  /** When it comes back, in the clock's monotonic milliseconds; 0 when it is not ejected, `Infinity` when somebody must say so. */
   readonly returnsAtMs: number;
 }
 
@@ -68,6 +68,12 @@ export interface OutlierDetector {
    * @returns Whether it was ejected for it.
    */
   record(suspect: Suspect, outcome: Outcome, elapsedMs: number, nowMs?: number): boolean;
+  /**
+   * Keeps one out until it is readmitted, as when probes find that it does not serve. No share bounds this: it is known, not guessed. All
+   * are used again when too few are left, by `panicRatio`.
+   * @returns Whether that is news.
+   */
+  condemn(suspect: Suspect): boolean;
   /** Takes one back before its time, as when a probe says that it is well. */
   readmit(suspect: Suspect): boolean;
   /** Takes back who is due, and compares success rates when it is time. Cheap; before each choice. @returns Whether anything changed. */

@@ -1,14 +1,15 @@
 import { type CommandParser, createClient, createCluster, defineScript } from "@redis/client";
 import { type RedisAddress, credentialsOf, type RedisOptions, tlsOf } from "./options.ts";
 import { giveBackScript, takeScript } from "./scripts.ts";
+import { addTextsScript, changedTextsScript, removeTextsScript } from "./text-scripts.ts";
 
 /** One client of a server or a Cluster, from its opening to its end. It opens connections that it loses again. */
 export interface RedisConnection {
   readonly isReady: boolean;
   /** Resolves when it is ready. */
   connect(): Promise<unknown>;
-  take(key: string, args: readonly string[]): Promise<unknown>;
-  giveBack(key: string, args: readonly string[]): Promise<unknown>;
+  /** @param keys - As many as the script has, all on one node of a Cluster. */
+  run(script: ScriptName, keys: readonly string[], args: readonly string[]): Promise<unknown>;
   /** At once; what waits for an answer is rejected. */
   destroy(): void;
 }
@@ -17,20 +18,28 @@ export interface RedisConnection {
 const maxWaiting = 10_000;
 const maxReconnectMs = 1_000;
 
-const scriptOf = (source: string) =>
+const scriptOf = (source: string, keyCount: number) =>
   defineScript({
     SCRIPT: source,
-    NUMBER_OF_KEYS: 1,
+    NUMBER_OF_KEYS: keyCount,
     FIRST_KEY_INDEX: 1,
-    parseCommand: (parser: CommandParser, key: string, args: readonly string[]) => {
-      parser.pushKey(key);
+    parseCommand: (parser: CommandParser, keys: readonly string[], args: readonly string[]) => {
+      for (const key of keys) parser.pushKey(key);
       parser.push(...args);
     },
     transformReply: (reply: unknown): unknown => reply,
   });
 
 /** Sent by their hash; the client sends the whole where the server does not know it. */
-const scripts = { take: scriptOf(takeScript), giveBack: scriptOf(giveBackScript) };
+const scripts = {
+  take: scriptOf(takeScript, 1),
+  giveBack: scriptOf(giveBackScript, 1),
+  addTexts: scriptOf(addTextsScript, 2),
+  removeTexts: scriptOf(removeTextsScript, 2),
+  changedTexts: scriptOf(changedTextsScript, 2),
+};
+
+export type ScriptName = keyof typeof scripts;
 
 /** @param onError - Told why it is not connected; may be called often. */
 export function openConnection(
@@ -60,26 +69,25 @@ export function openConnection(
     });
     client.on("error", onError);
     client.on("node-error", onError);
-    return {
-      get isReady() {
-        return client.isReady;
-      },
-      connect: () => client.connect(),
-      take: (key, args) => client.take(key, args),
-      giveBack: (key, args) => client.giveBack(key, args),
-      destroy: () => client.destroy(),
-    };
+    return connectionOf(client);
   }
   const { host, port, database } = first;
   const client = createClient({ ...common, socket: { ...secure, host, port }, database, scripts });
   client.on("error", onError);
+  return connectionOf(client);
+}
+
+/** What both kinds of client have alike, and no more of them. */
+type Client = Omit<RedisConnection, "run"> &
+  Readonly<Record<ScriptName, (keys: readonly string[], args: readonly string[]) => Promise<unknown>>>;
+
+function connectionOf(client: Client): RedisConnection {
   return {
     get isReady() {
       return client.isReady;
     },
     connect: () => client.connect(),
-    take: (key, args) => client.take(key, args),
-    giveBack: (key, args) => client.giveBack(key, args),
+    run: (script, keys, args) => client[script](keys, args),
     destroy: () => client.destroy(),
   };
 }

@@ -31,8 +31,6 @@ export interface RedisOptions {
   readonly keyPrefix?: string | undefined;
   /** Default: none are made. */
   readonly tracing?: Tracing | undefined;
-  /** Time by which is counted, in whole milliseconds, for tests. Default: the server's. */
-  readonly nowMs?: (() => number) | undefined;
 }
 
 /** One server of a URL. */

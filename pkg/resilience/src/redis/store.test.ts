@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { createTracing, Secret, type Span, systemClock, type Tracing } from "@plinth/kernel";
 import { FakeClock, until } from "@plinth/kernel/testing";
-import { type Redis, startRedis } from "../../../../scripts/servers/index.ts";
+import { findFreePorts, type Redis, startRedis } from "../../../../scripts/servers/index.ts";
 import { createRateLimiter } from "../rate-limiter.ts";
 import { openRedisRateStore } from "../shared/open-store.ts";
 import { createSharedRateLimiter } from "../shared/shared-limiter.ts";
@@ -163,7 +163,9 @@ describe("a rate limit in Redis", () => {
   });
 
   it("finds the node of a key in a Cluster", async () => {
-    await using node = await startRedis({ args: ["--cluster-enabled", "yes"] });
+    // Of its own choice the port for other nodes is that for clients and 10 000, where connections of this machine have theirs.
+    const [bus = 0] = await findFreePorts(1);
+    await using node = await startRedis({ args: ["--cluster-enabled", "yes", "--cluster-port", String(bus)] });
     await node.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
     await until(async () => (await node.ask("CLUSTER", "INFO")).includes("cluster_state:ok"));
     const store = await open({ url: node.url, cluster: true });

@@ -36,7 +36,7 @@ describe("createRetryBudget, whatever comes", () => {
               } else {
                 const allowance = (count: number) => Math.max(minRetries, Math.floor(count * ratio));
                 const inSlice = (times: readonly number[]) => times.filter((one) => one === slice).length;
-                const perSlice = Math.max(inSlice(requests), within(requests) / 10);
+                const perSlice = Math.max(inSlice(requests), within(requests) / Math.min(10, 1 + slice));
                 const allowed = within(retries) < allowance(within(requests)) && inSlice(retries) < allowance(perSlice);
                 assert.equal(budget.withdraw(), allowed);
                 if (allowed) retries.push(slice);

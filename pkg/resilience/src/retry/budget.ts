@@ -57,6 +57,8 @@ class WindowBudget implements RetryBudget {
   readonly ratio: number;
   readonly #minRetries: number;
   readonly #clock: Clock;
+  readonly #sliceMs: number;
+  readonly #startedAtMs: number;
   /** Requests first, retries second. */
   readonly #counts: RollingCounts;
   refused = 0;
@@ -65,7 +67,9 @@ class WindowBudget implements RetryBudget {
     this.ratio = ratio;
     this.#minRetries = minRetries;
     this.#clock = clock;
-    this.#counts = new RollingCounts(windowMs, clock.monotonicMs());
+    this.#sliceMs = windowMs / slices;
+    this.#startedAtMs = clock.monotonicMs();
+    this.#counts = new RollingCounts(windowMs, this.#startedAtMs);
   }
 
   get requests(): number {
@@ -79,7 +83,9 @@ class WindowBudget implements RetryBudget {
   get available(): number {
     const { first, second, newestFirst, newestSecond } = this.#now();
     const inWindow = this.#allowance(first) - second;
-    const inSlice = this.#allowance(Math.max(newestFirst, first / slices)) - newestSecond;
+    // a window that is not full yet has its requests in fewer slices
+    const begun = Math.min(slices, 1 + Math.floor((this.#clock.monotonicMs() - this.#startedAtMs) / this.#sliceMs));
+    const inSlice = this.#allowance(Math.max(newestFirst, first / begun)) - newestSecond;
     return Math.max(0, Math.min(inWindow, inSlice));
   }
 

@@ -40,7 +40,8 @@ describe("retryDelayMs", () => {
     assert.deepEqual(ceilings, [24, 49, 99, 199, 249, 249]);
     assert.equal(retryDelayMs(1, { random: () => 0 }), 0);
     assert.equal(retryDelayMs(1, { random: () => 0, retryAfterMs: 1_000.2 }), 1_001);
-    assert.equal(retryDelayMs(1, { random: almostOne, retryAfterMs: 1_000 }), 1_024);
+    assert.equal(retryDelayMs(1, { random: almostOne, retryAfterMs: 1_000 }), 1_099);
+    assert.equal(retryDelayMs(1, { random: almostOne, retryAfterMs: 100 }), 124, "never less than without");
   });
 });
 
@@ -77,7 +78,7 @@ describe("createRetries", () => {
     assert.equal(reasonOf({ remainingMs: Infinity }), "after 24");
     assert.equal(reasonOf({ retryAfterMs: 10_001 }), "retry_after");
     assert.equal(reasonOf({ retryAfterMs: 995 }), "deadline");
-    assert.equal(reasonOf({ retryAfterMs: 500 }), "after 524");
+    assert.equal(reasonOf({ retryAfterMs: 500 }), "after 549");
   });
 
   it("never waits so long that the next attempt would begin with less than the least time left", () => {

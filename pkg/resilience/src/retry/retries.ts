@@ -80,7 +80,10 @@ export function isRetryable(failed: Retried): boolean {
 
 /** How long {@link retryDelayMs} waits. */
 export type RetryDelayOptions = Pick<RetryOptions, "baseDelayMs" | "maxDelayMs" | "random"> & {
-  /** What the far side asks for, in milliseconds: the wait begins after it, so that not all callers come at once. Default 0. */
+  /**
+   * What the far side asks for, in milliseconds: the wait begins after it and may be a tenth of it at least, so that not all callers come at
+   * once. Default 0.
+   */
   readonly retryAfterMs?: number | undefined;
 };
 
@@ -104,7 +107,20 @@ const defaults: { readonly [K in keyof RetryDelayOptions]-?: NonNullable<RetryDe
 export function retryDelayMs(attempts: number, options: RetryDelayOptions = {}): number {
   const { baseDelayMs, maxDelayMs, retryAfterMs, random } = withDefaults(defaults, options);
   requireNumber("retryAfterMs", retryAfterMs, { min: 0 });
-  return Math.ceil(retryAfterMs) + backoffDelayMs(attempts, { baseDelayMs, maxDelayMs, random });
+  return (
+    Math.ceil(retryAfterMs) + backoffDelayMs(attempts, { ...spread({ baseDelayMs, maxDelayMs }, retryAfterMs), random })
+  );
+}
+
+interface Waits {
+  readonly baseDelayMs: number;
+  readonly maxDelayMs: number;
+}
+
+/** Many are told the same moment to come back: the waits that follow it are of a tenth of it at least, or all would come in one. */
+function spread({ baseDelayMs, maxDelayMs }: Waits, retryAfterMs: number): Waits {
+  const leastMs = retryAfterMs / 10;
+  return { baseDelayMs: Math.max(baseDelayMs, leastMs), maxDelayMs: Math.max(maxDelayMs, leastMs) };
 }
 
 /**
@@ -156,10 +172,11 @@ export function createRetries(options: RetryOptions = {}): Retries {
       const spareMs = remainingMs - minAttemptMs - Math.ceil(retryAfterMs);
       if (!(spareMs >= 0)) return refusals.deadline;
       if (budget && !budget.withdraw()) return refusals.budget;
-      const isAtOnce = failed.isUnsent && attempts === 1;
+      const isAtOnce = failed.isUnsent && attempts === 1 && retryAfterMs === 0;
+      const waits = spread({ baseDelayMs, maxDelayMs }, retryAfterMs);
       const ownMs = isAtOnce
         ? 0
-        : backoffDelayMs(attempts, { baseDelayMs, maxDelayMs: Math.min(maxDelayMs, spareMs), random });
+        : backoffDelayMs(attempts, { ...waits, maxDelayMs: Math.min(waits.maxDelayMs, spareMs), random });
       return { retry: true, delayMs: Math.ceil(retryAfterMs) + ownMs };
     },
   };
