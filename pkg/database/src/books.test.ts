@@ -64,7 +64,8 @@ it(
         await runInContext(served, async () => uses[pick(uses.length)]?.(signal));
       } catch (error) {
         assert.ok(error instanceof DatabaseError, String(error));
-        assert.notEqual(error.code, "ERR_DATABASE_OUTCOME_UNKNOWN", "nothing writes here");
+        // All read, but what a transaction did is not known to its commit, whose session may be ended while it runs.
+        if (error.code === "ERR_DATABASE_OUTCOME_UNKNOWN") assert.match(error.message, /while COMMIT ran/i);
       }
     };
     const user = async (): Promise<void> => {

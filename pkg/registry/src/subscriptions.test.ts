@@ -11,7 +11,7 @@ describe("a watch that a request begins", () => {
       return () => {};
     });
     runInContext({ requestId: "r-1", signal: AbortSignal.abort() }, () => subscriptions.follow("notes"));
-    assert.deepEqual(begunIn, [{}]);
+    assert.deepEqual(begunIn, [undefined]);
     subscriptions.close();
   });
 });

@@ -1,4 +1,4 @@
-import { type Clock, runInContext } from "@plinth/kernel";
+import { type Clock, runOutsideContext } from "@plinth/kernel";
 import { closedError } from "./errors.ts";
 import { Feed, type Line, singleSet } from "./feed.ts";
 import { requireServiceName } from "./instance.ts";
@@ -141,7 +141,7 @@ export class Subscriptions {
     let entry = this.#entries.get(service);
     if (!entry) {
       const feed = this.#newFeed(service);
-      entry = { feed, stop: runInContext({}, () => this.#source(feed)), subscribers: new Set(), readers: new Map() };
+      entry = { feed, stop: runOutsideContext(() => this.#source(feed)), subscribers: new Set(), readers: new Map() };
       this.#entries.set(service, entry);
     }
     const { feed, stop, subscribers, readers } = entry;

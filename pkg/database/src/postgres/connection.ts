@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { type Clock, runInContext } from "@plinth/kernel";
+import { type Clock, runOutsideContext } from "@plinth/kernel";
 import { Client } from "pg";
 import { DatabaseError } from "../errors.ts";
 import { throwIfAborted } from "./abort.ts";
@@ -77,7 +77,7 @@ export class Connection {
    */
   static open(options: ConnectionOptions, signals: readonly AbortSignal[] = []): Promise<Connection> {
     // Outside of any request: the socket outlives the one that opens it.
-    return runInContext({}, () => {
+    return runOutsideContext(() => {
       throwIfAborted(signals);
       return options.server.connect(signals, (endpoint) => Connection.#logIn(options, endpoint));
     });

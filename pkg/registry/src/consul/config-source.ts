@@ -22,7 +22,7 @@ import {
 import { firstOf, resolveConnection } from "./connection.ts";
 import { plinthOptionsFrom } from "./environment.ts";
 import { createConsulKv, type ConsulKv, type ConsulKvOptions, type KvEntry, type KvSelector } from "./kv.ts";
-import { isSet, toDocument, toFolderDocument } from "./kv-document.ts";
+import { isSet, toDocument, toFolderDocument, toText } from "./kv-document.ts";
 
 /**
  * Config from Consul's key-value store, for the `sources` of an app's config. Making it makes no request.
@@ -73,6 +73,20 @@ class ConsulConfigSource implements ConfigSource {
   }
 
   async load({ signal }: { readonly signal: AbortSignal }): Promise<ConfigDocument> {
+    const entries = await this.#load(signal);
+    const { key, prefix } = this.#selector;
+    if (key === undefined && entries.some(isSet)) return toFolderDocument(prefix, entries);
+    const first = this.#firstOf(entries);
+    return first ? toDocument(first) : { data: {}, places: new Map() };
+  }
+
+  async readText({ signal }: { readonly signal: AbortSignal }): Promise<string | undefined> {
+    if (this.#selector.key === undefined) return undefined;
+    const first = this.#firstOf(await this.#load(signal));
+    return first ? toText(first) : "";
+  }
+
+  async #load(signal: AbortSignal): Promise<readonly KvEntry[]> {
     const kv = this.#open();
     let entries: readonly KvEntry[];
     try {
@@ -84,7 +98,7 @@ class ConsulConfigSource implements ConfigSource {
       await kv.close();
     }
     this.#loaded = this.#digest(entries);
-    return this.#toDocument(entries);
+    return entries;
   }
 
   watch(onChange: () => void, { signal }: { readonly signal: AbortSignal }): void {
@@ -142,7 +156,8 @@ class ConsulConfigSource implements ConfigSource {
     }
   }
 
-  #toDocument(entries: readonly KvEntry[]): ConfigDocument {
+  /** Undefined where nothing is set, and nothing has to be. */
+  #firstOf(entries: readonly KvEntry[]): KvEntry | undefined {
     const { key, prefix } = this.#selector;
     const [first] = key === undefined ? entries.filter(isSet) : entries;
     if (!first && this.#options.required) {
@@ -150,8 +165,7 @@ class ConsulConfigSource implements ConfigSource {
       const problem = `there is no such key in the Consul at ${address}, and it is required; was it put, in this datacenter?`;
       throw new ConfigError("ERR_CONFIG_FILE", [{ key: key ?? prefix, problem, source: this.name }]);
     }
-    if (key === undefined) return toFolderDocument(prefix, entries);
-    return first ? toDocument(first) : { data: {}, places: new Map() };
+    return first;
   }
 
   /** Equal for equal content; what else changes in Consul, locks and flags, is no change here. */

@@ -9,10 +9,15 @@ const forbiddenParts: ReadonlySet<string> = new Set(["__proto__", "constructor",
  * @throws {@link ConfigError} `ERR_CONFIG_FILE` with every fault, each with its line.
  */
 export function toDocument(entry: KvEntry): ConfigDocument {
-  const name = `consul:${entry.key}`;
+  return parseConfig(toText(entry), `consul:${entry.key}`);
+}
+
+/** What one key holds. @throws {@link ConfigError} `ERR_CONFIG_FILE` when it is not UTF-8. */
+export function toText(entry: KvEntry): string {
   const text = decode(entry);
-  if (text === undefined) throw new ConfigError("ERR_CONFIG_FILE", [{ key: name, problem: notUtf8, source: name }]);
-  return parseConfig(text, name);
+  if (text !== undefined) return text;
+  const name = `consul:${entry.key}`;
+  throw new ConfigError("ERR_CONFIG_FILE", [{ key: name, problem: notUtf8, source: name }]);
 }
 
 /**
