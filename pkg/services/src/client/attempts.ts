@@ -3,7 +3,7 @@ import { AppError, type Clock } from "@plinth/kernel";
 import { attemptTimeoutMs } from "@plinth/resilience";
 import type { ChannelCall, RpcMetadata, UnaryChannelCall } from "@plinth/transport";
 import { wasMisdirected } from "@plinth/transport";
-import { isUnsent, noTime, outcomeOf, tooSlow } from "./failures.ts";
+import { isSilence, isUnsent, noTime, outcomeOf, tooSlow } from "./failures.ts";
 import type { Instances, Picked } from "./instances.ts";
 import type { ChannelMeters } from "./meters.ts";
 import { OwnSignal } from "./own-signal.ts";
@@ -35,17 +35,17 @@ export class Attempts {
   ): Promise<MessageShape<M["output"]>> {
     const { clock, attemptTimeoutMs: maxMs } = this.#options;
     const timeoutMs = this.timeoutMs(state);
+    const picked = this.pick(state);
     const own =
       timeoutMs === maxMs && maxMs !== Infinity
         ? new OwnSignal(call.signal).after(clock, maxMs, () => tooSlow(maxMs, state.plan.isIdempotent))
         : undefined;
-    const picked = this.pick(state);
     const told = this.#toldFor(call);
     try {
       const { line } = picked.seat.member;
       const channel = line.channel ?? (await line.open());
       const signal = own?.signal ?? call.signal;
-      const reply = await channel.unary(this.#toInstance({ ...call, signal, timeoutMs }, state, picked, told));
+      const reply = await channel.unary(unaryTo(picked, call, state, { timeoutMs, signal, told }));
       this.succeed(picked, state, label, told);
       return reply;
     } catch (error) {
@@ -94,6 +94,7 @@ export class Attempts {
     const elapsedMs = this.sinceMs(picked);
     const isElsewhere = wasMisdirected(error);
     if (isElsewhere) instances.misdirect(picked);
+    if (isSilence(error, elapsedMs)) instances.unanswered(picked);
     instances.release(picked, isElsewhere ? "unknown" : outcomeOf(error, elapsedMs));
     meters.attempt(state.plan.called.method, error.status, label);
     if (state.isAnswered) return error; // the one of two that was too late
@@ -108,26 +109,28 @@ export class Attempts {
     return { ...call, headers: headersTo(picked, state.headers) };
   }
 
-  #toInstance<M extends DescMethod>(
-    call: UnaryChannelCall<M>,
-    state: CallState,
-    picked: Picked,
-    told: Told | undefined,
-  ): UnaryChannelCall<M> {
-    const headers = headersTo(picked, state.headers);
-    if (told === undefined) return { ...call, headers };
-    return {
-      ...call,
-      headers,
-      onHeaders: (ahead) => void (told.headers = ahead),
-      onTrailers: call.onTrailers && ((after) => void (told.trailers = after)),
-    };
-  }
-
   /** The caller is told of one attempt alone. */
   #toldFor({ onHeaders, onTrailers }: ChannelCall<DescMethod>): Told | undefined {
     return this.#options.readsHeaders || onHeaders || onTrailers ? {} : undefined;
   }
+}
+
+interface Own extends Pick<ChannelCall<DescMethod>, "timeoutMs" | "signal"> {
+  readonly told: Told | undefined;
+}
+
+/** The call as one instance is sent it. */
+function unaryTo<M extends DescMethod>(
+  picked: Picked,
+  call: UnaryChannelCall<M>,
+  state: CallState,
+  { timeoutMs, signal, told }: Own,
+): UnaryChannelCall<M> {
+  const headers = headersTo(picked, state.headers);
+  if (told === undefined) return { ...call, headers, timeoutMs, signal };
+  const onHeaders = (ahead: RpcMetadata): void => void (told.headers = ahead);
+  const onTrailers = call.onTrailers && ((after: RpcMetadata): void => void (told.trailers = after));
+  return { ...call, headers, timeoutMs, signal, onHeaders, onTrailers };
 }
 
 /** Whoever else comes to have the address of the instance refuses what carries this. */

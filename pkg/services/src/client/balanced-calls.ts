@@ -1,7 +1,7 @@
 import type { DescMethod, MessageShape } from "@bufbuild/protobuf";
 import { AppError, type Clock, type Logger, type Metrics, sleep } from "@plinth/kernel";
 import type { ConcurrencyCap, Hedging, Retries, RetryBudget } from "@plinth/resilience";
-import type { ChannelCall, StreamChannelCall, UnaryChannelCall } from "@plinth/transport";
+import type { ChannelCall, RpcMetadata, StreamChannelCall, UnaryChannelCall } from "@plinth/transport";
 import { Attempts } from "./attempts.ts";
 import { credentialHeaders } from "./credential-headers.ts";
 import type { ChannelDescription } from "./describe.ts";
@@ -70,7 +70,8 @@ export class BalancedCalls implements BalancedChannel {
     const startedAtMs = clock.monotonicMs();
     let status: CallStatus = "ok";
     try {
-      const state = await this.#enter(call, plan, startedAtMs);
+      const entered = this.#enter(call, plan, startedAtMs);
+      const state = entered instanceof Promise ? await entered : entered;
       try {
         return await this.#repeat(call, state);
       } finally {
@@ -137,6 +138,8 @@ export class BalancedCalls implements BalancedChannel {
     this.#closed ??= this.#close();
     const cut = (): void => {
       this.#over.abort(closed(this.peer));
+      // a stream whose reader asks for no more learns of its end when it does, be it never: nobody waits for that
+      this.#idle?.resolve();
       void this.#options.instances.close(AbortSignal.abort());
     };
     if (signal.aborted) cut();
@@ -151,24 +154,50 @@ export class BalancedCalls implements BalancedChannel {
     await this.#options.instances.close(AbortSignal.abort());
   }
 
-  /** Takes a place, and finds out what the call is sent with. Once it resolves, `#leave` is to be called. */
-  async #enter(call: ChannelCall<DescMethod>, plan: MethodPlan, startedAtMs: number): Promise<CallState> {
-    const { cap, instances, credentials, keyOf, retries } = this.#options;
+  /**
+   * Takes a place, and finds out what the call is sent with: at once, where nothing is to be waited for. When it has not failed, `#leave` is to be called.
+   */
+  #enter(call: ChannelCall<DescMethod>, plan: MethodPlan, startedAtMs: number): CallState | Promise<CallState> {
+    const { cap, instances, credentials } = this.#options;
     if (this.#closed) throw closed(this.peer);
     call.signal.throwIfAborted();
     this.#underWay++;
+    const isReady = credentials.length === 0 && !instances.answer && cap.tryAcquire();
+    return isReady ? this.#stateOf(call, plan, startedAtMs, call.headers) : this.#enterWaiting(call, plan, startedAtMs);
+  }
+
+  async #enterWaiting(call: ChannelCall<DescMethod>, plan: MethodPlan, startedAtMs: number): Promise<CallState> {
+    const { cap, instances, credentials } = this.#options;
     let hasPlace = false;
+    let { headers } = call;
     try {
       hasPlace = cap.tryAcquire() || (await this.#wait(call));
       if (instances.answer) await abortable(instances.answer, this.#whileWanted(call));
-      const headers =
-        credentials.length === 0
-          ? call.headers
-          : await abortable(credentialHeaders(credentials, call, this.peer), this.#whileWanted(call));
+      if (credentials.length > 0)
+        headers = await abortable(credentialHeaders(credentials, call, this.peer), this.#whileWanted(call));
+    } catch (error) {
+      if (hasPlace) cap.release();
+      this.#end();
+      throw error;
+    }
+    return this.#stateOf(call, plan, startedAtMs, headers);
+  }
+
+  /** Of a call that has its place, which it loses where this throws. */
+  #stateOf(
+    { method, timeoutMs }: ChannelCall<DescMethod>,
+    plan: MethodPlan,
+    startedAtMs: number,
+    headers: RpcMetadata,
+  ): CallState {
+    const { retries, keyOf } = this.#options;
+    try {
       retries?.begin();
-      const deadlineAtMs = startedAtMs + call.timeoutMs;
-      const key = keyOf({ method: call.method, headers });
-      const begun = {
+      return {
+        plan,
+        deadlineAtMs: startedAtMs + timeoutMs,
+        headers,
+        key: keyOf({ method, headers }),
         attempts: 0,
         isAnswered: false,
         isUnsent: true,
@@ -176,10 +205,8 @@ export class BalancedCalls implements BalancedChannel {
         pickedId: undefined,
         told: undefined,
       };
-      return { plan, deadlineAtMs, headers, key, ...begun };
     } catch (error) {
-      if (hasPlace) cap.release();
-      this.#end();
+      this.#leave();
       throw error;
     }
   }

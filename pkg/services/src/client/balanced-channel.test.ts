@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
-import { AppError, createMetrics, runInContext } from "@plinth/kernel";
+import { AppError, createMetrics, runInContext, sleep } from "@plinth/kernel";
 import { FakeClock } from "@plinth/kernel/testing";
 import { createRpcClient, RpcError, type RpcChannel } from "@plinth/transport";
 import { IdentityService } from "../gen/plinth/identity/v1/identity_pb.ts";
@@ -425,6 +425,65 @@ describe("the places of a channel", () => {
     await second;
     assert.equal(sent.length, 2);
     assert.equal(channel.describe().calls.inFlight, 0);
+  });
+});
+
+describe("an instance that lets calls wait for all of their time", () => {
+  const waits = (times: number) => Array.from({ length: times });
+
+  /** Calls one after the other, none of which is answered. @returns how many channels were made. */
+  async function wait(times: number) {
+    const running = start({ [a]: silent }, { retries: false, breaker: false });
+    const { client, clock } = running;
+    for (const _ of waits(times))
+      await settle(
+        clock,
+        client.read().catch(() => {}),
+      );
+    return running;
+  }
+
+  it("is called on a new connection after three, and the one before is closed", async () => {
+    assert.equal((await wait(2)).opened.length, 1);
+    const { opened, closed } = await wait(3);
+    assert.deepEqual([opened, closed], [[a], [a]]);
+    assert.equal((await wait(4)).opened.length, 2);
+  });
+
+  it("is given time with each connection, the more the longer it is silent", async () => {
+    // a call every 2 s: after 3, 6, 9 of them; then 4 s and 8 s are more than three take
+    const { opened } = await wait(30);
+    assert.ok(opened.length > 3 && opened.length < 8, String(opened.length));
+  });
+
+  it("is called on a new one, though calls of before still wait for the old one", async () => {
+    const { client, clock, opened } = start({ [a]: silent }, { retries: false, breaker: false });
+    const all = Promise.allSettled(waits(30).map(() => client.read()));
+    await settle(clock, all);
+    await settle(
+      clock,
+      client.read().catch(() => {}),
+    );
+    assert.equal(opened.length, 2);
+  });
+
+  it("keeps its connection while it answers, or calls had no time to wait", async () => {
+    const { client, clock, opened } = start({ [a]: silent }, { retries: false, breaker: false });
+    for (const _ of waits(5))
+      await settle(
+        clock,
+        client.read({ timeoutMs: 50 }).catch(() => {}),
+      );
+    assert.equal(opened.length, 1);
+    const details = [{ typeName: "a.B", value: new Uint8Array() }];
+    const late = () => sleep(told.clock, 1_000).then(() => failing("deadline_exceeded", { code: "ERR_X", details }));
+    const told: ReturnType<typeof start> = start({ [a]: late }, { retries: false, breaker: false });
+    for (const _ of waits(5))
+      await settle(
+        told.clock,
+        told.client.read().catch(() => {}),
+      );
+    assert.equal(told.opened.length, 1);
   });
 });
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
 import { createMemoryRegistry, createMemoryStore, type NewInstance } from "@plinth/registry";
@@ -34,6 +35,8 @@ async function start(
     registrations,
     channel,
     ...lines,
+    /** Idempotent. */
+    read: (signal: AbortSignal) => rpc.getUser({ userId: "u" }, { signal }),
     call: (headers = {}) => rpc.startEmailVerification({ userId: "u" }, { headers }),
     settle: () => clock.advance(0),
     async [Symbol.asyncDispose]() {
@@ -46,6 +49,16 @@ async function start(
 const three = [1, 2, 3].map((port) => ({ id: `i-${port}`, port }));
 
 describe("a channel that finds instances by a registry", () => {
+  it("leaves nothing behind of calls that there is nobody for", async () => {
+    await using running = await start([], { attemptTimeoutMs: 1_000 });
+    await running.settle();
+    const before = running.clock.pending;
+    const controller = new AbortController();
+    for (let n = 0; n < 3; n++) await assert.rejects(running.read(controller.signal), { code: "ERR_NO_INSTANCE" });
+    assert.equal(running.clock.pending, before);
+    assert.equal(getEventListeners(controller.signal, "abort").length, 0);
+  });
+
   it("waits with the first call for the first answer, and no longer than it is given", async () => {
     const clock = new FakeClock();
     const lines = scriptedLines(() => () => ({}));

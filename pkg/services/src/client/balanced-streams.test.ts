@@ -101,6 +101,18 @@ describe("a stream of a balanced channel", () => {
     assert.equal(inFlight(), 0);
   });
 
+  it(
+    "does not keep its channel from being closed, though its reader asks for no more",
+    { timeout: 5_000 },
+    async () => {
+      const { client, channel, closed } = start({ [a]: messages(3, silent) });
+      const replies = client.tail({})[Symbol.asyncIterator]();
+      await replies.next();
+      await channel.close();
+      assert.ok(closed.includes(a));
+    },
+  );
+
   it("that fails counts against its instance", async () => {
     const { client, channel } = start(
       { [a]: () => failing("internal", { code: "ERR_X" }), [b]: messages(1) },

@@ -28,6 +28,12 @@ export function outcomeOf(error: AppError, elapsedMs: number): Outcome {
   return faults.has(error.status) ? "failure" : "success";
 }
 
+/** Whether nothing at all came back though there was time for it. @param elapsedMs - How long it had. */
+export function isSilence(error: AppError, elapsedMs: number): boolean {
+  const isTold = error instanceof RpcError && error.details.length > 0;
+  return error.status === "deadline_exceeded" && !isTold && elapsedMs >= hasteMs;
+}
+
 /** Whether surely nothing was done with an attempt that failed so. */
 export function isUnsent(error: AppError): boolean {
   // the instance has just left the set, and its channel took no more

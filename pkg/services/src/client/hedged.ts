@@ -1,5 +1,6 @@
 import type { DescMethod, MessageShape } from "@bufbuild/protobuf";
 import { AppError, type Clock, sleep } from "@plinth/kernel";
+import type { Hedging } from "@plinth/resilience";
 import type { UnaryChannelCall } from "@plinth/transport";
 import type { Attempts } from "./attempts.ts";
 import type { Instances } from "./instances.ts";
@@ -16,20 +17,32 @@ export interface HedgedOptions {
  * is broken off. Without hedging it is one attempt.
  * @throws AppError what the last of them failed with.
  */
-export async function hedged<M extends DescMethod>(
+export function hedged<M extends DescMethod>(
+  call: UnaryChannelCall<M>,
+  state: CallState,
+  attempts: Attempts,
+  options: HedgedOptions,
+): Promise<MessageShape<M["output"]>> {
+  const { hedging } = state.plan;
+  if (hedging) return withHedge(hedging, call, state, attempts, options);
+  state.attempts++;
+  return attempts.unary(call, state, String(state.attempts));
+}
+
+async function withHedge<M extends DescMethod>(
+  hedging: Hedging,
   call: UnaryChannelCall<M>,
   state: CallState,
   attempts: Attempts,
   { instances, clock }: HedgedOptions,
 ): Promise<MessageShape<M["output"]>> {
-  const { hedging } = state.plan;
   const isFirst = state.attempts === 0;
   const startedAtMs = clock.monotonicMs();
-  const delayMs = isFirst ? hedging?.delayMs(state.deadlineAtMs - startedAtMs) : undefined;
+  const delayMs = isFirst ? hedging.delayMs(state.deadlineAtMs - startedAtMs) : undefined;
   state.attempts++;
-  if (!hedging || delayMs === undefined) {
+  if (delayMs === undefined) {
     const reply = await attempts.unary(call, state, String(state.attempts));
-    hedging?.observe(clock.monotonicMs() - startedAtMs);
+    hedging.observe(clock.monotonicMs() - startedAtMs);
     return reply;
   }
   const signals: OwnSignal[] = [];

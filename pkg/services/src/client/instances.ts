@@ -105,14 +105,23 @@ export class Instances {
    * The instance for an attempt, counted as in use until released.
    * @throws RpcError `ERR_NO_INSTANCE` when there is none, `ERR_CIRCUIT_OPEN` when none takes this method now.
    */
-  pick(called: Called, { key, tried }: Wish): Picked {
-    const shut = new Map<string, Circuit>();
+  pick(called: Called, wish: Wish): Picked {
+    const isPlain = wish.key === undefined && wish.tried === undefined && this.#misdirected.size === 0;
+    const seat = isPlain ? this.#balancer.pick() : undefined;
+    if (!seat) return this.#search(called, wish, new Map());
+    const circuit = this.#breaker?.circuit(seat.member.id, called.method);
+    if (!circuit || circuit.allow()) return { seat, circuit, pickedAtMs: this.#options.clock.monotonicMs() };
+    this.#balancer.release(seat, "unknown", 0);
+    return this.#search(called, wish, new Map([[seat.member.id, circuit]]));
+  }
+
+  /** @param shut - Circuits that are open, by instance. */
+  #search(called: Called, { key, tried }: Wish, shut: Map<string, Circuit>): Picked {
     const isShut = ({ member }: Seat<Target>): boolean => shut.has(member.id);
     const isUnwanted = (seat: Seat<Target>): boolean =>
       isShut(seat) || tried?.has(seat.member.id) === true || this.#misdirected.has(seat.member.id);
-    const isPlain = key === undefined && tried === undefined && this.#misdirected.size === 0;
     for (;;) {
-      let seat = isPlain && shut.size === 0 ? this.#balancer.pick() : this.#balancer.pick({ key, avoid: isUnwanted });
+      let seat = this.#balancer.pick({ key, avoid: isUnwanted });
       if (seat && isShut(seat)) {
         // all others are unwanted: one that was tried before is better than nobody
         this.#balancer.release(seat, "unknown", 0);
@@ -134,6 +143,18 @@ export class Instances {
     const elapsedMs = this.#options.clock.monotonicMs() - pickedAtMs;
     this.#balancer.release(seat, outcome, elapsedMs, latencyMs);
     if (outcome !== "unknown") circuit?.record(outcome === "success", elapsedMs);
+    if (outcome === "success" || outcome === "failure") seat.member.line.answered();
+  }
+
+  /** It let an attempt wait for all of its time. */
+  unanswered({ seat, pickedAtMs }: Picked): void {
+    const { service, clock, log } = this.#options;
+    const { line, address } = seat.member;
+    const past = line.unanswered(pickedAtMs, clock.monotonicMs());
+    if (!past) return;
+    log?.debug("an instance is silent: it is called on a new connection", { service, address });
+    this.#lines.add(past);
+    this.#retire(past);
   }
 
   /** Somebody else has its address: nothing goes there until other instances are told of, as long as there is another. */

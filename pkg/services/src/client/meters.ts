@@ -82,7 +82,8 @@ type States = Record<ChannelDescription["instances"][number]["state"], number>;
 function instancesBy(channels: Iterable<{ describe(): ChannelDescription }>): ReadonlyMap<string, States> {
   const by = new Map<string, States>();
   for (const channel of channels) {
-    const { service, instances } = channel.describe();
+    const { service, instances, isClosed } = channel.describe();
+    if (isClosed) continue; // another has taken its place
     const states = by.get(service) ?? { ready: 0, ejected: 0, misdirected: 0 };
     for (const { state } of instances) states[state]++;
     by.set(service, states);

@@ -2,6 +2,9 @@ import {
   appInfo,
   clock,
   defineModule,
+  live,
+  type LiveSettings,
+  type Logger,
   logger,
   metrics,
   type Module,
@@ -23,7 +26,7 @@ import {
   type ServiceClients,
   type ServiceOptions,
 } from "./service-clients.ts";
-import { type ServiceSettings, servicesSettings, servicesSettingsOf } from "./settings.ts";
+import { type ServiceSettings, type ServicesSettings, servicesSettings, servicesSettingsOf } from "./settings.ts";
 
 /** The clients of all services, for who describes them; what calls one needs that one's token. */
 export const serviceClients = token("services.clients").of<ServiceClients>();
@@ -33,14 +36,14 @@ export const callCredentials = token("services.credentials").listOf<CallCredenti
 
 type PlinthClients = ClientsOf<(typeof plinthClients)[number]>;
 
-/** The built clients of an app, and what opens one. */
-const builtClients = token("services.built").of<BuiltClients<ClientDefinition>>();
+/** The built clients of an app, what opens one, and what ends that they follow the config. */
+const builtClients = token("services.built").of<BuiltClients<ClientDefinition> & { readonly unfollow: () => void }>();
 
 function provideBuilt(definitions: readonly ClientDefinition[], settings: typeof servicesSettings) {
   return provider({
     provides: builtClients,
     needs: {
-      settings,
+      settings: live(settings),
       registry: optional(registry),
       here: registrySettings,
       app: appInfo,
@@ -50,19 +53,49 @@ function provideBuilt(definitions: readonly ClientDefinition[], settings: typeof
       metrics,
       tracing,
     },
-    create: ({ settings: bySettings, here, app, log, ...own }) =>
-      buildClients<ClientDefinition>({
+    create: ({ settings: bySettings, here, app, log: appLog, ...own }) => {
+      const log = appLog.named("services");
+      const services = optionsOf(bySettings.current);
+      const built = buildClients<ClientDefinition>({
         ...own,
         definitions,
-        services: Object.fromEntries(Object.entries(bySettings).map(([name, one]) => [name, toOptions(one)])),
+        services,
         zone: here.zone,
         clientId: app.instanceId,
-        log: log.named("services"),
-      }),
+        log,
+      });
+      return { ...built, unfollow: follow(bySettings, built, log) };
+    },
     // stopped after whatever needs it, and after the drain of the servers: calls that requests make still go out
-    stop: ({ clients }, { signal }) => clients.close({ signal }),
+    stop: ({ clients, unfollow }, { signal }) => {
+      unfollow();
+      return clients.close({ signal });
+    },
     private: true,
   });
+}
+
+/** Calls services as the config says now, one reload after the other. */
+function follow(
+  settings: LiveSettings<ServicesSettings>,
+  { replace }: Pick<BuiltClients<ClientDefinition>, "replace">,
+  log: Logger,
+): () => void {
+  let last = Promise.resolve();
+  return settings.subscribe((next) => {
+    last = last.then(async () => {
+      try {
+        const services = await replace(optionsOf(next));
+        if (services.length > 0) log.info("services are called by new settings", { services });
+      } catch (error) {
+        log.error("services are called as before: the new settings cannot be used", { error });
+      }
+    });
+  });
+}
+
+function optionsOf(settings: ServicesSettings): Readonly<Record<string, ServiceOptions>> {
+  return Object.fromEntries(Object.entries(settings).map(([name, one]) => [name, toOptions(one)]));
 }
 
 const provideClients = provider({

@@ -9,7 +9,7 @@ const maxPending = 1_000_000;
 /** Makes the channel to the instance at an address. Nothing is connected before its first call. */
 export function lineOpener(options: BalancedChannelOptions): (address: string) => Promise<RpcChannel> {
   const { service: peer, find, transport = "grpc", clock, metrics, tracing, log } = options;
-  const { maxReplyBytes, maxRequestBytes, codec, compression: acceptGzip } = options;
+  const { maxReplyBytes, maxRequestBytes, gzipFromBytes, codec, compression: acceptGzip } = options;
   const at = "url" in find ? parseUrl(find.url, transport) : undefined;
   const given = options.tls ?? (at?.isSecure === true ? {} : undefined);
   // instances are found by their address, but a certificate is of the service's name
@@ -18,7 +18,7 @@ export function lineOpener(options: BalancedChannelOptions): (address: string) =
   const common = {
     peer,
     maxPending,
-    ...present({ tls, clock, metrics, tracing, log, maxReplyBytes, maxRequestBytes }),
+    ...present({ tls, clock, metrics, tracing, log, maxReplyBytes, maxRequestBytes, gzipFromBytes }),
   };
   if (transport === "grpc") return (address) => createGrpcChannel({ ...common, address });
   const web = { ...common, ...present({ codec, acceptGzip }) };

@@ -90,6 +90,11 @@ export interface BalancedChannelOptions {
   readonly codec?: "proto" | "json" | undefined;
   /** Over `http`: takes replies that are compressed by gzip. Default false: it costs more than it saves between neighbours. */
   readonly compression?: boolean | undefined;
+  /**
+   * Messages sent that have at least so many bytes are compressed by gzip, from 1: for long ways, not between neighbours. The service must be
+   * able to read them, as those of Plinth are. The limits of either side are of what they are uncompressed. Default `Infinity`: none.
+   */
+  readonly gzipFromBytes?: number | undefined;
   /** Largest message sent, in bytes from 1. Default 4_194_304. */
   readonly maxRequestBytes?: number | undefined;
   /** Largest message received, inflated, in bytes from 1. Default 4_194_304. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { coreModule, defineModule, provider, token } from "@plinth/kernel";
+import { coreModule, currentContext, defineModule, provider, runInContext, token } from "@plinth/kernel";
 import { testApp } from "@plinth/kernel/testing";
 import { createMemoryRegistry, createMemoryStore, registryModuleOf } from "@plinth/registry";
 import { createRpcClient } from "@plinth/transport";
@@ -16,7 +16,7 @@ import { fakeAudit, fakeAuthz, fakeIdentity, type ReferenceServer, referenceServ
 import { defineClient } from "./definition.ts";
 import { callCredentials, serviceClients, serviceClientsModule, serviceClientsModuleOf } from "./module.ts";
 import { identityClient } from "./plinth-clients.ts";
-import { createServiceClients } from "./service-clients.ts";
+import { buildClients, createServiceClients } from "./service-clients.ts";
 
 /** A contract of one's own: for a test, one that there is already under another name. */
 const logbook = defineClient({ name: "logbook", descriptor: AuditService });
@@ -91,6 +91,25 @@ describe("createServiceClients", () => {
     assert.deepEqual(Object.keys(clients.describe()), ["identity"]);
     await clients.close();
     await assert.rejects(clients.authz.listRolesPage(), { code: "ERR_RPC_CLIENT_CLOSED" });
+  });
+
+  it("opens a channel outside of the request whose call is its first", async () => {
+    const seen: unknown[] = [];
+    const watching: typeof registry.watch = (...args) => {
+      seen.push(currentContext());
+      return registry.watch(...args);
+    };
+    const find = {
+      get registry() {
+        seen.push(currentContext());
+        return { watch: watching };
+      },
+    };
+    const clients = buildClients({ services: { identity: { find, timeoutMs } } }).clients;
+    await runInContext({ requestId: "first" }, () => clients.identity.getUser(ada));
+    assert.ok(seen.length > 1);
+    assert.deepEqual(new Set(seen), new Set([undefined]));
+    await clients.close();
   });
 
   it("refuses what nobody can be called by, and closes what it has opened", async () => {

@@ -1,12 +1,12 @@
-import type { DescMethod, MessageShape } from "@bufbuild/protobuf";
+import { isDeepStrictEqual } from "node:util";
 import { OptionError } from "@plinth/kernel";
 import type { Registry } from "@plinth/registry";
-import type { RpcChannel, StreamChannelCall, UnaryChannelCall } from "@plinth/transport";
+import type { RpcChannel } from "@plinth/transport";
 import { compact } from "../convert.ts";
 import { createBalancedChannel } from "./balanced-channel.ts";
 import type { ClientDefinition } from "./definition.ts";
 import type { ChannelDescription } from "./describe.ts";
-import { closed } from "./failures.ts";
+import { type ChannelPlan, LazyChannel, type Replacement } from "./lazy-channel.ts";
 import type { BalancedChannel, BalancedChannelOptions, FindInstances } from "./options.ts";
 import { plinthClients } from "./plinth-clients.ts";
 
@@ -77,22 +77,32 @@ export async function createServiceClients<const D extends ClientDefinition = ne
 export interface BuiltClients<D extends ClientDefinition> {
   readonly clients: ServiceClients<D>;
   readonly open: (name: string) => Promise<unknown>;
+  /**
+   * Calls services otherwise from now on: those whose options are others, all or none of them. Calls under way end where they began. Call it
+   * again when it has settled.
+   * @returns The names of those clients.
+   * @throws what a channel cannot be opened by: then all stay as they were.
+   */
+  readonly replace: (services: Readonly<Record<string, ServiceOptions | undefined>>) => Promise<readonly string[]>;
 }
+
+/** Of a call with one reply whose service has no time of its own, in milliseconds. */
+const defaultTimeoutMs = 2_000;
 
 export function buildClients<D extends ClientDefinition>(options: ServiceClientsOptions<D>): BuiltClients<D> {
   const { clock } = options;
   const definitions: readonly ClientDefinition[] = [...plinthClients, ...(options.definitions ?? [])];
-  const given: Readonly<Record<string, ServiceOptions | undefined>> = options.services ?? {};
+  let given: Readonly<Record<string, ServiceOptions | undefined>> = options.services ?? {};
   requireDistinct(definitions, Object.keys(given));
   const channels = new Map<string, LazyChannel>();
   const clients: Record<string, unknown> = {};
   for (const definition of definitions) {
     const { name, create } = definition;
     const own = given[name] ?? {};
-    const lazy = new LazyChannel(own.service ?? definition.service, () => openChannel(definition, own, options));
+    const lazy = new LazyChannel(planOf(definition, own, options));
     if (!own.channel) channels.set(name, lazy);
     const channel = own.channel ?? lazy;
-    clients[name] = create({ channel, timeoutMs: own.timeoutMs ?? 2_000, ...(clock && { clock }) });
+    clients[name] = create({ channel, timeoutMs: () => lazy.timeoutMs, ...(clock && { clock }) });
   }
   const all = {
     ...clients,
@@ -105,7 +115,40 @@ export function buildClients<D extends ClientDefinition>(options: ServiceClients
     },
   };
   if (!isComplete<D>(all, definitions)) throw new TypeError("a client is missing");
-  return { clients: all, open: async (name) => channels.get(name)?.open() };
+  const replace: BuiltClients<D>["replace"] = async (services) => {
+    const changed = definitions.filter(({ name }) => !isDeepStrictEqual(given[name], services[name]));
+    await replaceAll(
+      changed.map(async (one) => channels.get(one.name)?.prepare(planOf(one, services[one.name] ?? {}, options))),
+    );
+    given = services;
+    return changed.map(({ name }) => name);
+  };
+  return { clients: all, open: async (name) => channels.get(name)?.open(), replace };
+}
+
+/** Puts all of them in their places, or none. @throws what one of them cannot be made by. */
+async function replaceAll(preparing: readonly Promise<Replacement | undefined>[]): Promise<void> {
+  const settled = await Promise.allSettled(preparing);
+  const ready = settled.flatMap((each) => (each.status === "fulfilled" && each.value ? [each.value] : []));
+  try {
+    await Promise.all(preparing);
+  } catch (error) {
+    await Promise.all(ready.map((each) => each.discard()));
+    throw error;
+  }
+  for (const each of ready) each.commit();
+}
+
+function planOf(
+  definition: ClientDefinition,
+  own: ServiceOptions,
+  options: Parameters<typeof openChannel>[2],
+): ChannelPlan {
+  return {
+    peer: own.service ?? definition.service,
+    timeoutMs: own.timeoutMs ?? defaultTimeoutMs,
+    make: () => openChannel(definition, own, options),
+  };
 }
 
 function isComplete<D extends ClientDefinition>(
@@ -139,44 +182,4 @@ function requireDistinct(definitions: readonly ClientDefinition[], given: readon
 
 function wrong(message: string): OptionError {
   return new OptionError("ERR_OPTION_TYPE", "invalid_argument", message);
-}
-
-/** A channel that is made with its first call, so that services which nobody calls are not followed. */
-class LazyChannel implements RpcChannel {
-  readonly peer: string;
-  readonly #make: () => Promise<BalancedChannel>;
-  #opening: Promise<BalancedChannel> | undefined;
-  #isClosed = false;
-  opened: BalancedChannel | undefined;
-
-  constructor(peer: string, make: () => Promise<BalancedChannel>) {
-    this.peer = peer;
-    this.#make = make;
-  }
-
-  async open(): Promise<BalancedChannel> {
-    if (this.opened) return this.opened;
-    if (this.#isClosed) throw closed(this.peer);
-    this.#opening ??= this.#make();
-    try {
-      return (this.opened = await this.#opening);
-    } catch (error) {
-      this.#opening = undefined;
-      throw error;
-    }
-  }
-
-  async unary<M extends DescMethod>(call: UnaryChannelCall<M>): Promise<MessageShape<M["output"]>> {
-    return (this.opened ?? (await this.open())).unary(call);
-  }
-
-  async *stream<M extends DescMethod>(call: StreamChannelCall<M>): AsyncGenerator<MessageShape<M["output"]>> {
-    yield* (this.opened ?? (await this.open())).stream(call);
-  }
-
-  async close(options?: { readonly signal?: AbortSignal | undefined }): Promise<void> {
-    this.#isClosed = true;
-    const channel = await this.#opening?.catch(() => undefined);
-    await channel?.close(options);
-  }
 }

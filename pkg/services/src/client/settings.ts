@@ -51,6 +51,9 @@ const serviceSettings = z
       .max(1_000_000)
       .default(1_024)
       .meta({ description: "Calls that wait for a place at most." }),
+    gzipFromBytes: z.int().min(1).optional().meta({
+      description: "Messages sent that have at least so many bytes are compressed by gzip. Default: none.",
+    }),
     tls: z
       .strictObject({
         caFile: file("PEM file of the authorities that sign its certificates. Default: Node's."),
@@ -80,7 +83,7 @@ export function servicesSettingsOf(
 ): SettingsToken<ServicesSettings, "services"> {
   const names = [...plinthClients, ...definitions].map(({ name }) => name);
   const shape = Object.fromEntries(names.map((name) => [name, serviceSettings.prefault({})]));
-  return defineSettings("services", z.strictObject(shape));
+  return defineSettings("services", z.strictObject(shape), { reloadable: "all" });
 }
 
 /** How an app calls Auth, Identity, Authz and Audit. */

@@ -20,10 +20,19 @@ export interface Target {
 /** An instance before there is a way to it. */
 export type Place = Omit<Target, "line">;
 
+/** So many calls in a row that get no answer at all say that the connection is lost, though nobody has told: half-open. */
+const maxSilences = 3;
+/** The least time between two channels to an instance that stays silent, in milliseconds: it doubles each time, up to the second. */
+const leastRenewalMs = 1_000;
+const mostRenewalMs = 30_000;
+
 /** The channel to one instance, made with the first call. */
 export class Line {
   readonly #open: () => Promise<RpcChannel>;
   #opening: Promise<RpcChannel> | undefined;
+  #silences = 0;
+  #renewals = 0;
+  #renewedAtMs = -Infinity;
   /** Once there is one, so that calls need not wait for a turn of the event loop. */
   channel: RpcChannel | undefined;
 
@@ -41,6 +50,33 @@ export class Line {
       },
     );
     return this.#opening;
+  }
+
+  /** A call has been answered. */
+  answered(): void {
+    this.#silences = 0;
+    this.#renewals = 0;
+  }
+
+  /**
+   * A call had no answer in its time. After some in a row those to come go over a new channel: keeping a connection alive tells of a dead
+   * one only after tens of seconds, and the system after minutes.
+   * @param begunAtMs - When the call was sent, in the clock's monotonic milliseconds.
+   * @returns The channel of before, which is to be closed; undefined: it is kept.
+   */
+  unanswered(begunAtMs: number, nowMs: number): Line | undefined {
+    if (begunAtMs < this.#renewedAtMs) return undefined;
+    this.#silences++;
+    const restMs = Math.min(mostRenewalMs, leastRenewalMs * 2 ** (this.#renewals - 1));
+    if (this.#silences < maxSilences || nowMs - this.#renewedAtMs < restMs) return undefined;
+    const past = new Line(this.#open);
+    past.#opening = this.#opening;
+    this.#opening = undefined;
+    this.channel = undefined;
+    this.#silences = 0;
+    this.#renewals++;
+    this.#renewedAtMs = nowMs;
+    return past;
   }
 
   /** Resolves when the calls under way have ended; cuts off what is left when `signal` aborts. */

@@ -33,6 +33,14 @@ export interface ReferenceServerOptions {
   readonly audit?: AuditClient;
   /** Contracts of one's own. */
   readonly services?: readonly RpcService[];
+  /** Both servers speak TLS by these files, as by their setting `tls`. Default: neither does. */
+  readonly tls?: {
+    readonly certFile: string;
+    readonly keyFile: string;
+    /** Asks callers for a certificate that an authority in `caFile` has signed. */
+    readonly clientCertificate?: "request" | "require";
+    readonly caFile?: string;
+  };
   /** Default: the system's. */
   readonly clock?: Clock;
 }
@@ -41,7 +49,7 @@ export interface ReferenceServerOptions {
 export interface ReferenceServer extends AsyncDisposable {
   /** `127.0.0.1:port`, for `createGrpcChannel`. */
   readonly grpcAddress: string;
-  /** `http://127.0.0.1:port`, for `createConnectChannel`. */
+  /** `http://127.0.0.1:port`, or of `https`, for `createConnectChannel`. */
   readonly httpUrl: string;
   /** Cuts off whatever is under way. Safe to call twice. */
   close(): Promise<void>;
@@ -52,7 +60,7 @@ export interface ReferenceServer extends AsyncDisposable {
  * @example await using server = await referenceServer({ authz: fakeAuthz() });
  */
 export async function referenceServer(options: ReferenceServerOptions): Promise<ReferenceServer> {
-  const { auth, identity, authz, audit, clock = systemClock } = options;
+  const { auth, identity, authz, audit, tls, clock = systemClock } = options;
   const services = [
     ...(auth ? [authService(auth)] : []),
     ...(identity ? [identityService(identity)] : []),
@@ -66,12 +74,12 @@ export async function referenceServer(options: ReferenceServerOptions): Promise<
   health.setPhase("ready");
   const http = await createHttpServer({
     ...common,
-    settings: await settingsOf(httpSettings, { port: 0, accessLog: false }),
+    settings: await settingsOf(httpSettings, { port: 0, accessLog: false, tls }),
     routes: [connectRoutes(services)],
   });
   const grpc = await createGrpcServer({
     ...common,
-    settings: await settingsOf(grpcSettings, { port: 0, accessLog: false }),
+    settings: await settingsOf(grpcSettings, { port: 0, accessLog: false, tls }),
     health,
     services,
   });
@@ -84,7 +92,7 @@ export async function referenceServer(options: ReferenceServerOptions): Promise<
   }
   return {
     grpcAddress: `127.0.0.1:${grpc.port}`,
-    httpUrl: `http://127.0.0.1:${http.port}`,
+    httpUrl: `${tls ? "https" : "http"}://127.0.0.1:${http.port}`,
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -17,6 +17,8 @@ export interface ScriptedLines {
   readonly open: (address: string) => Promise<RpcChannel>;
   /** Calls by address, in the order in which they came. */
   readonly sent: { readonly address: string; readonly call: ChannelCall<DescMethod> }[];
+  /** Addresses, one for each channel that was made. */
+  readonly opened: string[];
   /** Addresses whose channel was closed. */
   readonly closed: string[];
   /** How often each was called, by address. */
@@ -26,9 +28,11 @@ export interface ScriptedLines {
 /** @param scriptOf - What the instance at an address does. */
 export function scriptedLines(scriptOf: (address: string) => Script): ScriptedLines {
   const sent: ScriptedLines["sent"] = [];
+  const opened: string[] = [];
   const closed: string[] = [];
   return {
     sent,
+    opened,
     closed,
     counts: () =>
       Object.fromEntries(
@@ -37,19 +41,22 @@ export function scriptedLines(scriptOf: (address: string) => Script): ScriptedLi
           calls?.length ?? 0,
         ]),
       ),
-    open: async (address) => ({
-      peer: "scripted",
-      async unary<M extends DescMethod>(call: UnaryChannelCall<M>) {
-        sent.push({ address, call });
-        return messageOf(call.method, await beforeAbort(scriptOf(address)(call), call.signal));
-      },
-      async *stream<M extends DescMethod>(call: StreamChannelCall<M>) {
-        sent.push({ address, call });
-        const replies = await beforeAbort(scriptOf(address)(call), call.signal);
-        if (isIterable(replies)) for await (const reply of replies) yield messageOf(call.method, reply);
-      },
-      close: async () => void closed.push(address),
-    }),
+    open: async (address) => {
+      opened.push(address);
+      return {
+        peer: "scripted",
+        async unary<M extends DescMethod>(call: UnaryChannelCall<M>) {
+          sent.push({ address, call });
+          return messageOf(call.method, await beforeAbort(scriptOf(address)(call), call.signal));
+        },
+        async *stream<M extends DescMethod>(call: StreamChannelCall<M>) {
+          sent.push({ address, call });
+          const replies = await beforeAbort(scriptOf(address)(call), call.signal);
+          if (isIterable(replies)) for await (const reply of replies) yield messageOf(call.method, reply);
+        },
+        close: async () => void closed.push(address),
+      };
+    },
   };
 }
 
