@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
+import { Worker } from "node:worker_threads";
 import { coreModule } from "@plinth/kernel";
 import { FakeClock, testApp, until } from "@plinth/kernel/testing";
 import { createMemoryRegistry, registryModuleOf } from "@plinth/registry";
@@ -13,7 +16,7 @@ import { gateway, gatewayModule } from "./module.ts";
 const route = (name: string): string =>
   `routes: [{ name: ${name}, match: { path: /${name} }, service: s, anonymous: true }]\n`;
 
-describe("the document of a running gateway", { timeout: 20_000 }, () => {
+describe("the document of a running gateway", { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), "plinth-gateway-"));
   after(() => rmSync(folder, { recursive: true }));
   let files = 0;
@@ -75,6 +78,37 @@ describe("the document of a running gateway", { timeout: 20_000 }, () => {
     await app.config.reload();
     await until(async () => (await status("/three")) === 503);
     await app.stop();
+  });
+
+  it("is checked in a thread when it is large, which ends with the gateway", async () => {
+    const threads: Worker[] = [];
+    const onThread = (message: unknown): void => {
+      assert.ok(typeof message === "object" && message !== null && "worker" in message);
+      assert.ok(message.worker instanceof Worker);
+      threads.push(message.worker);
+    };
+    subscribe("worker_threads", onThread);
+    try {
+      const { app, status, write } = await startFrom(route("one"));
+      const large = (name: string): string => `${route(name)}# ${"-".repeat(70_000)}`;
+      write(large("two"));
+      await app.config.reload();
+      await once(await until(() => threads[0]), "exit");
+      await until(async () => (await status("/two")) === 503);
+      write(large("three"));
+      await app.config.reload();
+      const last = await until(() => threads[1]);
+      const ended = once(last, "exit");
+      await app.stop();
+      await ended;
+      assert.deepEqual(
+        app.logged.withMessage("document applied").map(({ added }) => added),
+        [["two"]],
+      );
+      assert.doesNotMatch(JSON.stringify(app.logged.lines), /ERR_/);
+    } finally {
+      unsubscribe("worker_threads", onThread);
+    }
   });
 
   it("is followed in Consul's store", async () => {

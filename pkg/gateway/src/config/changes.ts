@@ -9,13 +9,21 @@ export interface DocumentChanges {
   readonly changed: readonly string[];
 }
 
-export function changesBetween(before: ParsedDocument, after: ParsedDocument): DocumentChanges {
-  const old = new Map(before.routes.map((route) => [route.name, JSON.stringify(route)]));
-  const next = new Map(after.routes.map((route) => [route.name, JSON.stringify(route)]));
-  return {
-    any: JSON.stringify(before) !== JSON.stringify(after),
-    added: [...next.keys()].filter((name) => !old.has(name)),
-    removed: [...old.keys()].filter((name) => !next.has(name)),
-    changed: [...next].flatMap(([name, form]) => (old.has(name) && old.get(name) !== form ? [name] : [])),
-  };
+export function changesBetween(
+  { routes: old, ...before }: ParsedDocument,
+  { routes: next, ...after }: ParsedDocument,
+): DocumentChanges {
+  const forms = new Map(old.map((route) => [route.name, JSON.stringify(route)]));
+  const added: string[] = [];
+  const changed: string[] = [];
+  for (const route of next) {
+    const form = forms.get(route.name);
+    if (form === undefined) added.push(route.name);
+    else if (form !== JSON.stringify(route)) changed.push(route.name);
+    forms.delete(route.name);
+  }
+  const removed = [...forms.keys()];
+  const isInOrder = old.length === next.length && next.every(({ name }, at) => name === old[at]?.name);
+  const any = changed.length > 0 || !isInOrder || JSON.stringify(before) !== JSON.stringify(after);
+  return { any, added, removed, changed };
 }

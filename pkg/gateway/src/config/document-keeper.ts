@@ -1,10 +1,14 @@
 import type { ConfigSource, ErrorBus, Logger, Metrics } from "@plinth/kernel";
 import type { DocumentChanges } from "./changes.ts";
+import { checkAside } from "./check-aside.ts";
 import { loadDocument } from "./document-source.ts";
+import type { KnownPlugins } from "./schema-plugins.ts";
 import type { ParsedDocument } from "./schema.ts";
 
 export interface DocumentKeeperOptions {
   readonly source: ConfigSource;
+  /** Those that the document may name. Default: none. */
+  readonly plugins?: KnownPlugins;
   /** Takes a document that is valid in itself; rejects to refuse it. */
   readonly apply: (document: ParsedDocument) => Promise<DocumentChanges>;
   readonly log: Logger;
@@ -65,11 +69,11 @@ export class DocumentKeeper {
   }
 
   async #once(): Promise<void> {
-    const { source, apply, log, errors } = this.#options;
+    const { source, plugins, apply, log, errors } = this.#options;
     const { signal } = this.#closing;
     if (signal.aborted) return;
     try {
-      const { any, ...routes } = await apply(await loadDocument(source, signal));
+      const { any, ...routes } = await apply(await loadDocument(source, { signal, plugins, check: checkAside }));
       this.#reloads.inc({ outcome: any ? "changed" : "unchanged" });
       if (any) log.info("document applied", { document: source.name, ...routes });
     } catch (error) {

@@ -7,7 +7,8 @@ import { readConfigFile } from "@plinth/kernel";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { GatewayConfigError } from "../errors.ts";
 import { toGatewaySettings } from "../options.ts";
-import { parseGatewayDocument, readGatewayDocument } from "./document.ts";
+import { knownDocument, parseDocument, parseGatewayDocument, readGatewayDocument } from "./document.ts";
+import { loadDocument } from "./document-source.ts";
 import { gatewayJsonSchema, schemaFile } from "./schema-file.ts";
 import type { GatewayDocument } from "./schema.ts";
 
@@ -46,7 +47,9 @@ describe("readGatewayDocument", () => {
     );
     assert.deepEqual(JSON.parse(JSON.stringify(document)), {
       jwt: {},
+      authServices: { timeoutMs: 500, cacheMs: 5_000, subjectType: "user" },
       rateLimits: {},
+      services: {},
       trailingSlash: "strict",
       routes: [
         {
@@ -223,5 +226,28 @@ describe("gateway.schema.json", () => {
 
   it("is what schema.ts says; run src/config/schema-file.ts after a change", () => {
     assert.deepEqual(JSON.parse(readFileSync(schemaFile, "utf8")), JSON.parse(JSON.stringify(gatewayJsonSchema())));
+  });
+});
+
+describe("a document that was checked already", () => {
+  const places = { name: "code", places: new Map() };
+  const source = { name: "test", load: async () => ({ data: { routes: [minimal] }, places: new Map() }) };
+  const { signal } = new AbortController();
+
+  it("is taken as it is once, by who gets it first; after that it may have been changed", async () => {
+    const document = await loadDocument(source, { signal });
+    assert.equal(parseDocument(document, places), document);
+    document.routes.push(...document.routes);
+    assert.throws(() => parseDocument(document, places), { message: /has the name "a" already/ });
+  });
+
+  it("by another process is held to its form and to the plugins of this one", () => {
+    const given: unknown = JSON.parse(JSON.stringify(parseGatewayDocument({ routes: [minimal] })));
+    assert.deepEqual(knownDocument(given, []), parseGatewayDocument({ routes: [minimal] }));
+    const withPlugin = { routes: [{ ...minimal, plugins: { gone: true } }] };
+    assert.throws(() => knownDocument(withPlugin, []), { message: /routes\.0\.plugins\.gone: unknown plugin/ });
+    assert.throws(() => knownDocument({ routes: 1 }, []), { code: "ERR_GATEWAY_CONFIG" });
+    const contracts = { ...minimal, grpc: { descriptors: "/nonexistent" } };
+    assert.throws(() => knownDocument({ routes: [contracts] }, []), { message: /needs `protocol: http2`/ });
   });
 });

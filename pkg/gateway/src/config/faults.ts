@@ -11,7 +11,7 @@ export interface Places {
 export function faultAt(path: readonly PropertyKey[], problem: string, { name, places }: Places): ConfigFault {
   const parts = path.map(String);
   let source = name;
-  for (let length = parts.length; length > 0; length--) {
+  for (let length = parts.length; length >= 0; length--) {
     const place = places.get(parts.slice(0, length).join("."));
     if (place === undefined) continue;
     source = place;

@@ -1,12 +1,17 @@
 import { type ClaimPath, claimPath, tokenProvider } from "@plinth/transport/jwt";
 import { z } from "zod";
 import { handlingOf } from "../headers/names.ts";
+import { authorizeSchema, introspectSchema } from "./schema-auth-services.ts";
 
 const scope = z.string().regex(/^[\u0021\u0023-\u005B\u005D-\u007E]+$/, "expected a scope without spaces and quotes");
 const role = z.string().min(1).max(256);
 
 /** A list of which all are needed, or `{ any: [...] }` of which one is enough. */
-const wordsSchema = (word: z.ZodString) => z.union([z.array(word), z.strictObject({ any: z.array(word).min(1) })]);
+const wordsSchema = (word: z.ZodString) =>
+  z.union([
+    z.array(word),
+    z.strictObject({ any: z.array(word).min(1).meta({ description: "The token must have one of these." }) }),
+  ]);
 
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 
@@ -116,6 +121,8 @@ export const authSchema = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: "Whether the service gets the token too. Default: only what was read from it." }),
+  introspect: introspectSchema,
+  authorize: authorizeSchema,
 });
 
 export type AuthConfig = z.output<typeof authSchema>;

@@ -29,8 +29,18 @@ export const backendsSchema = z
 export const stickBySchema = z
   .union([
     z.literal("subject"),
-    z.strictObject({ header: z.string().regex(/^[a-z0-9!#$%&'*+.^`|~-]+$/, "expected a header's name in lower case") }),
-    z.strictObject({ cookie: z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, "expected a cookie's name") }),
+    z.strictObject({
+      header: z
+        .string()
+        .regex(/^[a-z0-9!#$%&'*+.^`|~-]+$/, "expected a header's name in lower case")
+        .meta({ description: "A header of the request, in lower case." }),
+    }),
+    z.strictObject({
+      cookie: z
+        .string()
+        .regex(/^[\w!#$%&'*+.^`|~-]+$/, "expected a cookie's name")
+        .meta({ description: "A cookie of the request." }),
+    }),
   ])
   .optional()
   .meta({

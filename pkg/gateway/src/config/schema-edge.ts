@@ -7,7 +7,8 @@ const headerName = z
   .regex(/^[a-z0-9!#$%&'*+.^`|~-]+$/, "expected a header's name in lower case")
   .max(128);
 
-const origin = z
+/** Of pages; names below one by `*.`, every one by `*`. */
+export const origin = z
   .string()
   .regex(
     /^(?:\*|https?:\/\/(?:\*\.)?[a-z0-9.-]+(?::\d{1,5})?|https?:\/\/\[[\da-f:.]+\](?::\d{1,5})?)$/,

@@ -68,7 +68,8 @@ export function checkHeaders(
   }
 }
 
-function mayChange(way: "request" | "reply", header: string): boolean {
+/** Whether a header is of the message, and nobody's to say but those who write it. @param header - In lower case. */
+export function mayChange(way: "request" | "reply", header: string): boolean {
   if (way === "request") return handlingOf(header) === "pass";
   return isForClient(header) && !notInReplies.has(header) && !header.startsWith("plinth-");
 }

@@ -91,7 +91,7 @@ export const loadFields = {
         .int()
         .min(1)
         .max(1_000_000)
-        .meta({ description: "Requests under way at one time in this process." }),
+        .meta({ description: "Requests under way at one time, of all workers together." }),
       maxQueue: z.int().min(0).max(1_000_000).default(0).meta({
         description:
           "So many more wait for a place. Once the first has waited for half of the time, the latest comes first.",

@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { handlingOf } from "../headers/names.ts";
+import type { TranscodingConfig } from "../transcoding/bindings.ts";
+import { transcodingMatchers } from "../transcoding/matchers.ts";
 import { canonicalPath } from "../path.ts";
 import { toConditions } from "../router/conditions.ts";
 import type { Matcher } from "../router/entry.ts";
@@ -16,7 +18,10 @@ const valueRule = z.union([
   z.string().max(1_024),
   z.boolean(),
   z
-    .strictObject({ prefix: z.string().min(1).max(1_024).optional(), suffix: z.string().min(1).max(1_024).optional() })
+    .strictObject({
+      prefix: z.string().min(1).max(1_024).optional().meta({ description: "What the value begins with." }),
+      suffix: z.string().min(1).max(1_024).optional().meta({ description: "What it ends with." }),
+    })
     .refine(
       ({ prefix, suffix }) => prefix !== undefined || suffix !== undefined,
       "expected `prefix`, `suffix` or both",
@@ -83,12 +88,13 @@ export interface RoutingConfig {
   readonly match: z.output<typeof matchSchema>;
   readonly priority: number;
   readonly rewrite?: z.output<typeof rewriteSchema>;
+  readonly grpc?: TranscodingConfig | undefined;
 }
 
 type OnProblem = (problem: string, path: readonly PropertyKey[]) => void;
 
 /** Which requests a route is for, one for each of its patterns. */
-export function matchersOf({ match, priority, rewrite }: RoutingConfig, onProblem: OnProblem): Matcher[] {
+export function matchersOf({ match, priority, rewrite, grpc }: RoutingConfig, onProblem: OnProblem): Matcher[] {
   const { methods, host, headers, query } = match;
   for (const name of Object.keys(headers ?? {})) {
     if (handlingOf(name) === "pass") continue;
@@ -96,6 +102,7 @@ export function matchersOf({ match, priority, rewrite }: RoutingConfig, onProble
     onProblem(problem, ["match", "headers", name]);
   }
   const conditions = toConditions(headers, query);
+  if (grpc) return transcodingMatchers({ grpc, match, priority }, conditions, onProblem);
   const several = typeof match.path !== "string";
   const texts = typeof match.path === "string" ? [match.path] : match.path;
   return texts.flatMap((text, index) => {

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { OriginList } from "../server/origin-list.ts";
+import { origin } from "./schema-edge.ts";
 
 /** A route that takes upgrades to WebSocket. */
 export const webSocketSchema = z
@@ -10,6 +12,10 @@ export const webSocketSchema = z
       }),
       maxConnections: z.int().min(1).max(1_000_000).default(10_000).meta({
         description: "How many of the route may be open at one time in this process.",
+      }),
+      origins: z.array(origin).min(1).max(256).optional().meta({
+        description:
+          "Origins whose pages may open one; `https://*.shop.example` is all below, `*` every one. A browser always says the origin, and asks nobody before it connects: where cookies let a caller in, name them. Who says none is no browser, and is not held to it. Default: every one.",
       }),
     }),
   ])
@@ -25,12 +31,16 @@ export type WebSocketConfig = z.output<typeof webSocketSchema>;
 export interface WebSocketLimits {
   readonly idleTimeoutMs: number;
   readonly maxConnections: number;
+  /** Undefined: pages of every origin. */
+  readonly origins?: OriginList | undefined;
 }
 
 /** @returns Undefined for a route that takes none. */
 export function toWebSocketLimits(config: WebSocketConfig): WebSocketLimits | undefined {
   if (config === false || config === undefined) return undefined;
-  return config === true ? { idleTimeoutMs: 300_000, maxConnections: 10_000 } : config;
+  return config === true
+    ? { idleTimeoutMs: 300_000, maxConnections: 10_000 }
+    : { ...config, origins: config.origins && new OriginList(config.origins) };
 }
 
 /** What is wrong with `websocket` of a route; undefined when nothing is. */

@@ -1,11 +1,19 @@
 import { z } from "zod";
+import { accessLogSchema } from "./schema-access-log.ts";
 import { authSchema, gatewayTokenProvider } from "./schema-auth.ts";
+import { authServicesSchema } from "./schema-auth-services.ts";
 import { backendsSchema, stickBySchema } from "./schema-backends.ts";
+import { documentCompression, routeCompression } from "./schema-compression.ts";
 import { documentEdge, routeEdge } from "./schema-edge.ts";
 import { headersSchema } from "./schema-headers.ts";
+import { documentPlugins, routePlugins } from "./schema-plugins.ts";
+import { hedgingSchema } from "./schema-hedging.ts";
 import { retriesSchema } from "./schema-retries.ts";
 import { loadFields, rateLimitSchema, routeLimitFields } from "./schema-limits.ts";
+import { servicesSchema } from "./schema-services.ts";
+import { transcodingSchema } from "./schema-transcoding.ts";
 import { matchSchema, prioritySchema, rewriteSchema, trailingSlashSchema } from "./schema-routing.ts";
+import { workersSchema } from "./schema-workers.ts";
 import { webSocketSchema } from "./schema-websocket.ts";
 
 const name = z
@@ -19,7 +27,7 @@ const name = z
 const route = z
   .strictObject({
     name,
-    match: matchSchema,
+    match: matchSchema.meta({ description: "Which requests it is for: all that is named must be so." }),
     priority: prioritySchema,
     service: z
       .string()
@@ -46,10 +54,14 @@ const route = z
       .default(10_485_760)
       .meta({ description: "Largest request body, in bytes." }),
     retries: retriesSchema,
+    hedging: hedgingSchema,
     websocket: webSocketSchema,
+    grpc: transcodingSchema,
     backends: backendsSchema,
     stickBy: stickBySchema,
     ...routeEdge,
+    compress: routeCompression,
+    plugins: routePlugins,
     rewrite: rewriteSchema,
     headers: headersSchema,
   })
@@ -59,9 +71,15 @@ const route = z
 export const gatewayDocument = z.strictObject({
   $schema: z.string().optional().meta({ description: "For editors; not read." }),
   jwt: z.record(name, gatewayTokenProvider).default({}).meta({ description: "Issuers of tokens by name." }),
+  authServices: authServicesSchema,
   rateLimits: z.record(name, rateLimitSchema).default({}).meta({ description: "Limits that routes share, by name." }),
+  services: servicesSchema,
   trailingSlash: trailingSlashSchema,
+  accessLog: accessLogSchema,
+  compress: documentCompression,
+  plugins: documentPlugins,
   ...documentEdge,
+  workers: workersSchema.optional(),
   routes: z.array(route).meta({ description: "Order does not matter: the more exact pattern wins." }),
 });
 
