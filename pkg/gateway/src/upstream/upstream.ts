@@ -1,6 +1,8 @@
 import type { Duplex, Readable } from "node:stream";
 import type { Clock } from "@plinth/kernel";
 import type { ReplyHeaders } from "../headers/reply.ts";
+import type { Deadlines } from "../server/deadlines.ts";
+import type { UpstreamTls } from "./tls.ts";
 
 /** A request as it goes to one instance. */
 export interface UpstreamRequest {
@@ -13,8 +15,17 @@ export interface UpstreamRequest {
   readonly body: Readable | null;
   /** Longest pause within the reply's body, in milliseconds; undefined for that of all. */
   readonly bodyGapMs?: number | undefined;
+  /** Longest wait for the reply's head, in milliseconds; undefined for that of all. */
+  readonly headersTimeoutMs?: number | undefined;
   /** The protocol to go on in, where one is asked for. */
   readonly upgrade?: string | undefined;
+  /**
+   * Asked when the body has ended: fields that go behind it, name and value by turns. They are sent only where the headers have no
+   * `content-length`.
+   */
+  readonly trailers?: (() => readonly string[] | undefined) | undefined;
+  /** It goes over a connection that has served nobody: one before has met the end of an idle one. Default false; HTTP/2 does not look at it. */
+  readonly isFresh?: boolean;
 }
 
 /** How trying an instance failed. */
@@ -22,8 +33,12 @@ export type FailureKind =
   /** No connection: refused, unroutable, name unknown. */
   | "unreachable"
   | "connect_timeout"
+  /** TLS failed: the instance's certificate is not one that is trusted, or it does not trust ours. */
+  | "untrusted"
   /** Another instance than the one meant is at the address, and has refused: nothing was done. */
   | "misdirected"
+  /** The instance has said that it did not look at it: RFC 9113, 8.7. */
+  | "refused"
   /** Every connection that may be opened is in use. */
   | "busy"
   /** Connected, but no reply head in time. */
@@ -72,7 +87,7 @@ export interface UpstreamCall {
   resume(): void;
 }
 
-/** A client for one instance: the seam where another HTTP client can take undici's place. */
+/** A client for one instance: the seam where another HTTP client can take the place of ours. */
 export interface Upstream {
   /** Never throws: what fails is told to the handlers, at the earliest after this has returned. */
   send(request: UpstreamRequest, handlers: UpstreamHandlers): UpstreamCall;
@@ -93,6 +108,10 @@ export interface UpstreamOptions {
   readonly bodyGapMs: number;
   readonly maxConnections: number;
   readonly clock: Clock;
+  /** Where its times are kept. Default: one of its own. */
+  readonly deadlines?: Deadlines | undefined;
+  /** Default: no TLS. */
+  readonly tls?: UpstreamTls | undefined;
 }
 
 export type UpstreamFactory = (options: UpstreamOptions) => Upstream;

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { FakeClock } from "@plinth/kernel/testing";
-import { createUndiciUpstream } from "./undici.ts";
+import { createHttp1Upstream } from "./http1.ts";
 import type { Upstream } from "./upstream.ts";
 
 describe("a connection to an instance", () => {
@@ -30,7 +30,7 @@ describe("a connection to an instance", () => {
     await once(server, "listening");
     const address = server.address();
     assert.ok(typeof address === "object" && address !== null);
-    upstream = createUndiciUpstream({
+    upstream = createHttp1Upstream({
       authority: `127.0.0.1:${address.port}`,
       connectTimeoutMs: 10_000,
       headersTimeoutMs: 10_000,
