@@ -23,7 +23,7 @@ export interface KnownCaller extends Asked {
   readonly unusable: string | undefined;
 }
 
-export type Caller = TokenCaller<KnownCaller>;
+export type Caller = Pick<TokenCaller<KnownCaller>, "known">;
 export type AuthRefusal = TokenRefusal;
 export type Authenticator = TokenVerifier<KnownCaller>;
 

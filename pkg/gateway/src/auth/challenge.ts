@@ -16,6 +16,7 @@ export function challengeFor(reason: Reason, scopes: readonly string[]): string 
       return `Bearer realm="plinth", error="insufficient_scope", scope="${scopes.join(" ")}"`;
     case "role_missing":
     case "claim_refused":
+    case "permission_denied":
       return 'Bearer realm="plinth", error="insufficient_scope"';
     default:
       return undefined;

@@ -13,6 +13,8 @@ export interface IssuerKeepersOptions {
   readonly metrics: Metrics;
   /** Those in use. */
   readonly current: () => readonly Issuer[];
+  /** So many processes share what may be fetched for unknown key ids, each its part. Default 1. */
+  readonly processes?: number | undefined;
 }
 
 /** Makes the issuers of one document after the other, each with a keeper of its keys. */
@@ -25,9 +27,16 @@ export interface IssuerKeepers {
   issuersOf(jwt: ParsedDocument["jwt"], before?: readonly Issuer[]): readonly Issuer[];
 }
 
+/** Over all processes of a gateway: so many fetches for unknown key ids at one time, and one more in each such time, in milliseconds. */
+const maxUnknownFetches = 10;
+const unknownRefillMs = 6_000;
+
 export function createIssuerKeepers(options: IssuerKeepersOptions): IssuerKeepers {
-  const { jwksUrls, snapshots, clock, log, metrics, current } = options;
-  const budget = new FetchBudget(clock);
+  const { jwksUrls, snapshots, clock, log, metrics, current, processes = 1 } = options;
+  const budget = new FetchBudget(clock, {
+    max: Math.max(1, Math.floor(maxUnknownFetches / processes)),
+    refillMs: unknownRefillMs * processes,
+  });
   const forms = new WeakMap<Issuer, string>();
   /** Of what a keeper of keys is made from: other rules of the same issuer go on with its keys. */
   const keyForms = new WeakMap<Issuer["keys"], string>();

@@ -44,7 +44,7 @@ function takeCookies(headers: string[], name: string, keep: boolean): string[] {
     for (const pair of (headers[at + 1] ?? "").split(";")) {
       const [own = "", ...value] = pair.split("=");
       if (own.trim() === name) found.push(value.join("=").trim());
-      else others.push(pair.trim());
+      else if (pair.trim() !== "") others.push(pair.trim());
     }
     if (keep || found.length === 0) continue;
     if (others.length === 0) headers.splice(at, 2);

@@ -2,25 +2,35 @@ import type { Clock, Metrics } from "@plinth/kernel";
 import { type ConcurrencyCap, createConcurrencyCap } from "@plinth/resilience";
 import type { RouteConfig } from "../config/schema.ts";
 import type { Exchange } from "../server/exchange.ts";
+import type { GatewayTeam } from "../workers/team.ts";
 
-interface Kept {
-  readonly cap: ConcurrencyCap;
-  readonly maxWaitMs: number;
+type RouteCap = ConcurrencyCap & { close?(): void };
+
+/** The caps of a document that is not taken yet: until it is, those in use stay as they are. One of the two is to be called. */
+export interface PlannedCaps {
+  /** By the name of the route. */
+  readonly caps: ReadonlyMap<string, ConcurrencyCap>;
+  /** They are in use from now on: other limits hold for what is under way too, and what has gone is forgotten. */
+  take(): void;
+  discard(): void;
 }
 
 /** The caps of routes by their names: a route keeps its places when the document changes. */
 export class RouteCaps {
   readonly #clock: Clock;
-  #caps = new Map<string, Kept>();
+  /** Those who have the places with this process. */
+  readonly #team: GatewayTeam | undefined;
+  #caps: ReadonlyMap<string, RouteCap> = new Map();
 
-  constructor(clock: Clock, metrics: Metrics) {
+  constructor(clock: Clock, metrics: Metrics, team?: GatewayTeam) {
+    this.#team = team;
     this.#clock = clock;
     metrics.gauge({
       name: "gateway_concurrency_in_flight",
       help: "Requests of each route with a `concurrency` that are under way.",
       labels: ["route"],
       collect: (gauge) => {
-        for (const [route, { cap }] of this.#caps) gauge.set({ route }, cap.inFlight);
+        for (const [route, { inFlight }] of this.#caps) gauge.set({ route }, inFlight);
       },
     });
     metrics.gauge({
@@ -28,32 +38,48 @@ export class RouteCaps {
       help: "Requests that wait for a place of their route.",
       labels: ["route"],
       collect: (gauge) => {
-        for (const [route, { cap }] of this.#caps) gauge.set({ route }, cap.waiting);
+        for (const [route, { waiting }] of this.#caps) gauge.set({ route }, waiting);
       },
     });
   }
 
-  /** Those of a document, in place of those before: other limits hold for what is under way too, and what has gone is forgotten. */
-  renew(routes: readonly RouteConfig[]): ReadonlyMap<string, ConcurrencyCap> {
-    const next = new Map<string, Kept>();
+  plan(routes: readonly RouteConfig[]): PlannedCaps {
+    const caps = new Map<string, RouteCap>();
+    const made: RouteCap[] = [];
     for (const { name, concurrency } of routes) {
       if (!concurrency) continue;
-      const { maxInFlight, maxQueue, maxWaitMs } = concurrency;
-      const before = this.#caps.get(name);
-      if (before?.maxWaitMs === maxWaitMs) {
-        before.cap.resize({ maxInFlight, maxQueue });
-        next.set(name, before);
-      } else next.set(name, { cap: createConcurrencyCap({ ...concurrency, clock: this.#clock }), maxWaitMs });
+      let cap = this.#caps.get(name);
+      if (!cap) made.push((cap = this.#create(name, concurrency)));
+      caps.set(name, cap);
     }
-    this.#caps = next;
-    return new Map([...next].map(([name, { cap }]) => [name, cap]));
+    const take = (): void => {
+      for (const { name, concurrency } of routes) if (concurrency) caps.get(name)?.resize(concurrency);
+      for (const [name, cap] of this.#caps) if (caps.get(name) !== cap) cap.close?.();
+      this.#caps = caps;
+    };
+    const discard = (): void => {
+      for (const cap of made) cap.close?.();
+    };
+    return { caps, take, discard };
+  }
+
+  #create(name: string, options: NonNullable<RouteConfig["concurrency"]>): RouteCap {
+    return this.#team?.capOf(name, options) ?? createConcurrencyCap({ ...options, clock: this.#clock });
   }
 }
 
-/** Goes on with `next` as soon as there is a place; refuses where none comes free in time. The exchange gives it back when it ends. */
-export function takePlace(exchange: Exchange, cap: ConcurrencyCap, next: () => void): void {
+/**
+ * Goes on with `next` as soon as there is a place; refuses where none comes free in time. The exchange gives it back when it ends.
+ * @param of - Whose place it is: the route's, or the service's.
+ */
+export function takePlace(
+  exchange: Exchange,
+  cap: ConcurrencyCap,
+  next: () => void,
+  of: "place" | "servicePlace" = "place",
+): void {
   if (cap.tryAcquire()) {
-    exchange.place = cap;
+    exchange[of] = cap;
     next();
     return;
   }
@@ -66,9 +92,12 @@ export function takePlace(exchange: Exchange, cap: ConcurrencyCap, next: () => v
       const isOver = exchange.isFinished || exchange.response.headersSent;
       if (verdict === "taken" && isOver) cap.release();
       else if (verdict === "taken") {
-        exchange.place = cap;
+        exchange[of] = cap;
         next();
-      } else if (!isOver) exchange.refuse("concurrency_limited", undefined, ["retry-after", "1"]);
+      } else if (!isOver) {
+        const reason = of === "place" ? "concurrency_limited" : "instances_busy";
+        exchange.refuse(reason, undefined, ["retry-after", "1"]);
+      }
     })
     .catch((error: unknown) => exchange.fault(error));
 }

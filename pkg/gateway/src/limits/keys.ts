@@ -19,6 +19,11 @@ export function keyOf(by: KeyPart | readonly KeyPart[]): KeyOf {
   return (...of) => JSON.stringify(parts.map((part) => part(...of)));
 }
 
+/** Whether it can tell who a request counts for only once its caller is known. */
+export function needsCaller(by: KeyPart | readonly KeyPart[]): boolean {
+  return [by].flat().some((part) => part === "subject" || (typeof part === "object" && "claim" in part));
+}
+
 function partOf(part: KeyPart): KeyOf {
   if (part === "address") return addressPart;
   if (part === "route") return ({ taken }) => `route ${taken?.name ?? ""}`;

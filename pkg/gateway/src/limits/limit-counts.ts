@@ -8,7 +8,7 @@ export type LimitEvent = "refused" | "shadow" | "unavailable" | "share";
 export class LimitCounts {
   readonly #counts = new Map<string, Map<LimitEvent, number>>();
 
-  constructor(metrics: Metrics, gate: StoreGate | undefined) {
+  constructor(metrics: Metrics, gates: readonly StoreGate[]) {
     metrics.counter({
       name: "gateway_rate_limit_events_total",
       help: "Requests that a rate limit refused, would have refused (`shadow`), could not decide on (`unavailable`), or decided on by this gateway's share alone.",
@@ -19,17 +19,21 @@ export class LimitCounts {
         }
       },
     });
-    if (!gate) return;
+    if (gates.length === 0) return;
     metrics.gauge({
       name: "gateway_rate_limit_store_degraded",
       help: "1 while limits go without the store that gateways share, in part or altogether.",
       aggregate: "max",
-      collect: (gauge) => gauge.set({}, gate.isDegraded ? 1 : 0),
+      collect: (gauge) => gauge.set({}, gates.some(({ isDegraded }) => isDegraded) ? 1 : 0),
     });
     metrics.counter({
       name: "gateway_rate_limit_store_failures_total",
       help: "Questions to the store without an answer in time.",
-      collect: (counter) => counter.set({}, gate.failures),
+      collect: (counter) =>
+        counter.set(
+          {},
+          gates.reduce((total, { failures }) => total + failures, 0),
+        ),
     });
   }
 

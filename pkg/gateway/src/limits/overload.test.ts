@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { describe, it } from "node:test";
-import type { Clock } from "@plinth/kernel";
-import { FakeClock, until } from "@plinth/kernel/testing";
+import { type Clock, createLogger } from "@plinth/kernel";
+import { FakeClock, MemoryLog, until } from "@plinth/kernel/testing";
 import { echo, httpInstance, openRoute, rawClient, startGateway } from "../testing/kit.ts";
+import { oldLimitBytes } from "./heap-use.ts";
 import { Shedder } from "./shedder.ts";
 
 /** An instance whose replies wait until the test sends them. */
@@ -104,7 +105,7 @@ describe("a gateway that has too much to do", () => {
       monotonicMs: () => fake.monotonicMs() + stalledMs,
       schedule: (delayMs, task) => fake.schedule(delayMs, task),
     };
-    const shedder = new Shedder(100, clock);
+    const shedder = new Shedder({ maxLoopDelayMs: 100, maxHeapRatio: 0, clock });
     const refused = () => (["low", "normal", "high", "critical"] as const).filter((each) => shedder.refuses(each));
     shedder.start();
     shedder.start();
@@ -123,10 +124,72 @@ describe("a gateway that has too much to do", () => {
     assert.deepEqual(refused(), []);
     shedder.close();
     assert.equal(fake.pending, 0);
-    const never = new Shedder(0, clock);
+    const never = new Shedder({ maxLoopDelayMs: 0, maxHeapRatio: 0, clock });
     never.start();
     stalledMs += 10_000;
     assert.equal(never.refuses("low"), false);
+  });
+
+  it("refuses by what a collection leaves of the heap, for as long as that is known, and looks at none while there is room", async () => {
+    const clock = new FakeClock();
+    const listeners = new Set<() => void>();
+    const heap = {
+      used: 0,
+      usedRatio: () => heap.used,
+      onCollected(listener: () => void) {
+        listeners.add(listener);
+        return () => void listeners.delete(listener);
+      },
+    };
+    const memory = new MemoryLog();
+    const log = await createLogger({ destination: memory });
+    const told = () => memory.lines.map(({ level, message }) => `${String(level)} ${String(message).slice(0, 23)}`);
+    const shedder = new Shedder({ maxLoopDelayMs: 0, maxHeapRatio: 0.9, clock, heap, log });
+    const refused = () => (["low", "normal", "high", "critical"] as const).filter((each) => shedder.refuses(each));
+    const collect = (leaves: number): string[] => {
+      heap.used = leaves;
+      for (const listener of listeners) listener();
+      return refused();
+    };
+    shedder.start();
+    shedder.start();
+    assert.equal(clock.pending, 1);
+    await clock.advance(100);
+    assert.equal(listeners.size, 0, "far from full");
+    heap.used = 0.98;
+    await clock.advance(100);
+    assert.deepEqual([refused(), listeners.size], [[], 1], "what is in use may be garbage");
+    const upTo = ["low", "normal", "high"];
+    assert.deepEqual([0.84, 0.86, 0.91, 0.96, 1].map(collect), [[], ["low"], ["low", "normal"], upTo, upTo]);
+    await clock.advance(1_900);
+    assert.deepEqual(refused(), upTo);
+    await clock.advance(200);
+    assert.deepEqual(refused(), [], "without requests there may be no collection that tells of what has gone");
+    assert.deepEqual(collect(0.96), upTo);
+    assert.deepEqual(told(), ["warn the heap is nearly full"]);
+    heap.used = 0.3;
+    await clock.advance(100);
+    assert.deepEqual([refused(), listeners.size], [[], 0]);
+    assert.deepEqual(told().slice(1), ["info the heap has room again"]);
+    heap.used = 1;
+    await clock.advance(100);
+    assert.deepEqual(collect(1), upTo);
+    shedder.close();
+    shedder.close();
+    assert.deepEqual([refused(), listeners.size, clock.pending], [[], 0, 0]);
+  });
+
+  it("counts what has survived against the room that there is for that", () => {
+    const mb = 2 ** 20;
+    for (const [limitMb, flags, expectedMb] of [
+      [256, "--max-old-space-size=160", 160],
+      [256, "--max-old-space-size=512 --x --max_old_space_size 160", 160],
+      [4_192, "", 4_096],
+      [256, "--max-old-space-size=", 192],
+      [160, "--max-old-space-size=999", 120],
+    ] as const) {
+      assert.equal(oldLimitBytes(limitMb * mb, flags), expectedMb * mb, flags);
+    }
   });
 
   it("answers 503 with its reason, for routes of less importance alone", async () => {

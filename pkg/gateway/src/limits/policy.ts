@@ -9,7 +9,7 @@ import {
 import type { RateLimitConfig } from "../config/schema-limits.ts";
 import type { ParsedDocument, RouteConfig } from "../config/schema.ts";
 import { policyHeader } from "../server/route.ts";
-import { keyOf, type KeyOf } from "./keys.ts";
+import { keyOf, type KeyOf, needsCaller } from "./keys.ts";
 import type { LimitCounts } from "./limit-counts.ts";
 import { RouteLimits } from "./route-limits.ts";
 
@@ -17,6 +17,8 @@ import { RouteLimits } from "./route-limits.ts";
 export interface LimitPolicy {
   readonly name: string;
   readonly keyOf: KeyOf;
+  /** It counts by who calls, and not by what every request has. */
+  readonly needsCaller: boolean;
   /** It counts, and refuses nobody. */
   readonly isShadow: boolean;
   /** The same for policies that count the same. */
@@ -34,8 +36,11 @@ export interface LimitSeams {
   readonly counts: LimitCounts;
   /** Undefined: nothing is shared. */
   readonly gate: StoreGate | undefined;
-  /** Live gateways, at least 1. */
+  /** Processes of live gateways, at least 1. */
   readonly gateways: () => number;
+  /** Where workers of this gateway count together what is not shared with others; undefined: there is only this process. */
+  readonly teamGate: StoreGate | undefined;
+  readonly workers: () => number;
 }
 
 /** Claims that limits count by. */
@@ -80,18 +85,30 @@ export class PolicyTable {
 
   #policy(name: string, config: RateLimitConfig): LimitPolicy {
     const { limit, windowMs, maxKeys, by, shared, onStoreFailure, shadow: isShadow } = config;
-    const { clock, gate, gateways } = this.#seams;
+    const { clock, gateways, teamGate, workers } = this.#seams;
+    const everywhere = shared ? this.#seams.gate : undefined;
+    const gate = everywhere ?? teamGate;
     const form = JSON.stringify([limit, windowMs, maxKeys, by, shared, onStoreFailure]);
     const before = this.#before.get(name);
     let counters: Pick<LimitPolicy, "limiter" | "shared"> | undefined = before?.form === form ? before : undefined;
     if (!counters) {
       const ours = { name, limit, windowMs, maxKeys, clock };
-      const store =
-        shared && gate ? createSharedRateLimiter({ ...ours, gate, onStoreFailure, processes: gateways }) : undefined;
+      const processes = everywhere ? gateways : workers;
+      const store = gate && createSharedRateLimiter({ ...ours, gate, onStoreFailure, processes });
       counters = { limiter: store?.local ?? createRateLimiter(ours), shared: store };
     }
     const item = policyHeader(name, { limit, windowMs });
-    const policy = { name, keyOf: keyOf(by), isShadow, form, limiter: counters.limiter, shared: counters.shared, item };
+    const { limiter, shared: inStore } = counters;
+    const policy = {
+      name,
+      keyOf: keyOf(by),
+      needsCaller: needsCaller(by),
+      isShadow,
+      form,
+      limiter,
+      shared: inStore,
+      item,
+    };
     this.all.push(policy);
     return policy;
   }

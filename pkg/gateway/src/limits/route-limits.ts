@@ -46,6 +46,11 @@ export class RouteLimits {
     this.#policyHeader = policies.flatMap(({ isShadow, item }) => (isShadow ? [] : [item])).join(", ");
   }
 
+  /** Some count by who calls. */
+  get needCaller(): boolean {
+    return this.#policies.some((policy) => policy.needsCaller);
+  }
+
   /** Takes what the request costs, and notes on the exchange what its reply shows. */
   check(exchange: Exchange, head: RequestHead, caller: Caller | undefined): LimitOutcome | Promise<LimitOutcome> {
     const [only] = this.#policies;
