@@ -1,14 +1,17 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type ReplyHeaders, toClientHeaders } from "../headers/reply.ts";
+import { replyHeader, type ReplyHeaders, toClientHeaders } from "../headers/reply.ts";
+import { edit } from "../headers/rules.ts";
 import type { DeadlineList, Expiring } from "../server/deadlines.ts";
 import type { Exchange } from "../server/exchange.ts";
+import type { GatewayResponse } from "../server/http1-response.ts";
 import { Tunnel } from "./tunnel.ts";
 import type { WebSockets } from "./websockets.ts";
 
 /** So much of what a client sends before it may is kept; the rest stays in its connection. */
 const maxHeldBytes = 65_536;
+const proof = "sec-websocket-accept";
 /** How long what a client still sends after a refusal is dropped, so that a reset does not overtake the reply. */
 const lingerMs = 2_000;
 
@@ -27,6 +30,7 @@ export class ClientUpgrade implements Expiring {
   /** Given to the instance. */
   bytesFromClient = 0;
   readonly #exchange: Exchange;
+  readonly #response: GatewayResponse;
   readonly #socket: Socket;
   readonly #held: Buffer[] = [];
   /** The route that it is counted for. */
@@ -34,13 +38,18 @@ export class ClientUpgrade implements Expiring {
   #heldBytes = 0;
   #tunnel: Tunnel | undefined;
 
-  /** @param head - What came with the request. */
-  constructor(exchange: Exchange, socket: Socket, head: Buffer) {
+  /** @param client.head - What came with the request. */
+  constructor(
+    exchange: Exchange,
+    client: { readonly response: GatewayResponse; readonly socket: Socket; readonly head: Buffer },
+  ) {
+    const { response, socket, head } = client;
     this.#exchange = exchange;
+    this.#response = response;
     this.#socket = socket;
     if (head.length > 0) this.#onData(head);
     socket.on("data", this.#onData).on("end", this.#onEnd).on("drain", this.#onDrain);
-    exchange.response.once("finish", () => this.#refused());
+    response.once("finish", () => this.#refused());
   }
 
   /** @returns False when the route has as many as it may. */
@@ -60,16 +69,15 @@ export class ClientUpgrade implements Expiring {
    * The instance has agreed.
    * @returns False when what it said is no agreement to a WebSocket; nothing was done then.
    */
-  open(headers: ReplyHeaders, instance: Duplex, more: readonly string[]): boolean {
-    const { response, core, taken } = this.#exchange;
+  open(headers: ReplyHeaders, instance: Duplex, lines: readonly string[]): boolean {
+    const { core, taken } = this.#exchange;
     const limits = taken?.webSocket;
-    const { upgrade } = headers;
-    if (limits === undefined || typeof upgrade !== "string" || upgrade.toLowerCase() !== "websocket") return false;
+    if (limits === undefined || replyHeader(headers, "upgrade")?.toLowerCase() !== "websocket") return false;
     const socket = this.#socket;
     socket.off("data", this.#onData).off("end", this.#onEnd).off("drain", this.#onDrain);
     socket.pause();
     socket.setTimeout(0);
-    response.detachSocket(socket);
+    this.#response.detachSocket(socket);
     this.tookMs = core.clock.monotonicMs() - this.#exchange.startedAtMs;
     const { webSockets, deadlines } = core;
     const exchange = this.#exchange;
@@ -90,7 +98,7 @@ export class ClientUpgrade implements Expiring {
       },
     });
     this.#tunnel = tunnel;
-    socket.write(headOf([...toClientHeaders(101, headers), ...more]), "latin1");
+    socket.write(headOf(lines), "latin1");
     tunnel.begin(this.#held.splice(0));
     webSockets.opened(tunnel);
     return true;
@@ -111,7 +119,7 @@ export class ClientUpgrade implements Expiring {
   #refused(): void {
     const exchange = this.#exchange;
     const socket = this.#socket;
-    exchange.response.detachSocket(socket);
+    this.#response.detachSocket(socket);
     this.#held.length = 0;
     if (socket.readableEnded) socket.destroySoon();
     else {
@@ -135,7 +143,7 @@ export class ClientUpgrade implements Expiring {
     if (isFinished || !response.headersSent) this.#socket.destroy();
   };
 
-  readonly #onDrain = (): void => void this.#exchange.response.emit("drain");
+  readonly #onDrain = (): void => void this.#response.emit("drain");
 }
 
 /** Whether a request that asks for an upgrade asks for this one, and has no body that would come before it. */
@@ -145,10 +153,30 @@ export function asksForWebSocket({ method, headers, httpVersionMinor }: Incoming
   return length === "0" && upgrade?.toLowerCase() === "websocket";
 }
 
-/** The instance has answered 101. */
-export function takeUpgrade(exchange: Exchange, headers: ReplyHeaders, socket: Duplex): void {
-  const more = ["x-request-id", exchange.requestId, ...(exchange.limitHeaders ?? [])];
-  if (exchange.upgrade?.open(headers, socket, more) === true) exchange.upgraded();
+/**
+ * The instance has answered 101. The rules of the route change its head as any other, but for the proof that it has agreed.
+ * @param keep - Has the head say who has answered, where callers are to be kept.
+ */
+export function takeUpgrade(
+  exchange: Exchange,
+  headers: ReplyHeaders,
+  socket: Duplex,
+  keep: (lines: string[]) => void,
+): void {
+  const lines = toClientHeaders(101, headers);
+  const { replyEdits } = exchange;
+  if (replyEdits) {
+    const agreed = replyHeader(headers, proof);
+    edit(lines, { drop: new Set([...replyEdits.drop, proof]), lines: [] });
+    for (let at = 0; at < replyEdits.lines.length; at += 2) {
+      const [name = "", value = ""] = replyEdits.lines.slice(at, at + 2);
+      if (name.toLowerCase() !== proof) lines.push(name, value);
+    }
+    if (agreed !== undefined) lines.push(proof, agreed);
+  }
+  keep(lines);
+  lines.push("x-request-id", exchange.requestId, ...(exchange.limitHeaders ?? []));
+  if (exchange.upgrade?.open(headers, socket, lines) === true) exchange.upgraded();
   else {
     socket.destroy();
     exchange.refuse("upstream_invalid");

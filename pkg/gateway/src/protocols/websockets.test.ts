@@ -516,3 +516,41 @@ describe("websocket in the document", () => {
     });
   });
 });
+
+describe("a page that opens a WebSocket", () => {
+  const origins = ["https://shop.example", "https://*.shop.example"];
+  const statusOf = async (running: TestGateway, more: string): Promise<string> => {
+    const client = await rawClient(running.gateway.port);
+    client.send(handshake(more));
+    const text = await client.matching(/^HTTP\/1\.1 \d{3} [^]*\r\n\r\n/);
+    client.socket.destroy();
+    return text;
+  };
+
+  it("must be of an origin that the route names, where it names any", async () => {
+    await using instance = await chatInstance();
+    await using running = await startGateway({ routes: [chat({ websocket: { origins } })] });
+    await running.add(instance);
+    for (const taken of ["", "Origin: https://shop.example\r\n", "Origin: https://eu.shop.example\r\n"])
+      assert.match(await statusOf(running, taken), /^HTTP\/1\.1 101 /, taken);
+    for (const other of ["null", "https://shop.example.evil", "http://shop.example", "https://evilshop.example", ""])
+      assert.match(await statusOf(running, `Origin: ${other}\r\n`), /^HTTP\/1\.1 403 [^]*"origin_refused"/, other);
+    const two = "Origin: https://shop.example\r\nOrigin: https://evil.example\r\n";
+    assert.match(await statusOf(running, two), /^HTTP\/1\.1 40[03] /);
+    assert.equal(instance.heads.length, 3, "the service hears nothing of the others");
+  });
+
+  it("gets the headers that the route's rules make of the reply, with the proof as it was, and the cookie that keeps it", async () => {
+    await using instance = await chatInstance();
+    const headers = { reply: { set: { "x-added": "yes" }, remove: ["sec-websocket-accept"] } };
+    await using running = await startGateway({
+      document: { routes: [chat({ headers })], services: { s: { balancing: { sticky: { cookie: "keep" } } } } },
+    });
+    await running.add(instance);
+    const text = await statusOf(running, "");
+    assert.match(text, /^HTTP\/1\.1 101 /);
+    assert.match(text, /\r\nx-added: yes\r\n/);
+    assert.ok(text.includes(accept(key)));
+    assert.match(text, /\r\nset-cookie: /i);
+  });
+});

@@ -1,5 +1,5 @@
 import type { StickBy } from "../config/schema-backends.ts";
-import { headerOf } from "../router/conditions.ts";
+import { cookieIn, headerOf } from "../router/conditions.ts";
 import type { Route } from "./route.ts";
 
 /** One of several that share the requests of a route: the route as it is with this one behind it. */
@@ -48,7 +48,7 @@ export class Backends {
     if (stickBy === undefined) return undefined;
     if (stickBy === "subject") return subject;
     if ("header" in stickBy) return headerOf(headers, stickBy.header) || undefined;
-    return cookieOf(headers, stickBy.cookie) || undefined;
+    return cookieIn(headers, stickBy.cookie) || undefined;
   }
 }
 
@@ -64,15 +64,6 @@ function at(backends: readonly Backend[], point: number): Backend | undefined {
     if (left < 0) return backend;
   }
   return backends.at(-1);
-}
-
-/** The first cookie of the name. */
-function cookieOf(headers: readonly string[], name: string): string | undefined {
-  for (const pair of headerOf(headers, "cookie")?.split(/[;,]/) ?? []) {
-    const equals = pair.indexOf("=");
-    if (equals > 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim();
-  }
-  return undefined;
 }
 
 /** Spread evenly over [0, 1): FNV-1a, mixed once more, since values that differ in their last digit alone would lie close together. */

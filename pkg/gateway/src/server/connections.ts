@@ -9,6 +9,11 @@ export class Connections {
   readonly #belowTls = new Set<Socket>();
   readonly #latest = new WeakMap<Duplex, Exchange>();
 
+  /** Those of HTTP/1, and of WebSockets. */
+  get sockets(): Iterable<Socket> {
+    return this.#open.keys();
+  }
+
   opened(socket: Socket): void {
     this.#open.set(socket, socket.bytesRead);
     socket.once("close", () => this.#open.delete(socket));

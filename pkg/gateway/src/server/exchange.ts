@@ -1,34 +1,35 @@
-import { type IncomingMessage, ServerResponse } from "node:http";
 import { randomHex, type RequestContext, runInContext, type Span } from "@plinth/kernel";
 import type { ConcurrencyCap } from "@plinth/resilience";
 import { strangerIn } from "../headers/trace.ts";
 import type { ProxiedOrigin } from "../headers/origin.ts";
 import type { HeaderEdits } from "../headers/rules.ts";
-import { type Reason, reasonOf } from "../reasons.ts";
+import type { Encoder } from "../compression/encoder.ts";
+import type { PluginReason } from "../plugins/define.ts";
+import type { PluginRun } from "../plugins/run.ts";
+import type { Transcoding } from "../transcoding/transcoding.ts";
+import { codeOf } from "../problem.ts";
+import { type PluginReasonName, type Reason, reasonOf, statusOf } from "../reasons.ts";
 import { admit } from "./admission.ts";
+import type { ClientRequest, ClientResponse } from "./client-message.ts";
 import type { GatewayCore } from "./core.ts";
 import type { ClientUpgrade } from "../protocols/client-upgrade.ts";
+import { type GrpcCall, grpcEnding, pairsOf } from "../protocols/grpc.ts";
 import type { DeadlineList, Expiring } from "./deadlines.ts";
 import type { EdgeReply } from "./edge.ts";
 import type { Generation } from "./generation.ts";
 import type { Forwarding } from "./forwarding.ts";
 import { methodLabel } from "./observer.ts";
-import { answer, answerEmpty, awaitUpload } from "./own-reply.ts";
+import { answer, answerEmpty, answerRejected, awaitUpload } from "./own-reply.ts";
 import type { RequestBody } from "./request-body.ts";
 import { plainAddress, type Route } from "./route.ts";
-
-/** The reply of a request, which knows its exchange: listeners need no closures. */
-export class GatewayResponse extends ServerResponse {
-  exchange: Exchange | undefined;
-}
 
 /** One request from its head to the end of its reply: what its stages share, and the ways that it can end. */
 export class Exchange implements RequestContext, Expiring {
   readonly core: GatewayCore;
   /** The document that it was begun with, whatever comes after. */
   readonly generation: Generation;
-  readonly request: IncomingMessage;
-  readonly response: GatewayResponse;
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
   readonly requestId: string;
   readonly span: Span;
   readonly startedAtMs: number;
@@ -45,13 +46,15 @@ export class Exchange implements RequestContext, Expiring {
   /** The pattern that matched. */
   template: string | undefined;
   /** Why the gateway answers itself, or cut the reply off. */
-  reason: Reason | undefined;
+  reason: Reason | PluginReasonName | undefined;
   /** Which rule the token broke. */
   authFault: string | undefined;
   /** Fields of the limit that the reply shows. */
   limitHeaders: string[] | undefined;
   /** Where it has a place, until it ends. */
   place: ConcurrencyCap | undefined;
+  /** The same of its service. */
+  servicePlace: ConcurrencyCap | undefined;
   /** Aborts when it ends while it waits for a place. */
   leaving: AbortController | undefined;
   /** The limit that refused it. */
@@ -62,8 +65,16 @@ export class Exchange implements RequestContext, Expiring {
   edge: EdgeReply | undefined;
   /** What the route changes in the reply's head. */
   replyEdits: HeaderEdits | undefined;
+  /** On its way through the plugins of the latest stage. */
+  pluginRun: PluginRun | undefined;
+  /** What the reply's body goes through. */
+  encoder: Encoder | undefined;
   body: RequestBody | undefined;
   forwarding: Forwarding | undefined;
+  /** It is a call of gRPC, and is answered as one. */
+  grpc: GrpcCall | undefined;
+  /** It goes on as a call of gRPC, and is answered in JSON. */
+  transcoding: Transcoding | undefined;
   /** The request asks for a WebSocket. */
   upgrade: ClientUpgrade | undefined;
   /** Of the reply's body, given to the client's connection. */
@@ -80,7 +91,7 @@ export class Exchange implements RequestContext, Expiring {
   after: Expiring | undefined;
   list: DeadlineList | undefined;
 
-  constructor(core: GatewayCore, request: IncomingMessage, response: GatewayResponse, expectsContinue: boolean) {
+  constructor(core: GatewayCore, request: ClientRequest, response: ClientResponse, expectsContinue: boolean) {
     this.core = core;
     this.generation = core.generation;
     this.request = request;
@@ -95,12 +106,8 @@ export class Exchange implements RequestContext, Expiring {
     const parent = strangerIn(request.rawHeaders);
     this.span = core.tracing.startSpan(methodLabel(this.method), { kind: "server", parent });
     core.counted(1);
-    this.generation.counted(1);
-    response.exchange = this;
-    response.on("close", onClose);
-    response.on("error", onError);
-    // A pipelined reply has no socket yet, and would not hear that its client has left.
-    if (response.socket === null) request.socket.once("close", () => this.finish());
+    this.generation.use.counted(1);
+    response.attach(this);
   }
 
   /** Takes the request as far as it goes without waiting. */
@@ -110,6 +117,12 @@ export class Exchange implements RequestContext, Expiring {
     } catch (error) {
       this.fault(error);
     }
+  }
+
+  /** Its body is on its way to a service for as long as it moves, as that of a stream: the time of a whole request does not count. */
+  get isStreaming(): boolean {
+    const { body, grpc, taken } = this;
+    return body !== undefined && !body.destroyed && (grpc !== undefined || taken?.deadlines === undefined);
   }
 
   /** It goes on as a WebSocket, for which neither the route's time nor a change of the document counts. */
@@ -130,6 +143,13 @@ export class Exchange implements RequestContext, Expiring {
       this.reason = reason;
       answer(this, reason, detail, headers);
     }
+  }
+
+  /** A plugin refuses it, before anything was asked of the service. */
+  reject(reason: PluginReasonName, entry: PluginReason, headers: readonly string[]): void {
+    this.list?.remove(this);
+    this.reason = reason;
+    answerRejected(this, reason, entry, headers);
   }
 
   /** Answers without the service and without a body, when nothing is wrong. */
@@ -162,7 +182,12 @@ export class Exchange implements RequestContext, Expiring {
   cutOff(reason: Reason): void {
     this.reason = reason;
     if (this.upgrade) this.upgrade.destroy();
-    else this.response.destroy();
+    else if (this.grpc && !this.response.writableEnded) {
+      // A status that is not OK behind half a reply says so, and why.
+      const { status, detail } = reasonOf(reason);
+      this.response.addTrailers(pairsOf(grpcEnding(status, codeOf(reason), detail)));
+      this.response.end();
+    } else this.response.destroy();
   }
 
   /** A fault of our own: the caller gets a 500 without its text, and the error bus has it. */
@@ -186,14 +211,21 @@ export class Exchange implements RequestContext, Expiring {
     const isWhole = hasUpgraded || response.writableFinished;
     if (!isWhole) this.reason ??= core.isStopping ? "gateway_stopped" : "client_gone";
     forwarding?.abort();
+    this.pluginRun?.end();
+    this.encoder?.destroy();
     if (body && !request.complete) {
       body.destroy();
-      if (!request.socket.destroyed) awaitUpload(this);
+      if (!response.isStream && !request.socket.destroyed) awaitUpload(this);
     }
     this.upgrade?.release();
+    if (this.grpc) {
+      this.grpc.end();
+      core.grpcCalls.ended(this);
+    }
     this.#leavePlace();
     const replied = hasUpgraded ? 101 : response.statusCode;
-    const status = isWhole || this.reason === undefined ? replied : reasonOf(this.reason).status;
+    const isAsReplied = (isWhole && !this.grpc) || this.reason === undefined;
+    const status = isAsReplied || this.reason === undefined ? replied : statusOf(this.reason, replied);
     try {
       core.observer.finished(this, status, core.clock.monotonicMs() - this.startedAtMs);
     } catch (error) {
@@ -207,25 +239,18 @@ export class Exchange implements RequestContext, Expiring {
     this.leaving?.abort();
     this.place?.release();
     this.place = undefined;
+    this.servicePlace?.release();
+    this.servicePlace = undefined;
   }
 
   #leaveGeneration(): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.generation.counted(-1);
+    this.generation.use.counted(-1);
   }
 
   #report(error: unknown): void {
     const attributes = { route: this.taken?.name ?? "unmatched" };
     runInContext(this, () => this.core.errors.report(error, { origin: "request", attributes }));
   }
-}
-
-function onClose(this: GatewayResponse): void {
-  this.exchange?.finish();
-}
-
-/** Such as a write after the end; unheard, it would end the process. */
-function onError(this: GatewayResponse, error: Error): void {
-  this.exchange?.fault(error);
 }

@@ -156,6 +156,14 @@ describe("a service that is not there", () => {
     assert.equal((await running.lastLine()).attempts, 3);
   });
 
+  it("cannot be verified: 502 upstream_untrusted, and it is sent nothing", async () => {
+    await using instance = await socketInstance((socket) => void socket.write("no TLS at all\r\n"));
+    await using running = await startGateway({ document: { routes: [openRoute()], services: { s: { tls: {} } } } });
+    await running.add(instance);
+    assert.deepEqual(await ask(running), { status: 502, reason: "upstream_untrusted", retryAfter: null });
+    assert.equal(instance.accepted, 1);
+  });
+
   it("has all its connections in use: 503 instances_busy with Retry-After", async () => {
     const held: (() => void)[] = [];
     await using instance = await httpInstance((_request, response) => void held.push(() => response.end("done")));
@@ -242,6 +250,22 @@ describe("a service that fails before its reply", () => {
       assert.equal(told.status, method === "GET" ? 200 : 502, method);
       assert.equal(instance.accepted, method === "GET" ? 2 : 1);
     }
+  });
+
+  it("has ended all the idle connections: a GET is sent again on a new one, also where there may be no more of them", async () => {
+    await using instance = await socketInstance((socket) => {
+      let requests = 0;
+      socket.on("data", () => {
+        if (++requests === 1) setTimeout(() => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), 20);
+        else socket.destroy();
+      });
+    });
+    await using running = await startGateway({ settings: { upstream: { maxConnections: 3 } } });
+    await running.add(instance);
+    const all = await Promise.all([ask(running), ask(running), ask(running)]);
+    assert.deepEqual([all.map(({ status }) => status), instance.accepted], [[200, 200, 200], 3]);
+    assert.equal((await ask(running)).status, 200);
+    assert.equal(instance.accepted, 4);
   });
 
   it("is asked on a new connection when the idle one has ended", async () => {
@@ -401,25 +425,6 @@ describe("a client that leaves", () => {
     client.socket.destroy();
     await aborted.promise;
     assert.equal((await running.lastLine()).reason, "client_gone");
-  });
-
-  it("with several requests in a row on their way: all of them are ended", async () => {
-    let closed = 0;
-    await using instance = await httpInstance((_request, response) => void response.on("close", () => closed++));
-    await using running = await startGateway();
-    await running.add(instance);
-    const client = await rawClient(running.gateway.port);
-    client.send(
-      "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
-    );
-    await until(() => (instance.sockets.size === 3 ? true : undefined));
-    client.socket.destroy();
-    await until(() => (closed === 3 ? true : undefined));
-    assert.deepEqual(
-      (await running.lines(3)).map(({ reason }) => reason),
-      ["client_gone", "client_gone", "client_gone"],
-    );
-    assert.match(await running.metrics(), /gateway_requests_in_flight 0/);
   });
 
   it("again and again leaves nothing behind", async () => {

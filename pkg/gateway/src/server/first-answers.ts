@@ -8,6 +8,8 @@ export interface FirstAnswersOptions {
   readonly next: Generation;
   /** What it has too is not waited for. */
   readonly before?: Generation | undefined;
+  /** Something else to wait for. */
+  readonly also?: Promise<void> | undefined;
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
 }
@@ -17,12 +19,12 @@ export interface FirstAnswersOptions {
  * @returns Whether all of it has been answered, well or ill.
  * @throws The signal's reason when it aborts.
  */
-export async function firstAnswers({ next, before, clock, signal }: FirstAnswersOptions): Promise<boolean> {
+export async function firstAnswers({ next, before, also, clock, signal }: FirstAnswersOptions): Promise<boolean> {
   const pools = [...next.pools].filter(([service, pool]) => before?.pools.get(service) !== pool);
   const services = pools.map(([, { ready }]) => ready);
   const issuers = next.issuers.filter((issuer) => before?.issuers.includes(issuer) !== true);
   const keys = issuers.map((issuer) => issuer.keys.available());
-  const answered = Promise.allSettled([...services, ...keys]).then(() => true);
+  const answered = Promise.allSettled([...services, ...keys, also]).then(() => true);
   const giveUp = new AbortController();
   const late = sleep(clock, firstAnswersMs, {
     signal: signal ? AbortSignal.any([signal, giveUp.signal]) : giveUp.signal,

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { createHash } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
 import { type IncomingMessage, request as httpRequest, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import { parseTraceparent } from "@plinth/kernel";
+import { until } from "@plinth/kernel/testing";
 import {
   echo,
   exchangeRaw,
@@ -188,6 +190,30 @@ describe("what the service gets", () => {
       assert.equal(received.headers["x-trailer"], undefined);
     });
   }
+
+  it("that is sent behind others on its connection is forgotten when it is answered", async () => {
+    let client: Socket | undefined;
+    const noted = (message: unknown): void => {
+      if (typeof message === "object" && message && "socket" in message && message.socket instanceof Socket)
+        client ??= message.socket;
+    };
+    await using instance = await httpInstance(echo);
+    await using running = await startGateway();
+    await running.add(instance);
+    subscribe("net.server.socket", noted);
+    const bare = await rawClient(running.gateway.port);
+    await until(() => client);
+    unsubscribe("net.server.socket", noted);
+    const turn = async (count: number): Promise<number | undefined> => {
+      bare.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(3));
+      await until(() => bare.text.split("HTTP/1.1 200").length - 1 === count);
+      await until(() => running.gateway.describe().services[0]?.instances[0]?.inFlight === 0);
+      return client?.listenerCount("close");
+    };
+    const before = await turn(3);
+    for (let turns = 2; turns <= 5; turns++) assert.equal(await turn(turns * 3), before);
+    bare.socket.destroy();
+  });
 
   it("is asked for HEAD by a route for GET, and OPTIONS and PROPFIND go to a route for any method", async () => {
     const methods: string[] = [];

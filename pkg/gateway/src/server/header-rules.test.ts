@@ -2,9 +2,29 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseGatewayDocument } from "../config/document.ts";
 import { signingKey, startIssuer, tokenOf } from "../testing/issuer.ts";
-import { httpInstance, openRoute, type Received, startGateway } from "../testing/kit.ts";
+import { httpInstance, openRoute, rawClient, type Received, startGateway } from "../testing/kit.ts";
 
 describe("headers of a route", () => {
+  it("cannot be said behind the body in their place", async () => {
+    let trailers: NodeJS.Dict<string> = {};
+    await using instance = await httpInstance((request, response) => {
+      request.resume().on("end", () => {
+        ({ trailers } = request);
+        response.end();
+      });
+    });
+    const headers = { request: { set: { "x-org": "o" }, add: { "x-tag": "t" }, remove: ["x-gone"] } };
+    await using running = await startGateway({ routes: [openRoute({ headers })] });
+    await running.add(instance);
+    const client = await rawClient(running.gateway.port);
+    client.send(
+      "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nX-Org: mine\r\nx-tag: mine\r\nx-gone: mine\r\nx-sum: 1\r\n\r\n",
+    );
+    await client.matching(/^HTTP\/1\.1 200 /);
+    assert.deepEqual({ ...trailers }, { "x-sum": "1" });
+    client.socket.destroy();
+  });
+
   it("are changed both ways, from the request, the route, the client and the token", async () => {
     const key = signingKey("k");
     await using issuer = await startIssuer(key);

@@ -2,9 +2,11 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import { Socket } from "node:net";
 import { guardEvents } from "@plinth/transport";
 import { asksForWebSocket, ClientUpgrade } from "../protocols/client-upgrade.ts";
+import { ClientTurns } from "./client-turns.ts";
 import type { Connections } from "./connections.ts";
 import type { GatewayCore } from "./core.ts";
-import { Exchange, GatewayResponse } from "./exchange.ts";
+import { Exchange } from "./exchange.ts";
+import { GatewayResponse } from "./http1-response.ts";
 import { answerSocket, reasonOfParserError } from "./malformed.ts";
 import { recover } from "./recover.ts";
 
@@ -25,6 +27,7 @@ export function createListener(
   connections: Connections,
   options: ListenerOptions,
 ): Server<typeof IncomingMessage, typeof GatewayResponse> {
+  const turns = new ClientTurns(connections);
   const begin = (
     request: IncomingMessage,
     response: GatewayResponse,
@@ -34,10 +37,16 @@ export function createListener(
       request.resume(); // sent behind the last request that this connection takes, perhaps as part of its body
       return;
     }
-    const exchange = new Exchange(core, request, response, expects === "continue");
-    connections.began(exchange);
-    if (expects === "odd") exchange.refuse("expectation_failed");
-    else exchange.begin();
+    turns.take(request, () => {
+      try {
+        const exchange = new Exchange(core, request, response, expects === "continue");
+        connections.began(exchange);
+        if (expects === "odd") exchange.refuse("expectation_failed");
+        else exchange.begin();
+      } catch (error) {
+        recover(core, connections, error, [request, response]);
+      }
+    });
   };
   const server = createServer(
     {
@@ -71,7 +80,7 @@ export function createListener(
     response.assignSocket(socket);
     const exchange = new Exchange(core, request, response, false);
     connections.began(exchange);
-    exchange.upgrade = new ClientUpgrade(exchange, socket, head);
+    exchange.upgrade = new ClientUpgrade(exchange, { response, socket, head });
     exchange.begin();
   });
   server.on("connect", (_request, socket) => {
@@ -81,6 +90,7 @@ export function createListener(
   server.on("clientError", (error: Error & { readonly code?: unknown }, socket) => {
     const reason = reasonOfParserError(error.code);
     const exchange = connections.current(socket);
+    if (reason === "request_timeout" && exchange?.isStreaming === true && !exchange.request.complete) return;
     if (exchange) {
       exchange.breakOff(reason);
       return;

@@ -1,7 +1,8 @@
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { problemContentType } from "@plinth/transport";
-import { problemBody, type Reason, reasonOf } from "../reasons.ts";
+import { problemBody } from "../problem.ts";
+import { type Reason, reasonOf } from "../reasons.ts";
 import type { Connections } from "./connections.ts";
 
 /** The reason for what the parser of node:http refuses; undefined when the client is simply gone. */

@@ -18,9 +18,11 @@ export function observeState(metrics: Metrics, current: () => Generation, inFlig
     aggregate: "max",
     collect: (gauge) => {
       for (const { service, seats } of current().pools.values()) {
-        const ejected = seats.filter((seat) => seat.ejected).length;
-        gauge.set({ service, state: "ejected" }, ejected);
-        gauge.set({ service, state: "in_use" }, seats.length - ejected);
+        const out = seats.filter((seat) => seat.ejected).length;
+        const failing = seats.filter((seat) => seat.ejectedFor === "health_check").length;
+        gauge.set({ service, state: "failing_probes" }, failing);
+        gauge.set({ service, state: "ejected" }, out - failing);
+        gauge.set({ service, state: "in_use" }, seats.length - out);
       }
     },
   });
@@ -47,6 +49,34 @@ export function observeState(metrics: Metrics, current: () => Generation, inFlig
           { service },
           seats.reduce((sum, seat) => sum + seat.inFlight, 0),
         );
+    },
+  });
+  metrics.gauge({
+    name: "gateway_upstream_requests_waiting",
+    help: "Requests that wait for a place at an instance of each service with `caps`.",
+    labels: ["service"],
+    collect: (gauge) => {
+      for (const { service, waiting } of current().pools.values()) gauge.set({ service }, waiting);
+    },
+  });
+  metrics.gauge({
+    name: "gateway_upstream_breakers",
+    help: "Breakers, one for each instance and route, that are not closed.",
+    labels: ["service", "state"],
+    aggregate: "max",
+    collect: (gauge) => {
+      for (const { service, trippedBreakers } of current().pools.values())
+        for (const state of ["open", "recovering"] as const)
+          gauge.set({ service, state }, trippedBreakers.filter((circuit) => circuit.state === state).length);
+    },
+  });
+  metrics.gauge({
+    name: "gateway_upstream_panicking",
+    help: "Whether so many instances of a service are out that all get requests: 1 when it is so.",
+    labels: ["service"],
+    aggregate: "max",
+    collect: (gauge) => {
+      for (const { service, isPanicking } of current().pools.values()) gauge.set({ service }, isPanicking ? 1 : 0);
     },
   });
   metrics.gauge({

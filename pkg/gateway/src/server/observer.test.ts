@@ -78,6 +78,7 @@ describe("spans", () => {
       "http.request.method": "GET",
       "http.response.status_code": 200,
       "url.scheme": "http",
+      "network.protocol.version": "1.1",
       "url.path": "/notes/42",
       "client.address": "127.0.0.1",
       "plinth.route": "all",

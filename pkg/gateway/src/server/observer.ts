@@ -1,6 +1,8 @@
 import { type Counter, type Histogram, type Logger, type Metrics, runInContext, type Span } from "@plinth/kernel";
 import type { Reason } from "../reasons.ts";
 import type { FailureKind } from "../upstream/upstream.ts";
+import type { LineVerdict } from "./access-log.ts";
+import { capped } from "./capped.ts";
 import type { Exchange } from "./exchange.ts";
 import { Tally } from "./tally.ts";
 
@@ -16,7 +18,6 @@ const methods: ReadonlySet<string> = new Set([
   "CONNECT",
 ]);
 const statusClasses = ["", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
-const maxLoggedPath = 256;
 
 /** The method as a label and in span names: unusual ones share a value. */
 export function methodLabel(method: string | undefined): string {
@@ -32,6 +33,8 @@ export class Observer {
   readonly #attempts: Counter<"service" | "outcome">;
   readonly #headTime: Histogram<"service">;
   readonly #retries: Counter<"service">;
+  readonly #hedges: Counter<"service" | "outcome">;
+  readonly #lines: Record<LineVerdict, number> = { written: 0, not_slow: 0, sampled_out: 0 };
 
   constructor(metrics: Metrics, accessLog: Logger | undefined) {
     this.#accessLog = accessLog;
@@ -66,11 +69,28 @@ export class Observer {
       labels: ["service"],
       exemplars: true,
     });
+    this.#hedges = metrics.counter({
+      name: "gateway_upstream_hedges_total",
+      help: "Requests sent to another instance beside a first that took long, by whether their reply was the client's.",
+      labels: ["service", "outcome"],
+    });
     this.#retries = metrics.counter({
       name: "gateway_upstream_retries_total",
-      help: "Requests sent to another instance, or over another connection, after a first try that cannot have had an effect.",
+      help: "Requests sent again, to another instance or over another connection, after a try that failed.",
       labels: ["service"],
     });
+    metrics.counter({
+      name: "gateway_access_log_lines_total",
+      help: "Requests by whether they have a line in the access log, as the document's `accessLog` says.",
+      labels: ["outcome"],
+      collect: (counter) => {
+        for (const [outcome, total] of Object.entries(this.#lines)) counter.set({ outcome }, total);
+      },
+    });
+  }
+
+  hedged(service: string, outcome: "won" | "lost" | "failed"): void {
+    this.#hedges.inc({ service, outcome });
   }
 
   malformed(reason: Reason): void {
@@ -100,7 +120,7 @@ export class Observer {
       try {
         endSpan(exchange, status);
       } finally {
-        if (this.#accessLog?.isEnabled("info") === true) this.#log(this.#accessLog, exchange, status, tookMs);
+        if (this.#accessLog?.isEnabled("info") === true) this.#logIfWanted(this.#accessLog, exchange, status, tookMs);
       }
     }
   }
@@ -111,11 +131,25 @@ export class Observer {
     this.#duration.observe({ route: name }, (upgrade?.tookMs ?? tookMs) / 1e3, span);
   }
 
+  #logIfWanted(log: Logger, exchange: Exchange, status: number, tookMs: number): void {
+    const { accessLog: rules } = exchange.generation;
+    if (rules === undefined) {
+      this.#log(log, exchange, status, tookMs);
+      return;
+    }
+    const verdict = rules.verdictOf(exchange, status, tookMs);
+    this.#lines[verdict]++;
+    if (verdict !== "written") return;
+    const line = rules.lineOf(exchange, status, tookMs);
+    runInContext(exchange, () => log.info("request", line));
+  }
+
   #log(log: Logger, exchange: Exchange, status: number, tookMs: number): void {
+    this.#lines.written++;
     const { reason, authFault, taken: route, forwarding } = exchange;
     const fields = {
       method: methodLabel(exchange.method),
-      path: pathOf(exchange),
+      path: capped(exchange.path),
       route: route?.name ?? "unmatched",
       status,
       ...(reason === undefined ? {} : { reason }),
@@ -143,7 +177,8 @@ function endSpan(exchange: Exchange, status: number): void {
     span.setAttribute("http.request.method", method);
     span.setAttribute("http.response.status_code", status);
     span.setAttribute("url.scheme", exchange.core.scheme);
-    span.setAttribute("url.path", pathOf(exchange));
+    span.setAttribute("network.protocol.version", exchange.request.httpVersion);
+    span.setAttribute("url.path", capped(exchange.path));
     span.setAttribute("client.address", exchange.clientAddress);
     span.setAttribute("plinth.route", exchange.taken?.name ?? "unmatched");
     if (reason !== undefined) {
@@ -152,9 +187,4 @@ function endSpan(exchange: Exchange, status: number): void {
     }
   }
   span.end();
-}
-
-/** Without the query, which may hold secrets, and of bounded length. */
-function pathOf({ path }: Exchange): string {
-  return path.length > maxLoggedPath ? path.slice(0, maxLoggedPath) : path;
 }

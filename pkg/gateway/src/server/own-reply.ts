@@ -1,8 +1,11 @@
-import type { IncomingMessage } from "node:http";
 import { problemContentType } from "@plinth/transport";
 import { hstsHeader } from "../headers/reply.ts";
-import { problemBody, type Reason, reasonOf } from "../reasons.ts";
-import type { DeadlineList, Expiring } from "./deadlines.ts";
+import type { PluginReason } from "../plugins/define.ts";
+import { grpcEnding } from "../protocols/grpc.ts";
+import { codeOf, problemBody, problemText } from "../problem.ts";
+import { type PluginReasonName, type Reason, reasonOf } from "../reasons.ts";
+import { Alarm } from "../upstream/alarm.ts";
+import type { ClientRequest } from "./client-message.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** A body this small is read to its end so that the connection can go on; a larger one is not waited for. */
@@ -12,11 +15,12 @@ const lingerMs = 2_000;
 
 /** Writes a reply of the gateway itself: problem+json with the reason. What of the request's body still comes is dropped. */
 export function answer(exchange: Exchange, reason: Reason, detail: string | undefined, more: readonly string[]): void {
-  const { status, closes } = reasonOf(reason);
-  const body = problemBody(reason, exchange.span.traceId, detail);
-  const headers = ["content-type", problemContentType, "content-length", `${Buffer.byteLength(body)}`];
-  headers.push("cache-control", "no-store", ...more);
-  send(exchange, status, { headers, body, closes: closes === true });
+  const { status, closes, detail: usual } = reasonOf(reason);
+  if (exchange.grpc) {
+    endCall(exchange, status, reason, detail ?? usual, more);
+    return;
+  }
+  sendProblem(exchange, status, problemBody(reason, exchange.span.traceId, detail), more, closes);
 }
 
 /** Writes a reply of the gateway itself that has no body. What of the request's body still comes is dropped. */
@@ -25,9 +29,61 @@ export function answerEmpty(exchange: Exchange, status: number, more: readonly s
   send(exchange, status, { headers, body: "", closes: false });
 }
 
+/** Writes the refusal of a plugin, as {@link answer} does the gateway's own. */
+export function answerRejected(
+  exchange: Exchange,
+  reason: PluginReasonName,
+  entry: PluginReason,
+  more: readonly string[],
+): void {
+  if (exchange.grpc) {
+    endCall(exchange, entry.status, reason, entry.detail, more);
+    return;
+  }
+  sendProblem(exchange, entry.status, problemText(reason, entry, exchange.span.traceId), more);
+}
+
+function sendProblem(
+  exchange: Exchange,
+  status: number,
+  body: string,
+  more: readonly string[],
+  closes: boolean | undefined = false,
+): void {
+  const headers = ["content-type", problemContentType, "content-length", `${Buffer.byteLength(body)}`];
+  headers.push("cache-control", "no-store", ...more);
+  send(exchange, status, { headers, body, closes });
+}
+
+/** Ends a call of gRPC before it has begun: a head alone, which is its trailers as well. */
+function endCall(
+  exchange: Exchange,
+  httpStatus: number,
+  reason: Reason | PluginReasonName,
+  detail: string,
+  more: readonly string[],
+): void {
+  const headers = ["content-type", "application/grpc", ...grpcEnding(httpStatus, codeOf(reason), detail), ...more];
+  send(exchange, 200, { headers, body: "", closes: false });
+}
+
+/** Writes the reply that a plugin gives in the service's place. */
+export function answerForPlugin(
+  exchange: Exchange,
+  {
+    status,
+    headers,
+    body,
+  }: { readonly status: number; readonly headers: readonly string[]; readonly body: string | Buffer },
+): void {
+  const hasBody = status !== 204 && status !== 304;
+  const length = hasBody ? ["content-length", `${Buffer.byteLength(body)}`] : [];
+  send(exchange, status, { headers: [...length, ...headers], body: hasBody ? body : "", closes: false });
+}
+
 interface OwnReply {
   readonly headers: string[];
-  readonly body: string;
+  readonly body: string | Buffer;
   readonly closes: boolean;
 }
 
@@ -36,7 +92,7 @@ function send(exchange: Exchange, status: number, { headers, body, closes }: Own
   if (core.hsts !== undefined) headers.push(hstsHeader, core.hsts);
   if (exchange.edge) headers.push(...exchange.edge.cors, ...exchange.edge.security);
   headers.push("x-request-id", requestId, ...(limitHeaders ?? []));
-  const mustLinger = !exchange.isDeaf && hasLargeUpload(exchange);
+  const mustLinger = !exchange.isDeaf && !response.isStream && hasLargeUpload(exchange);
   if (closes || mustLinger || core.isDraining) {
     headers.push("connection", "close");
     exchange.isLast = true;
@@ -49,7 +105,7 @@ function send(exchange: Exchange, status: number, { headers, body, closes }: Own
   }
   // Closing a connection with bytes unread resets it, and a reset can overtake the reply. So the reply goes out whole, by its
   // length, and the connection ends when the client has stopped sending, or after a while.
-  if (body === "") response.flushHeaders();
+  if (body.length === 0) response.flushHeaders();
   else response.write(body);
   linger(exchange, () => {
     if (!response.writableEnded) response.end();
@@ -74,35 +130,18 @@ function hasLargeUpload({ request, body, expectsContinue }: Exchange): boolean {
   return isChunked || body?.started === true || !(Number(length) <= smallUploadBytes);
 }
 
-function headerOf({ rawHeaders }: IncomingMessage, name: string): string | undefined {
+function headerOf({ rawHeaders }: ClientRequest, name: string): string | undefined {
   for (let at = 0; at < rawHeaders.length; at += 2)
     if (rawHeaders[at]?.toLowerCase() === name) return rawHeaders[at + 1];
   return undefined;
 }
 
 function linger({ request, core }: Exchange, end: () => void): void {
-  const waiting = new Linger(end);
-  core.deadlines.list(lingerMs).add(waiting, core.clock.monotonicMs());
-  request.once("end", waiting.stop).once("close", waiting.stop);
-}
-
-class Linger implements Expiring {
-  expiresAtMs = 0;
-  before: Expiring | undefined;
-  after: Expiring | undefined;
-  list: DeadlineList | undefined;
-  readonly #end: () => void;
-
-  constructor(end: () => void) {
-    this.#end = end;
-  }
-
-  expire(): void {
-    this.#end();
-  }
-
-  readonly stop = (): void => {
-    this.list?.remove(this);
-    this.#end();
+  const waiting = new Alarm(end);
+  waiting.set(core.deadlines.list(lingerMs), core.clock.monotonicMs());
+  const stop = (): void => {
+    waiting.stop();
+    end();
   };
+  request.once("end", stop).once("close", stop);
 }

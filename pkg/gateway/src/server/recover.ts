@@ -3,7 +3,7 @@ import { Duplex } from "node:stream";
 import { randomHex, runInContext } from "@plinth/kernel";
 import type { Connections } from "./connections.ts";
 import type { GatewayCore } from "./core.ts";
-import { GatewayResponse } from "./exchange.ts";
+import { GatewayResponse } from "./http1-response.ts";
 import { answerSocket } from "./malformed.ts";
 
 /**

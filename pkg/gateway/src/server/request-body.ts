@@ -1,13 +1,20 @@
-import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
+import type { ClientRequest } from "./client-message.ts";
+import type { SlowClients, Upload } from "./slow-clients.ts";
 
 export interface RequestBodyOptions {
-  readonly request: IncomingMessage;
+  readonly request: ClientRequest;
   readonly maxBytes: number;
   /** The first byte is wanted. */
   readonly onStart: () => void;
-  /** More came than `maxBytes`. The body has ended with an error then. */
-  readonly onTooLarge: () => void;
+  /** More came than `maxBytes`, or it comes too slowly. The body has ended with an error then. */
+  readonly onRefused: (reason: "body_too_large" | "body_too_slow") => void;
+  /** Who looks whether it comes fast enough. */
+  readonly slow: Pick<SlowClients, "began" | "ended">;
+  /** It may take its time but for its pauses, and for these too when this says so. Undefined: it must come fast enough. */
+  readonly mayRest: (() => boolean) | undefined;
+  /** In milliseconds. */
+  readonly longestRestMs: number;
 }
 
 /** A body no longer than this can be sent to another instance when the first was the wrong one. */
@@ -18,13 +25,16 @@ const empty = Buffer.alloc(0);
  * The body of a client's request on its way to a service: counted, with backpressure, and apart from the client's socket, so
  * that a client of the service that destroys it does the socket no harm. Untouched until it is first read.
  */
-export class RequestBody extends Readable {
+export class RequestBody extends Readable implements Upload {
+  bytes = 0;
+  seenBytes = 0;
+  leftMs = 0;
   readonly #options: RequestBodyOptions;
-  #bytes = 0;
   #started = false;
   /** What came so far, as long as it is little. */
   #kept: Buffer[] | undefined = [];
   #isWhole = false;
+  #isPaused = false;
 
   constructor(options: RequestBodyOptions) {
     super({ highWaterMark: 65_536 });
@@ -43,6 +53,24 @@ export class RequestBody extends Readable {
     return this.#isWhole && this.#kept ? Buffer.concat(this.#kept) : undefined;
   }
 
+  /** It does not come, though it would be taken. */
+  get isAwaited(): boolean {
+    return !this.#isWhole && !this.#isPaused && !this.destroyed && this.#options.mayRest?.() !== true;
+  }
+
+  get hasRate(): boolean {
+    return this.#options.mayRest === undefined;
+  }
+
+  get longestRestMs(): number {
+    return this.#options.longestRestMs;
+  }
+
+  tooSlow(): void {
+    this.destroy(new Error("the body comes too slowly"));
+    this.#options.onRefused("body_too_slow");
+  }
+
   /** What a try sends: the body itself, or once more what another has sent. */
   forTry(): Readable {
     const again = this.#started ? this.again : undefined;
@@ -50,10 +78,12 @@ export class RequestBody extends Readable {
   }
 
   override _read(): void {
-    const { request, onStart } = this.#options;
+    const { request, onStart, slow } = this.#options;
+    this.#isPaused = false;
     if (!this.#started) {
       this.#started = true;
       onStart();
+      slow.began(this);
       request.on("data", this.#onData).once("end", this.#onEnd).once("close", this.#onClose);
     }
     request.resume();
@@ -61,25 +91,31 @@ export class RequestBody extends Readable {
 
   /** What still comes is dropped, so that the connection can come to its end. */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    const { request } = this.#options;
+    const { request, slow } = this.#options;
+    slow.ended(this);
     request.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onClose);
     if (this.#started) request.resume();
     done(error);
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    const { request, maxBytes, onTooLarge } = this.#options;
-    this.#bytes += chunk.length;
-    if (this.#bytes <= maxKeptBytes) this.#kept?.push(chunk);
+    const { request, maxBytes, onRefused } = this.#options;
+    this.bytes += chunk.length;
+    if (this.bytes <= maxKeptBytes) this.#kept?.push(chunk);
     else this.#kept = undefined;
-    if (this.#bytes > maxBytes) {
+    if (this.bytes > maxBytes) {
       this.destroy(new Error("the body is larger than allowed"));
-      onTooLarge();
-    } else if (!this.push(chunk)) request.pause();
+      onRefused("body_too_large");
+    } else if (!this.push(chunk)) {
+      this.#isPaused = true;
+      request.pause();
+    }
   };
 
   readonly #onEnd = (): void => {
+    if (!this.#options.request.complete) return; // broken off: its close tells
     this.#isWhole = true;
+    this.#options.slow.ended(this);
     this.push(null);
   };
 

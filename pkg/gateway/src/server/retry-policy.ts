@@ -1,8 +1,8 @@
 import { createRetries, parseRetryAfterMs, type Retries, type RetryBudget } from "@plinth/resilience";
 import type { RetriesConfig } from "../config/schema-retries.ts";
-import type { ReplyHeaders } from "../headers/reply.ts";
+import { replyHeader, type ReplyHeaders } from "../headers/reply.ts";
 import type { FailureKind, UpstreamFailure } from "../upstream/upstream.ts";
-import type { DeadlineList, Deadlines, Expiring } from "./deadlines.ts";
+import type { DeadlineList, Deadlines } from "./deadlines.ts";
 import type { RequestBody } from "./request-body.ts";
 
 /** When requests of a route are sent again that may have had an effect. */
@@ -40,22 +40,28 @@ export interface FailedTry {
 }
 
 /** Failures after which nothing can have happened at the instance. */
-const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>(["unreachable", "connect_timeout", "busy"]);
+const neverArrived: ReadonlySet<FailureKind> = new Set<FailureKind>([
+  "unreachable",
+  "connect_timeout",
+  "untrusted",
+  "busy",
+]);
 /** So many instances are tried while each one takes no connection, or its address turns out to be another's. */
 const maxUnsent = 3;
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 /** RFC 9110, 9.2.2, without TRACE. */
-const idempotentMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
+export const idempotentMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /**
  * Whether no try can have had an effect, so that another does no harm, whatever the route says: but once unless each is told at once.
- * A body that was touched is gone, but for the wrong instance, which has refused it unread.
+ * A body that was touched is gone, but where the instance has refused it unread.
  */
-export function mayTryUnsent({ kind, sent, reused }: UpstreamFailure, failed: FailedTry): boolean {
+function mayTryUnsent({ kind, sent, reused }: UpstreamFailure, failed: FailedTry): boolean {
   const { body, method, attempts, hasOther } = failed;
-  if (kind === "misdirected") {
+  if (kind === "misdirected" || kind === "refused") {
     const isWhole = body === undefined || body.again !== undefined;
-    return isWhole && attempts < maxUnsent && hasOther;
+    // Whoever refuses a stream may take it on another connection: GOAWAY ends the one alone.
+    return isWhole && attempts < maxUnsent && (hasOther || kind === "refused");
   }
   if (body?.started === true) return false;
   if (!sent && kind === "unreachable") return attempts < maxUnsent && hasOther;
@@ -63,6 +69,15 @@ export function mayTryUnsent({ kind, sent, reused }: UpstreamFailure, failed: Fa
   if (!sent && neverArrived.has(kind)) return hasOther;
   // The instance closed an idle connection just as the request went out on it. Asking again is safe for safe methods.
   return kind === "reset" && reused && body === undefined && safeMethods.has(method);
+}
+
+/** In how many milliseconds to try again after a failure; undefined: not at all. */
+export function failedInMs(
+  policy: RetryPolicy | undefined,
+  failure: UpstreamFailure,
+  failed: FailedTry,
+): number | undefined {
+  return mayTryUnsent(failure, failed) ? 0 : retryInMs(policy, failure.kind, failed);
 }
 
 /** In how many milliseconds to try again what may have had an effect, as far as the route says so; undefined: not at all. */
@@ -84,31 +99,15 @@ export function retryInMs(
     remainingMs,
     retryAfterMs:
       reply &&
-      parseRetryAfterMs(first(reply.headers["retry-after"]), {
+      parseRetryAfterMs(replyHeader(reply.headers, "retry-after"), {
         nowMs: reply.nowMs,
-        date: first(reply.headers["date"]),
+        date: replyHeader(reply.headers, "date"),
       }),
   });
   return verdict.retry ? verdict.delayMs : undefined;
 }
 
-function first(value: string | string[] | undefined): string | undefined {
-  return typeof value === "string" ? value : value?.[0];
-}
-
-/** The time of one try. */
-export class TryTime implements Expiring {
-  expiresAtMs = 0;
-  before: Expiring | undefined;
-  after: Expiring | undefined;
-  list: DeadlineList | undefined;
-  readonly #onExpired: () => void;
-
-  constructor(onExpired: () => void) {
-    this.#onExpired = onExpired;
-  }
-
-  expire(): void {
-    this.#onExpired();
-  }
+/** The head of a reply has not come in the time of one try. */
+export function lateTry(): UpstreamFailure {
+  return { kind: "timeout", sent: true, reused: false, cause: new Error("no reply within the time of a try") };
 }

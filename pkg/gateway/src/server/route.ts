@@ -1,6 +1,8 @@
 import type { ConcurrencyCap, RateLimiter } from "@plinth/resilience";
+import type { RemoteAuth } from "../auth/remote-auth.ts";
 import type { Requirement } from "../auth/requirement.ts";
 import type { TokenSource } from "../auth/token-source.ts";
+import type { CompressionRules } from "../config/schema-compression.ts";
 import type { Importance } from "../config/schema-limits.ts";
 import type { HeaderRules } from "../headers/rules.ts";
 import type { RouteLimits } from "../limits/route-limits.ts";
@@ -10,6 +12,8 @@ import type { WebSocketLimits } from "../config/schema-websocket.ts";
 import type { Backends } from "./backends.ts";
 import type { DeadlineList } from "./deadlines.ts";
 import type { Edge } from "./edge.ts";
+import type { PluginChains } from "../plugins/open-plugins.ts";
+import type { HedgingPolicy } from "./hedges.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
 
 /** What a route asks of a token, and what becomes of that. */
@@ -18,6 +22,8 @@ export interface RouteAuth {
   /** Undefined: the Authorization header. */
   readonly source: TokenSource | undefined;
   readonly forwardToken: boolean;
+  /** Undefined: nobody else is asked. */
+  readonly remote: RemoteAuth | undefined;
 }
 
 /** A route with everything worked out that does not depend on the request. */
@@ -27,6 +33,8 @@ export interface Route {
   /** Undefined: anybody may call it. */
   readonly auth: RouteAuth | undefined;
   readonly limits: RouteLimits | undefined;
+  /** They come before Auth is asked who calls: made-up tokens cost it no more questions than the limits let through. */
+  readonly limitsFirst: boolean;
   /** Undefined: as many at one time as come. */
   readonly cap: ConcurrencyCap | undefined;
   readonly importance: Importance;
@@ -37,6 +45,8 @@ export interface Route {
   readonly bodyGapMs: number | undefined;
   /** Undefined: sent again only where nothing has reached an instance. */
   readonly retries: RetryPolicy | undefined;
+  /** Undefined: one instance at a time. */
+  readonly hedging: HedgingPolicy | undefined;
   /** Undefined: no WebSocket is opened. */
   readonly webSocket: WebSocketLimits | undefined;
   /** What stands in place of the prefix, without a slash at its end. */
@@ -47,6 +57,10 @@ export interface Route {
   readonly backends?: Backends | undefined;
   /** Who is let in, and what replies say to browsers; undefined: everybody, and nothing. */
   readonly edge: Edge | undefined;
+  /** Undefined: no plugin is asked, and none sees the reply. */
+  readonly plugins: PluginChains | undefined;
+  /** Undefined: replies go as they are. */
+  readonly compression: CompressionRules | undefined;
   readonly requestRules: HeaderRules | undefined;
   readonly replyRules: HeaderRules | undefined;
 }

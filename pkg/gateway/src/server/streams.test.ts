@@ -103,7 +103,7 @@ describe("trailers of a reply", () => {
 });
 
 describe("trailers of a request", () => {
-  it("are read and go nowhere, whatever they are called", async () => {
+  it("are never taken for headers of the request, whatever they are called", async () => {
     await using instance = await httpInstance(echo);
     await using running = await startGateway();
     await running.add(instance);

@@ -5,11 +5,14 @@ import type { Clock, Logger, Metrics } from "@plinth/kernel";
 import { type Certificates, watchCertificates } from "@plinth/transport";
 import type { GatewayTlsSettings } from "../config/settings-tls.ts";
 import type { Connections } from "./connections.ts";
+import type { Http2 } from "./http2.ts";
 import { ServerNames } from "./server-names.ts";
 
 export interface TlsFrontOptions {
   readonly settings: GatewayTlsSettings;
   readonly http1: HttpServer;
+  /** Undefined: it is not spoken. */
+  readonly http2: Http2 | undefined;
   readonly connections: Connections;
   readonly clock: Clock;
   readonly log: Logger | undefined;
@@ -27,7 +30,7 @@ export interface TlsFront {
 
 /** @throws {@link TransportError} `ERR_TLS_FILE`, `ERR_TLS_CERTIFICATE` for the first certificate that cannot be used. */
 export function openTlsFront(options: TlsFrontOptions): TlsFront {
-  const { settings, http1, connections, clock, log, metrics, onSecure } = options;
+  const { settings, http1, http2, connections, clock, log, metrics, onSecure } = options;
   const { certificates, handshakeTimeoutMs, ...rest } = settings;
   const names = new ServerNames();
   const watched: Certificates[] = [];
@@ -61,7 +64,7 @@ export function openTlsFront(options: TlsFrontOptions): TlsFront {
   const server = process.getBuiltinModule("node:tls").createServer(
     {
       ...watched[0]?.context,
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: http2 ? ["h2", "http/1.1"] : ["http/1.1"],
       handshakeTimeout: handshakeTimeoutMs,
       noDelay: true,
       SNICallback: (name, done) => {
@@ -75,7 +78,8 @@ export function openTlsFront(options: TlsFrontOptions): TlsFront {
       },
     },
     (socket: TLSSocket) => {
-      http1.emit("connection", socket);
+      if (http2 && socket.alpnProtocol === "h2") http2.accept(socket);
+      else http1.emit("connection", socket);
       onSecure();
     },
   );
