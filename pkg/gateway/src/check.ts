@@ -1,7 +1,10 @@
 import { type ConfigFault, ConfigError, readConfigFile } from "@plinth/kernel";
 import { parseDocument } from "./config/document.ts";
+import { faultAt } from "./config/faults.ts";
+import { type KnownPlugins, namedPlugins } from "./config/schema-plugins.ts";
 import type { ParsedDocument } from "./config/schema.ts";
 import { GatewayConfigError } from "./errors.ts";
+import { unusedPaths } from "./transcoding/matchers.ts";
 import { proveDocument, toFaults } from "./proof/prove-document.ts";
 
 /** What a check of a document found. */
@@ -24,17 +27,28 @@ export interface DocumentCheck {
  *
  * @param file - YAML or JSON. One that cannot be read, or is neither, is a fault.
  * @param options.proof - `whole` tries every spelling of every path, `start` what a gateway tries before it takes a document. Default `whole`.
+ * @param options.plugins - Those of the program that will hold the gateway. Default: they are not known here, and their parts of the
+ *   document are passed over with a warning for each.
  */
 export function checkGatewayDocument(
   file: string,
-  { proof = "whole" }: { readonly proof?: "whole" | "start" } = {},
+  {
+    proof = "whole",
+    plugins = "unchecked",
+  }: { readonly proof?: "whole" | "start"; readonly plugins?: KnownPlugins } = {},
 ): DocumentCheck {
   const none = { warnings: [], routes: 0, inputs: 0, document: undefined };
   try {
     const { data, places } = readConfigFile(file);
     const at = { name: file, places };
-    const document = parseDocument(data, at);
-    if (proof === "start") return { ...none, faults: [], routes: document.routes.length, document };
+    const document = parseDocument(data, at, plugins);
+    const unchecked = plugins === "unchecked" ? [...namedPlugins(document)] : [];
+    const passedOver = unchecked.map(([name, path]) => faultAt(path, notChecked(name), at));
+    for (const [index, { grpc, match, priority }] of document.routes.entries())
+      for (const unused of grpc ? unusedPaths({ grpc, match, priority }) : [])
+        passedOver.push(faultAt(["routes", index, "grpc", "descriptors"], unused, at));
+    if (proof === "start")
+      return { ...none, faults: [], warnings: passedOver, routes: document.routes.length, document };
     const { findings, inputs } = proveDocument(document);
     const [faults = [], warnings = []] = (["fault", "warning"] as const).map((severity) =>
       toFaults(
@@ -43,9 +57,19 @@ export function checkGatewayDocument(
       ),
     );
     const routes = document.routes.length;
-    return { faults, warnings, routes, inputs, document: faults.length > 0 ? undefined : document };
+    return {
+      faults,
+      warnings: [...passedOver, ...warnings],
+      routes,
+      inputs,
+      document: faults.length > 0 ? undefined : document,
+    };
   } catch (error) {
     if (error instanceof ConfigError || error instanceof GatewayConfigError) return { ...none, faults: error.faults };
     throw error;
   }
+}
+
+function notChecked(name: string): string {
+  return `not checked: what plugin ${name} takes is known to the program that holds the gateway; there, checkGatewayDocument(file, { plugins }) checks it`;
 }

@@ -1,7 +1,12 @@
 import { AppError, type ConfigFault } from "@plinth/kernel";
 
 /** Codes that this package throws. What clients get is listed in `reasons.ts`. */
-export type GatewayErrorCode = "ERR_GATEWAY_CONFIG" | "ERR_GATEWAY_STATE";
+export type GatewayErrorCode =
+  | "ERR_GATEWAY_CONFIG"
+  | "ERR_GATEWAY_PLUGIN"
+  | "ERR_GATEWAY_STATE"
+  | "ERR_GATEWAY_THREAD"
+  | "ERR_GATEWAY_WORKERS";
 
 export class GatewayError extends AppError<GatewayErrorCode> {
   override readonly name: string = "GatewayError";

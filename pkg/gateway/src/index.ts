@@ -1,4 +1,6 @@
 export type { Gateway, GatewayOptions, GatewayState } from "./contract.ts";
+export { gatewayPrimaryModuleOf } from "./workers/primary-module.ts";
+export { type GatewayWorkersOptions, gatewayWorkersOf } from "./workers/count.ts";
 export { createGateway } from "./gateway.ts";
 export type { Revocation, Revocations } from "@plinth/transport/jwt";
 export { gateway, gatewayModule, gatewayModuleOf } from "./module.ts";
@@ -10,6 +12,19 @@ export { gatewayDocument, type GatewayDocument } from "./config/schema.ts";
 export { GatewayConfigError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { gatewaySettings, type GatewaySettings } from "./options.ts";
 export { type Reason, type ReasonEntry, reasons } from "./reasons.ts";
+export type { PluginAnswer, PluginReplyInit } from "./plugins/answer.ts";
+export {
+  definePlugin,
+  type GatewayPlugin,
+  type PluginDefinition,
+  type PluginHooks,
+  type PluginReason,
+  type PluginStage,
+  type PluginTools,
+  type PluginVerdict,
+} from "./plugins/define.ts";
+export type { PluginReply } from "./plugins/reply-view.ts";
+export type { PluginRequest } from "./plugins/request-view.ts";
 export { canonicalPath } from "./path.ts";
 export type {
   FailureKind,

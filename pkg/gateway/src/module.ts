@@ -1,69 +1,61 @@
 import {
   appControl,
-  type AppEvents,
   appEvents,
   appInfo,
   clock,
-  type ConfigSource,
   defineModule,
   errorBus,
   health,
   healthChecks,
   logger,
   metrics,
+  optional,
   provider,
   token,
   tracing,
 } from "@plinth/kernel";
-import { consulConfig, consulSettings, registry, registrySettings } from "@plinth/registry";
+import { registry, registrySettings } from "@plinth/registry";
+import type { AuthClients } from "./auth/asked-services.ts";
 import type { DocumentChanges } from "./config/changes.ts";
 import { DocumentKeeper } from "./config/document-keeper.ts";
-import { documentFile, loadDocument } from "./config/document-source.ts";
+import { loadDocument } from "./config/document-source.ts";
+import { KeptDocument } from "./config/kept-document.ts";
 import type { GatewayDocument, ParsedDocument } from "./config/schema.ts";
-import { GatewayConfigError } from "./errors.ts";
+import { documentPlace, provideDocumentPlace } from "./document-place.ts";
 import type { Gateway } from "./contract.ts";
 import { createGateway } from "./gateway.ts";
+import type { GatewayPlugin } from "./plugins/define.ts";
 import { GatewayEntry, LimitStore, limitStore } from "./limits/limit-store-module.ts";
 import { openRedisRateStore, redisSettings } from "@plinth/resilience";
+import { provideRevocationStore, revocationStore } from "./auth/revocation-store-module.ts";
 import { gatewaySettings } from "./options.ts";
+import { gatewayTeam, provideTeamCheck, provideTeamWith } from "./workers/module.ts";
 
 export const gateway = token("gateway").of<Gateway>();
 
-/** Where the gateway of this app has its document from; undefined where it is written in code. */
-const documentPlace = token("gateway.document").of<ConfigSource | undefined>();
+/** Whom the gateway of this app asks about its callers; `gatewayServicesModule` provides it. */
+export const gatewayAuthClients = token("gateway.auth-clients").of<AuthClients>();
 
 /**
  * A gateway with routes written in code.
  *
  * @param document - Absent: read from the place that the setting `gateway.routes` names, and again whenever it changes there, or the
  *   app reloads its config, as at SIGHUP.
+ * @param options.plugins - Layers of the program's own, which the document configures under `plugins`. Default: none.
  */
-export function gatewayModuleOf(document?: GatewayDocument) {
-  const providePlace = provider({
-    provides: documentPlace,
-    needs: { settings: gatewaySettings, consul: consulSettings, info: appInfo, clock, tracing },
-    create: ({ settings: { routes }, consul, info, ...seams }) => {
-      if (document) return undefined;
-      if (routes === undefined) throw noPlace();
-      const key = /^consul:(.+)$/.exec(routes)?.[1];
-      if (key === undefined) return documentFile(routes, seams.clock);
-      return consulConfig({
-        ...seams,
-        ...consul,
-        address: consul.addr,
-        environment: info.environment,
-        key,
-        required: true,
-      });
-    },
-  });
-
+export function gatewayModuleOf(
+  document?: GatewayDocument,
+  { plugins = [] }: { readonly plugins?: readonly GatewayPlugin[] } = {},
+) {
   const provideGateway = provider({
     provides: gateway,
     needs: {
       settings: gatewaySettings,
       place: documentPlace,
+      team: gatewayTeam,
       limitStore,
+      revocationStore,
+      authClients: optional(gatewayAuthClients),
       registry,
       clock,
       log: logger,
@@ -73,29 +65,39 @@ export function gatewayModuleOf(document?: GatewayDocument) {
       health,
       control: appControl,
     },
-    create: async ({ settings, place, health: state, control, ...rest }, { signal }) => {
+    create: async ({ settings, place, team, health: state, control, ...rest }, { signal }) => {
       const own = createGateway({
         ...rest,
         log: rest.log.named("gateway"),
         settings,
+        plugins,
         onDied: (error) => control.fail(error, "process"),
-        document: document ?? (place ? await loadDocument(place, signal) : { routes: [] }),
+        team,
+        document:
+          team?.document ?? document ?? (place ? await loadDocument(place, { signal, plugins }) : { routes: [] }),
       });
+      team?.join(own);
       state.onState((next) => next === "draining" && own.announceDrain());
       return own;
     },
     start: (own, { signal }) => own.listen({ signal }),
     drain: (own, { signal }) => own.drain({ signal }),
     stop: (own) => own.close(),
+    limits: { drainMs: Infinity }, // that of the app's drain, at which it ends what is left, and has a moment for that
   });
   return defineModule("gateway", [
-    providePlace,
+    provideDocumentPlace(document !== undefined),
+    provideTeamWith(plugins),
+    provideTeamCheck,
+    provideJoin,
     provideGateway,
-    provideKeeper,
+    provideKeeperWith(plugins),
     provideKeysCheck,
     provideLimitStore,
+    provideRevocationStore,
     provideEntry,
     provideLimitCheck,
+    provideRevocationCheck,
   ]);
 }
 
@@ -112,17 +114,41 @@ const provideLimitStore = provider({
 });
 
 /** Reads the document anew where there may be another one, from when the gateway listens until it drains. */
-const provideKeeper = provider({
-  provides: token("gateway.keeper").of<KeptDocument>(),
-  needs: { gateway, place: documentPlace, events: appEvents, log: logger, errors: errorBus, metrics },
-  create: ({ gateway: own, place, events, log, ...seams }) => {
-    const apply = (next: ParsedDocument): Promise<DocumentChanges> => own.reload(next);
-    const keeper = place && new DocumentKeeper({ ...seams, source: place, apply, log: log.named("gateway") });
-    return new KeptDocument(keeper, events);
-  },
-  start: (kept) => kept.start(),
-  drain: (kept) => kept.end(),
-  stop: (kept) => kept.end(),
+const provideKeeperWith = (plugins: readonly GatewayPlugin[]) =>
+  provider({
+    provides: token("gateway.keeper").of<KeptDocument>(),
+    needs: {
+      gateway,
+      team: gatewayTeam,
+      place: documentPlace,
+      events: appEvents,
+      log: logger,
+      errors: errorBus,
+      metrics,
+    },
+    create: ({ gateway: own, team, place, events, log, ...seams }) => {
+      const apply = (next: ParsedDocument): Promise<DocumentChanges> => own.reload(next);
+      // among workers the primary reads it
+      const keeper =
+        team || !place
+          ? undefined
+          : new DocumentKeeper({ ...seams, source: place, plugins, apply, log: log.named("gateway") });
+      return new KeptDocument(keeper, events);
+    },
+    start: (kept) => kept.start(),
+    drain: (kept) => kept.end(),
+    stop: (kept) => kept.end(),
+  });
+
+/** The primary is told where this worker listens. */
+const provideJoin = provider({
+  provides: token("gateway.join").of<() => void>(),
+  needs: { own: gateway, team: gatewayTeam },
+  create:
+    ({ own, team }) =>
+    () =>
+      team?.join(own),
+  join: (tell) => tell(),
 });
 
 /** Routes go on that need no token, and known tokens are still taken: it only tells. */
@@ -142,9 +168,9 @@ const provideKeysCheck = provider({
 /** How many share a limit is told by the registry. */
 const provideEntry = provider({
   provides: token("gateway.entry").of<GatewayEntry>(),
-  needs: { own: gateway, limitStore, registry, settings: registrySettings, info: appInfo },
-  create: ({ limitStore: shared, settings: { advertiseHost }, ...rest }) =>
-    new GatewayEntry({ ...rest, isShared: shared !== undefined, advertiseHost }),
+  needs: { own: gateway, team: gatewayTeam, limitStore, registry, settings: registrySettings, info: appInfo },
+  create: ({ team, limitStore: shared, settings: { advertiseHost }, ...rest }) =>
+    new GatewayEntry({ ...rest, isShared: shared !== undefined && !team, advertiseHost }),
   join: (entry, { signal }) => entry.join(signal),
   leave: (entry, { signal }) => entry.leave(signal),
 });
@@ -157,40 +183,24 @@ const provideLimitCheck = provider({
     name: "gateway.limits",
     critical: false,
     run: () => {
-      if (own.isLimitStoreDegraded) throw new Error("the Redis that limits are shared in does not answer");
+      if (own.isLimitStoreDegraded)
+        throw new Error("the Redis or the primary that limits are counted in does not answer");
+    },
+  }),
+});
+
+/** It goes on by the revocations that it knows: it only tells. */
+const provideRevocationCheck = provider({
+  provides: healthChecks,
+  needs: { own: gateway },
+  create: ({ own }) => ({
+    name: "gateway.revocations",
+    critical: false,
+    run: () => {
+      if (own.isRevocationStoreDegraded) throw new Error("the Redis that revocations are shared in does not answer");
     },
   }),
 });
 
 /** The gateway of the document that the setting `gateway.routes` names. */
 export const gatewayModule = gatewayModuleOf();
-
-/** Ties the keeper to the reloads of the app. */
-class KeptDocument {
-  readonly #keeper: DocumentKeeper | undefined;
-  readonly #events: AppEvents;
-  #unsubscribe: (() => void) | undefined;
-
-  constructor(keeper: DocumentKeeper | undefined, events: AppEvents) {
-    this.#keeper = keeper;
-    this.#events = events;
-  }
-
-  start(): void {
-    const keeper = this.#keeper;
-    if (!keeper) return;
-    keeper.watch();
-    this.#unsubscribe = this.#events.subscribe((event) => event.type === "config" && void keeper.reload());
-  }
-
-  end(): void {
-    this.#unsubscribe?.();
-    this.#keeper?.close();
-  }
-}
-
-function noPlace(): GatewayConfigError {
-  const problem =
-    "expected the path of the gateway's document, or consul: and a key of Consul's store; set PLINTH_GATEWAY_ROUTES";
-  return new GatewayConfigError([{ key: "gateway.routes", problem, source: "default" }]);
-}

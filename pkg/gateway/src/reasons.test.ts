@@ -2,14 +2,22 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { problemBody, type Reason, reasons } from "./reasons.ts";
+import { problemBody } from "./problem.ts";
+import { type Reason, reasons } from "./reasons.ts";
 
 const names = Object.keys(reasons) as Reason[];
 
 describe("reasons", () => {
-  const tests = globSync("**/*.test.ts", { cwd: import.meta.dirname })
-    .filter((file) => file !== "reasons.test.ts")
-    .map((file) => readFileSync(join(import.meta.dirname, file), "utf8"));
+  // Those that need servers of other packages stand in folders of their own.
+  const root = join(import.meta.dirname, "../../..");
+  const tests = globSync(
+    ["pkg/gateway/src/**/*.test.ts", "test/gateway/**/*.test.ts", "test/conformance/tables/*.ts"],
+    {
+      cwd: root,
+    },
+  )
+    .filter((file) => !file.endsWith("/reasons.test.ts"))
+    .map((file) => readFileSync(join(root, file), "utf8"));
 
   for (const name of names) {
     it(`${name} is provoked by a test`, () => {

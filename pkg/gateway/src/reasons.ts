@@ -1,25 +1,6 @@
-import { STATUS_CODES } from "node:http";
+import { entry, type ReasonEntry } from "./reason-entry.ts";
 
-/** Why the gateway answered by itself, or cut an answer off. */
-export interface ReasonEntry {
-  /** HTTP status of the reply; what the access log shows when there was no reply to give. */
-  readonly status: number;
-  /** Fixed text for the client, unless the cause has a more exact fixed text. Nothing internal. */
-  readonly detail: string;
-  /** For the operator: what happened and where to look. */
-  readonly help: string;
-  /** Whether the connection must end after the reply, because what follows on it cannot be trusted or will not be read. */
-  readonly closes?: true;
-  /** Whether trying the same again later may help. */
-  readonly retryable?: true;
-}
-
-const entry = (
-  status: number,
-  detail: string,
-  help: string,
-  more: Pick<ReasonEntry, "closes" | "retryable"> = {},
-): ReasonEntry => Object.freeze({ status, detail, help, ...more });
+export type { ReasonEntry };
 
 /**
  * Every reason there is: the same word in reply, access log, metric and span. Words are stable; texts may change.
@@ -71,6 +52,12 @@ export const reasons = Object.freeze({
     "Head or body did not arrive within `gateway.headersTimeoutMs` or `gateway.requestTimeoutMs`.",
     { closes: true },
   ),
+  body_too_slow: entry(
+    408,
+    "the request body came too slowly",
+    "The body came more slowly than `gateway.minBodyRateBytesPerS`. Look for a client on a bad line, or one that holds requests open on purpose.",
+    { closes: true },
+  ),
   expectation_failed: entry(417, "the expectation cannot be met", "Expect holds something other than 100-continue."),
   coding_unsupported: entry(
     501,
@@ -83,11 +70,31 @@ export const reasons = Object.freeze({
     "the protocol cannot be changed to that here",
     "The client asked to change the protocol: to another than WebSocket, or where the route has no `websocket`, or not by a GET without a body after all earlier replies.",
   ),
+  grpc_unsupported: entry(
+    501,
+    "the service is not called by gRPC",
+    "A call of gRPC came by a route to a service without `protocol: http2`.",
+  ),
+  media_unsupported: entry(
+    415,
+    "the body must be application/json, in UTF-8 and not compressed",
+    "A route with `grpc` takes JSON, or bytes where the method does: the request has another content-type, a content-encoding, or is a call of gRPC itself.",
+  ),
+  message_invalid: entry(
+    400,
+    "the request does not fit what the method takes",
+    "On a route with `grpc` the path, the query or the body does not fit the method's contract: the reply's `detail` names the field.",
+  ),
   websockets_full: entry(
     503,
     "too many WebSockets are open",
     "As many WebSockets of the route are open as its `websocket.maxConnections` allows in one process.",
     { retryable: true },
+  ),
+  origin_refused: entry(
+    403,
+    "pages of this origin may not open a WebSocket here",
+    "Origin names a page that is not among the route's `websocket.origins`.",
   ),
   websocket_idle: entry(
     408,
@@ -153,6 +160,23 @@ export const reasons = Object.freeze({
     "No key set could be fetched from the issuer yet; see the log for why.",
     { retryable: true },
   ),
+  auth_unavailable: entry(
+    503,
+    "tokens cannot be checked right now",
+    "The service Auth did not say in time whether the token is active; the access log's `auth` field has the code of the client's error.",
+    { retryable: true },
+  ),
+  permission_denied: entry(
+    403,
+    "the caller may not do this",
+    "The token is valid but Authz, asked by the route's `auth.authorize`, does not permit it, or the path's segment can be no resource's id.",
+  ),
+  authz_unavailable: entry(
+    503,
+    "permissions cannot be checked right now",
+    "The service Authz did not answer in time; the access log's `auth` field has the code of the client's error.",
+    { retryable: true },
+  ),
   rate_limited: entry(429, "too many requests", "The caller has used up the route's rate limit.", { retryable: true }),
   concurrency_limited: entry(
     503,
@@ -163,7 +187,7 @@ export const reasons = Object.freeze({
   gateway_overloaded: entry(
     503,
     "the gateway has too much to do",
-    "The event loop runs later than `gateway.maxLoopDelayMs` allows for routes of this `importance`.",
+    "The event loop runs later than `gateway.maxLoopDelayMs` allows for routes of this `importance`, or more of the heap is in use than `gateway.maxHeapRatio`: the log tells of that.",
     { retryable: true },
   ),
   limits_unavailable: entry(
@@ -178,10 +202,16 @@ export const reasons = Object.freeze({
     "The registry knows no instance of the service that speaks HTTP.",
     { retryable: true },
   ),
+  breaker_open: entry(
+    503,
+    "the service fails too often",
+    "Too many requests of the route have failed at each instance of the service, and its `breaker` lets none through for now; Retry-After tells when it will.",
+    { retryable: true },
+  ),
   instances_busy: entry(
     503,
     "the service is too busy",
-    "Every connection that the gateway may open to the instance is in use.",
+    "Every connection that the gateway may open to the instance is in use, the instance refuses another stream of HTTP/2, or to all of them where the service has `caps`, and no place came free in time.",
     { retryable: true },
   ),
   upstream_unreachable: entry(
@@ -195,6 +225,11 @@ export const reasons = Object.freeze({
     "the service could not be reached",
     "Another instance answers at the address that the registry gave, and refused, as did what was tried besides; or the body of the request was on its way. The registry takes such an entry out when its checks fail.",
     { retryable: true },
+  ),
+  upstream_untrusted: entry(
+    502,
+    "the service could not be verified",
+    "TLS with the instance failed: its certificate has expired, is of another name or of an authority that is not trusted, or it does not take the gateway's. See the service's `tls`.",
   ),
   upstream_connect_timeout: entry(
     504,
@@ -217,7 +252,7 @@ export const reasons = Object.freeze({
   upstream_invalid: entry(
     502,
     "the service sent an invalid reply",
-    "What the instance sent is no valid HTTP/1.1 reply.",
+    "What the instance sent is no valid reply of HTTP; or, on a route with `grpc`, none that fits its descriptors and `maxReplyBytes`.",
     { retryable: true },
   ),
   deadline_exceeded: entry(
@@ -236,6 +271,11 @@ export const reasons = Object.freeze({
     "the service stopped sending",
     "The instance sent nothing for `gateway.upstream.bodyGapMs` in the middle of a reply, or `timeoutMs` passed; the client's connection was reset.",
   ),
+  reply_untaken: entry(
+    408,
+    "the reply was not taken fast enough",
+    "The client took the reply more slowly than `gateway.minReplyRateBytesPerS`; its connection was reset.",
+  ),
   client_gone: entry(
     499,
     "the client has gone",
@@ -244,7 +284,7 @@ export const reasons = Object.freeze({
   gateway_stopped: entry(
     503,
     "the gateway is stopping",
-    "The request was still unanswered at the end of the drain and was cut off; or a WebSocket was open when the drain began, and was closed.",
+    "The request was still unanswered at the end of the drain and was cut off, a call of gRPC with UNAVAILABLE; or a WebSocket was open when the drain began, and was closed.",
   ),
   gateway_error: entry(
     500,
@@ -255,21 +295,22 @@ export const reasons = Object.freeze({
 
 export type Reason = keyof typeof reasons;
 
+/** Why a plugin refused: its name, a dot, and its own word. None of ours has a dot. */
+export type PluginReasonName = `${string}.${string}`;
+
 export function reasonOf(reason: Reason): ReasonEntry {
   return reasons[reason];
 }
 
-/** The body of a reply that the gateway makes itself: problem+json, with the reason's fixed text. @see https://www.rfc-editor.org/rfc/rfc9457 */
-export function problemBody(reason: Reason, traceId: string | undefined, detail?: string): string {
-  const { status, detail: usual, retryable } = reasonOf(reason);
-  return JSON.stringify({
-    type: "about:blank",
-    title: STATUS_CODES[status] ?? "Error",
-    status,
-    code: `ERR_GATEWAY_${reason.toUpperCase()}`,
-    reason,
-    detail: detail ?? usual,
-    ...(retryable ? { retryable } : {}),
-    ...(traceId === undefined ? {} : { traceId }),
-  });
+export function pluginReasonOf(plugin: string, reason: string): PluginReasonName {
+  return `${plugin}.${reason}`;
+}
+
+/** What the access log shows of a request that ended so without a whole reply. @param replied - Status that had gone out, which is that of a plugin's reason. */
+export function statusOf(reason: Reason | PluginReasonName, replied: number): number {
+  return isOwn(reason) ? reasons[reason].status : replied;
+}
+
+function isOwn(reason: string): reason is Reason {
+  return Object.hasOwn(reasons, reason);
 }

@@ -50,6 +50,55 @@ describe("a reload", { timeout: 20_000 }, () => {
     assert.equal((await fetch(`${kit.url}/x`)).status, 200);
   });
 
+  const many = (path: string) => ({
+    routes: Array.from({ length: 600 }, (_, at) =>
+      openRoute({ name: `many-${at}`, match: { path: `/${path}/${at}` } }),
+    ),
+  });
+
+  it("is built between other things when it is large, one after the other", async () => {
+    await using kit = await startGateway();
+    let turns = 0;
+    const tick = (): NodeJS.Immediate => setImmediate(() => (turns++, (last = tick())));
+    let last = tick();
+    const [one, two] = await Promise.all([kit.gateway.reload(many("one")), kit.gateway.reload(many("two"))]);
+    clearImmediate(last);
+    assert.ok(turns >= 4, `${turns} turns`);
+    assert.deepEqual([one.added.length, two.changed.length], [600, 600]);
+    assert.equal((await fetch(`${kit.url}/one/599`)).status, 404);
+    assert.equal((await fetch(`${kit.url}/two/599`)).status, 503);
+  });
+
+  it("that is being built when the gateway closes is let go", async () => {
+    await using kit = await startGateway();
+    const reloading = kit.gateway.reload({ routes: [openRoute({ name: "t", service: "t" }), ...many("one").routes] });
+    setImmediate(() => void kit.gateway.close());
+    await assert.rejects(reloading, { code: "ERR_GATEWAY_STATE" });
+    assert.equal(kit.gateway.describe().document.routes.length, 1);
+    assert.deepEqual(kit.registry.stats().services, []);
+  });
+
+  it("leaves places as they are when the document is refused, or let go before it was taken", async () => {
+    const held: (() => void)[] = [];
+    await using instance = await httpInstance((_request, response) => void held.push(() => response.end()));
+    const { anonymous: _open, ...closed } = openRoute();
+    const capped = (maxInFlight: number, maxWaitMs = 100) => ({ concurrency: { maxInFlight, maxQueue: 0, maxWaitMs } });
+    await using kit = await startGateway({ routes: [openRoute(capped(2))] });
+    await kit.add(instance);
+    const refused = { routes: [{ ...closed, ...capped(1), auth: { introspect: "instead" as const } }] };
+    await assert.rejects(kit.gateway.reload(refused), { code: "ERR_GATEWAY_CONFIG", message: /asks Auth/ });
+    for (const next of [openRoute(capped(1)), openRoute(capped(2, 200)), openRoute()])
+      (await kit.gateway.prepare({ routes: [next] })).discard();
+    const replies = Promise.all([1, 2].map(async () => (await fetch(kit.url)).status));
+    await until(() => held.length === 2);
+    assert.equal((await fetch(kit.url)).status, 503);
+    assert.match(await kit.metrics(), /gateway_concurrency_in_flight\{route="all"\} 2/);
+    for (const release of held.splice(0)) release();
+    assert.deepEqual(await replies, [200, 200]);
+    await kit.gateway.reload({ routes: [openRoute(capped(1, 200))] });
+    assert.match(await kit.metrics(), /gateway_concurrency_in_flight\{route="all"\} 0/);
+  });
+
   it("lets requests that have begun end as they began, and keeps client and service connections", async () => {
     let release = (): void => {};
     const begun = Promise.withResolvers<void>();

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { systemClock } from "@plinth/kernel";
+import { Revocations } from "@plinth/transport/jwt";
 import { parseGatewayDocument } from "../config/document.ts";
 import type { GatewayDocument } from "../config/schema.ts";
 import { signingKey, tokenOf } from "../testing/issuer.ts";
@@ -137,6 +139,13 @@ describe("explainRequest", () => {
     assert.deepEqual(reasonOf(bearer({ aud: "other" })), ["token_invalid", "audience"]);
     assert.deepEqual(reasonOf(bearer({ iss: "other" })), ["token_invalid", "issuer"]);
     assert.deepEqual(reasonOf({ authorization: "Bearer x.y.z" }), ["token_invalid", "malformed"]);
+    assert.equal(good.auth?.token?.revoked, undefined, "who is no gateway does not know");
+    const revocations = new Revocations({ clock: systemClock });
+    revocations.add({ jti: "t1" });
+    const known = (jti: string) => explain("GET", "/notes/1", bearer({ jti }), { revocations });
+    assert.partialDeepStrictEqual(known("t1").auth?.token, { revoked: true, fault: "revoked" });
+    assert.partialDeepStrictEqual(known("t1").outcome, { status: 401, reason: "token_invalid" });
+    assert.equal(known("t2").auth?.token?.revoked, false);
     assert.equal(explain("GET", "/").auth?.needs, undefined);
   });
 
@@ -156,6 +165,37 @@ describe("explainRequest", () => {
     });
     const upgrade = { connection: "upgrade", upgrade: "websocket" };
     assert.partialDeepStrictEqual(explain("GET", "/", upgrade).outcome, { reason: "upgrade_unsupported" });
+  });
+
+  it("refuses addresses that the document or the route does not take", () => {
+    const [first, ...rest] = document.routes;
+    assert.ok(first);
+    const lists = parseGatewayDocument({
+      ...document,
+      addresses: { deny: ["192.0.2.0/24"] },
+      routes: [{ ...first, addresses: { allow: ["127.0.0.1", "192.0.2.7"] } }, ...rest],
+    });
+    const ask = (url: string, from?: string): unknown => {
+      const { outcome, route } = explainRequest(lists, { method: "GET", url, from, nowMs: 0 });
+      return [route?.name, outcome.kind === "refuse" && outcome.reason];
+    };
+    assert.deepEqual(ask("/"), ["web", false]);
+    assert.deepEqual(ask("/", "198.51.100.1"), ["web", "address_refused"]);
+    assert.deepEqual(ask("/", "192.0.2.7"), [undefined, "address_refused"]);
+  });
+
+  it("says nothing of a token that Auth alone knows", () => {
+    const { routes } = document;
+    const opaque = routes.map((route) => (route.auth ? { ...route, auth: { introspect: "instead" as const } } : route));
+    const request = {
+      method: "GET",
+      url: "/notes/1",
+      headers: [["authorization", "Bearer opaque"]] as const,
+      nowMs: 0,
+    };
+    const { outcome, auth } = explainRequest(parseGatewayDocument({ ...document, routes: opaque }), request);
+    assert.deepEqual(outcome, { kind: "forward" });
+    assert.deepEqual(auth?.token, { signatureChecked: false });
   });
 
   it("says what the gateway itself then does", async () => {

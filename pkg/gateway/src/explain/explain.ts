@@ -1,5 +1,7 @@
+import { bearerToken, type Revocations } from "@plinth/transport/jwt";
 import { matchersOf } from "../config/schema-routing.ts";
 import { toWebSocketLimits } from "../config/schema-websocket.ts";
+import type { ServiceConfig } from "../config/schema-services.ts";
 import type { ParsedDocument, RouteConfig } from "../config/schema.ts";
 import { TokenSource } from "../auth/token-source.ts";
 import { addForwardingHeaders } from "../headers/outgoing.ts";
@@ -8,8 +10,12 @@ import { readRequestHead, type RequestHead } from "../headers/request-head.ts";
 import { edit, fillRules, toHeaderRules } from "../headers/rules.ts";
 import { type Reason, reasonOf } from "../reasons.ts";
 import { createRouteTable } from "../router/route-table.ts";
+import { AddressRules } from "../server/edge.ts";
 import { forwardedPath } from "../server/forwarded-path.ts";
 import { type AuthExplanation, explainCaller } from "./auth.ts";
+import type { PluginStage } from "../plugins/define.ts";
+import { pluginsOf } from "./plugins.ts";
+import { toRaw } from "./raw-request.ts";
 import { type ConfiguredEntry, type LostRoute, lostRoutes } from "./lost.ts";
 
 /** A request that nobody has sent. */
@@ -19,8 +25,12 @@ export interface ExplainedRequest {
   readonly url: string;
   /** Names and values. Host is that of the URL, or `localhost`, where it is not among them. */
   readonly headers?: readonly (readonly [name: string, value: string])[];
-  /** The client's address. Default 127.0.0.1. */
+  /** The client's address, which lists of addresses look at. Default 127.0.0.1. */
   readonly from?: string | undefined;
+  /** Those of the gateway, for the order in which they are asked. Default: not known, and none is told. */
+  readonly plugins?: readonly PluginPlace[] | undefined;
+  /** Those of the gateway. Default: not known, and a token is not looked for among them. */
+  readonly revocations?: Pick<Revocations, "revokes"> | undefined;
   /** Milliseconds since the Unix epoch: whether a token has expired. */
   readonly nowMs: number;
 }
@@ -61,9 +71,21 @@ export interface RouteExplanation {
   /** In ms; 0: none. */
   readonly timeoutMs: number;
   readonly maxBodyBytes: number;
+  /** What the document says of the service, and so of whom its requests go to; undefined where it says nothing. */
+  readonly serviceSettings: ServiceConfig | undefined;
   readonly retries: RouteConfig["retries"];
+  readonly hedging: RouteConfig["hedging"];
   readonly websocket: RouteConfig["websocket"];
   readonly limits: readonly LimitExplanation[];
+  /** In the order in which they are asked. What they would say is not known here. */
+  readonly plugins: readonly PluginPlace[];
+}
+
+/** A plugin that is asked about the request; stage and order are undefined where the program does not know it. */
+export interface PluginPlace {
+  readonly name: string;
+  readonly stage?: PluginStage | undefined;
+  readonly order?: number | undefined;
 }
 
 export interface LimitExplanation {
@@ -85,7 +107,7 @@ export interface Forwarded {
 }
 
 /** As many header lines as a gateway takes unless its settings say otherwise. */
-const maxHeaderLines = 100;
+const maxHeaderLines = 80;
 
 /**
  * Tells what a gateway would do with a request, step by step, without one: no service, key or store is asked, nothing is counted.
@@ -101,6 +123,7 @@ export function explainRequest(document: ParsedDocument, request: ExplainedReque
     const outcome = refuse(head.reason, head.detail);
     return { request: from, outcome, route: undefined, lost: [], otherPaths: 0, auth: undefined, forwarded: undefined };
   }
+  const { from = "127.0.0.1" } = request;
   const entries = document.routes.flatMap((route): ConfiguredEntry[] =>
     matchersOf(route, () => undefined).map((matcher) => ({ ...matcher, route })),
   );
@@ -112,15 +135,21 @@ export function explainRequest(document: ParsedDocument, request: ExplainedReque
     request: { method, host, path, query },
     ...lostRoutes(entries, { host, method, path, facts: head }, winner, document),
   };
-  if (!hit) {
-    const outcome =
-      found && "allow" in found ? refuse("method_not_allowed", `it takes ${found.allow}`) : refuse("route_not_found");
+  if (!hit || !admits(document.addresses, from)) {
+    const outcome = !admits(document.addresses, from)
+      ? refuse("address_refused")
+      : found && "allow" in found
+        ? refuse("method_not_allowed", `it takes ${found.allow}`)
+        : refuse("route_not_found");
     return { ...common, outcome, route: undefined, auth: undefined, forwarded: undefined };
   }
   const config = hit.route;
-  const route = describeRoute(config, hit.template, document);
-  const caller = explainCaller(config, document, tokenIn(head, config), request.nowMs);
+  const route = describeRoute(config, hit.template, document, request.plugins);
+  const caller = explainCaller(config, document, tokenIn(head, config), request);
   const auth = caller.explanation;
+  if (!admits(config.addresses, from)) {
+    return { ...common, outcome: refuse("address_refused"), route, auth, forwarded: undefined };
+  }
   if (hit.redirect !== undefined) {
     const outcome = { kind: "redirect", status: 308, location: hit.redirect + query } as const;
     return { ...common, outcome, route, auth, forwarded: undefined };
@@ -133,19 +162,16 @@ export function explainRequest(document: ParsedDocument, request: ExplainedReque
   }
   const headers = headersFor(head, config, request, caller);
   if (!headers) return { ...common, outcome: refuse("header_invalid"), route, auth, forwarded: undefined };
-  const forwarded = { service: config.service, target: target + query, ...changes(raw.rawHeaders, headers, config) };
+  const forwarded = {
+    service: config.service,
+    target: hit.binding ? target : target + query,
+    ...changes(raw.rawHeaders, headers, config),
+  };
   return { ...common, outcome: { kind: "forward" }, route, auth, forwarded };
 }
 
-function toRaw({
-  url,
-  headers = [],
-}: ExplainedRequest): Parameters<typeof readRequestHead>[0] & { rawHeaders: string[] } {
-  const [, authority, rest = url] = /^https?:\/\/([^/?#]*)(.*)$/is.exec(url) ?? [];
-  const hasHost = headers.some(([name]) => name.toLowerCase() === "host");
-  const rawHeaders = [...(hasHost ? [] : ["host", authority ?? "localhost"]), ...headers.flat()];
-  const target = authority !== undefined && !rest.startsWith("/") ? `/${rest}` : rest;
-  return { url: target, httpVersionMajor: 1, httpVersionMinor: 1, rawHeaders };
+function admits(addresses: RouteConfig["addresses"], from: string): boolean {
+  return addresses === undefined || new AddressRules(addresses).admits(from);
 }
 
 /** Takes the token out of the head, as the gateway does. */
@@ -153,8 +179,7 @@ function tokenIn(head: RequestHead, { auth }: RouteConfig): ReturnType<TokenSour
   if (auth?.tokenFrom) {
     return new TokenSource(auth.tokenFrom, auth.forwardToken).take(head);
   }
-  const { authorization = "" } = head;
-  return { token: /^bearer +(\S.*)$/i.exec(authorization)?.[1] };
+  return { token: bearerToken(head.authorization) };
 }
 
 /** What speaks against the request before anybody looks at who sends it. */
@@ -173,7 +198,13 @@ function refusalOf(
   return target === undefined ? "invalid_target" : undefined;
 }
 
-function describeRoute(route: RouteConfig, pattern: string, { rateLimits }: ParsedDocument): RouteExplanation {
+function describeRoute(
+  route: RouteConfig,
+  pattern: string,
+  document: ParsedDocument,
+  plugins: readonly PluginPlace[] | undefined,
+): RouteExplanation {
+  const { rateLimits } = document;
   const {
     name,
     service,
@@ -182,6 +213,7 @@ function describeRoute(route: RouteConfig, pattern: string, { rateLimits }: Pars
     timeoutMs,
     maxBodyBytes,
     retries,
+    hedging,
     websocket,
     rateLimit,
     rateLimitCost: cost,
@@ -198,8 +230,11 @@ function describeRoute(route: RouteConfig, pattern: string, { rateLimits }: Pars
     priority,
     timeoutMs,
     maxBodyBytes,
+    serviceSettings: document.services[service],
     retries,
+    hedging,
     websocket,
+    plugins: pluginsOf(route, document, plugins),
     limits: limits.flatMap(([each, config]) => {
       if (!config) return [];
       const { limit, windowMs, by, shadow } = config;

@@ -41,6 +41,11 @@ describe("gatewayOpsModule", () => {
     assert.match(await ask("/explain?url=/%252f"), /"reason":"invalid_target"/);
     for (const query of ["", "?url=", "?url=/&header=x", "?url=/&header=authorization:Bearer%20x"])
       assert.match(await ask(`/explain${query}`), /^400 .*ERR_REQUEST_REFUSED/, query);
+    app.get(gateway).revocations.add({ subject: "ada", issuedBeforeMs: 2_000 });
+    assert.equal(await ask("/revoked?iss=i&sub=ada&iat=1"), '200 {"revoked":true}');
+    assert.equal(await ask("/revoked?iss=i&sub=ada&jti=x&iat=2"), '200 {"revoked":false}');
+    for (const query of ["", "?iss=i", "?iss=i&sub=ada&iat=now"])
+      assert.match(await ask(`/revoked${query}`), /^400 .*ERR_REQUEST_REFUSED/, query);
     await app.get(gateway).reload({ routes: [] });
     assert.match(await ask("/routes"), /^200 \{"routes":\[\]\}$/);
     await registry.close();

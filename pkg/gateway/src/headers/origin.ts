@@ -1,6 +1,6 @@
-import type { IncomingMessage } from "node:http";
 import { ClientAddresses, createPeerTrust, peerOf, type PeerTrust } from "@plinth/transport";
 import { headerOf } from "../router/conditions.ts";
+import type { ClientRequest } from "../server/client-message.ts";
 
 /** What a trusted proxy says of the client of a request. */
 export interface ProxiedOrigin {
@@ -38,7 +38,7 @@ export class TrustedProxies {
   }
 
   /** @returns Undefined where the peer is not trusted: then it is the client, and what it says of others counts for nothing. */
-  originOf({ socket, rawHeaders }: Pick<IncomingMessage, "socket" | "rawHeaders">): ProxiedOrigin | undefined {
+  originOf({ socket, rawHeaders }: Pick<ClientRequest, "socket" | "rawHeaders">): ProxiedOrigin | undefined {
     const peer = peerOf(socket);
     if (!this.#peers.isTrustedPeer(peer)) return undefined;
     const header = (name: string): string | undefined => headerOf(rawHeaders, name);

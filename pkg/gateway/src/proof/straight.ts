@@ -25,7 +25,9 @@ export function straightRequests({ matchers }: Pick<ProofRoute, "matchers">): St
     const path = pathOf(pattern);
     const [method = "GET"] = methods ?? [];
     const own = { host: hostOf(matcher), method, path, facts: factsFor(conditions) };
-    return pattern.isPrefix ? [own, { ...own, path: `${path === "/" ? "" : path}/${sample}` }] : [own];
+    return pattern.isPrefix && pattern.verb === undefined
+      ? [own, { ...own, path: `${path === "/" ? "" : path}/${sample}` }]
+      : [own];
   });
 }
 
@@ -35,10 +37,15 @@ export function pathOf(pattern: Pattern): string {
 }
 
 /** A path by a pattern, with values for its free segments. */
-export function toPath({ segments, free }: Pattern, valueOf: (segment: Pattern["free"][number]) => string): string {
+export function toPath(
+  { segments, free, isPrefix, verb }: Pattern,
+  valueOf: (segment: Pattern["free"][number]) => string,
+): string {
   const parts = segments.map((segment) => (segment === undefined ? "" : escapeSegment(segment)));
   for (const segment of free) parts[segment.index] = valueOf(segment);
-  return `/${parts.join("/")}`;
+  if (verb === undefined) return `/${parts.join("/")}`;
+  if (isPrefix) parts.push(sample);
+  return `/${parts.join("/")}:${verb}`;
 }
 
 /** A host that fits. */

@@ -63,6 +63,15 @@ export function headerOf(headers: readonly string[], name: string): string | und
   return found;
 }
 
+/** The first cookie of the name. */
+export function cookieIn(headers: readonly string[], name: string): string | undefined {
+  for (const pair of headerOf(headers, "cookie")?.split(/[;,]/) ?? []) {
+    const equals = pair.indexOf("=");
+    if (equals > 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim();
+  }
+  return undefined;
+}
+
 function excludes(rules: Conditions["headers"], others: Conditions["headers"]): boolean {
   return rules.some(([name, rule]) => others.some(([twin, other]) => twin === name && neverBoth(rule, other)));
 }

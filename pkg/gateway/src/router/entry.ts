@@ -1,4 +1,5 @@
 import type { Conditions } from "./conditions.ts";
+import type { Binding } from "../transcoding/binding.ts";
 import type { Pattern } from "./pattern.ts";
 import type { PathTemplate } from "./rewrite.ts";
 
@@ -14,6 +15,8 @@ export interface Matcher {
   readonly conditions?: Conditions | undefined;
   /** How the path for the service is made; undefined where it stays or only its prefix is replaced. */
   readonly rewrite?: PathTemplate | undefined;
+  /** How requests become calls of gRPC; undefined where they go as they are. */
+  readonly binding?: Binding | undefined;
 }
 
 export interface RouteEntry<T> extends Matcher {
@@ -27,6 +30,7 @@ export interface Found<T> {
   /** Segments before the `/**` of a prefix pattern; -1 for others. */
   readonly prefixSegments: number;
   readonly rewrite?: PathTemplate | undefined;
+  readonly binding?: Binding | undefined;
   /** The path to redirect to: with `trailingSlash: redirect`, when a slash at its end is one too many or too few. */
   readonly redirect?: string | undefined;
 }

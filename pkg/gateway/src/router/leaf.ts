@@ -48,9 +48,10 @@ class OrderedLeaf<T> implements Leaf<T> {
   readonly #byMethod = new Map<string, readonly Candidate<T>[]>();
 
   add(entry: RouteEntry<T>): void {
-    const { pattern, priority = 0, methods, conditions, rewrite, route } = entry;
+    const { pattern, priority = 0, methods, conditions, rewrite, binding, route } = entry;
     const prefixSegments = pattern.isPrefix ? pattern.segments.length : -1;
-    this.all.push({ route, template: pattern.text, prefixSegments, rewrite, priority, methods, conditions, entry });
+    const template = pattern.text;
+    this.all.push({ route, template, prefixSegments, rewrite, binding, priority, methods, conditions, entry });
   }
 
   order(): void {

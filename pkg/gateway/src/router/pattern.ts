@@ -21,6 +21,8 @@ export interface Pattern {
   readonly free: readonly FreeSegment[];
   /** Whether everything below matches as well: it ended in `/**`. */
   readonly isPrefix: boolean;
+  /** What stands behind a colon at the end of the last segment, which is free, or of what is below a prefix. Undefined: anything. */
+  readonly verb?: string | undefined;
 }
 
 const types: ReadonlySet<string> = new Set<SegmentType>(["int", "uuid"]);

@@ -35,8 +35,12 @@ interface Node<T> {
   readonly literals: Map<string, Node<T>>;
   readonly typed: { int: Node<T> | undefined; uuid: Node<T> | undefined };
   free: Node<T> | undefined;
+  /** A free segment that ends in a colon and a verb; undefined where there is none. */
+  verbs: Map<string, Node<T>> | undefined;
   exact: Leaf<T> | undefined;
   prefix: Leaf<T> | undefined;
+  /** The same for all below it that ends in a colon and a verb. */
+  verbPrefixes: Map<string, Leaf<T>> | undefined;
   /** Of all routes at and below it. */
   maxPriority: number;
 }
@@ -81,8 +85,10 @@ function newNode<T>(): Node<T> {
     literals: new Map(),
     typed: { int: undefined, uuid: undefined },
     free: undefined,
+    verbs: undefined,
     exact: undefined,
     prefix: undefined,
+    verbPrefixes: undefined,
     maxPriority: Number.NEGATIVE_INFINITY,
   };
 }
@@ -92,9 +98,14 @@ function leafFor<T>(root: Node<T>, { pattern, priority = 0 }: RouteEntry<T>, isS
   node.maxPriority = Math.max(node.maxPriority, priority);
   for (const [index, segment] of pattern.segments.entries()) {
     if (!isStrict && index > 0 && segment === "") break; // its trailing slash
-    node = childFor(node, segment, pattern.free.find((free) => free.index === index)?.type ?? "any");
+    const hasVerb = pattern.verb !== undefined && !pattern.isPrefix && index === pattern.segments.length - 1;
+    node = hasVerb
+      ? inMap((node.verbs ??= new Map<string, Node<T>>()), pattern.verb, newNode<T>)
+      : childFor(node, segment, pattern.free.find((free) => free.index === index)?.type ?? "any");
     node.maxPriority = Math.max(node.maxPriority, priority);
   }
+  if (pattern.isPrefix && pattern.verb !== undefined)
+    return inMap((node.verbPrefixes ??= new Map<string, Leaf<T>>()), pattern.verb, leafOf<T>);
   return (node[pattern.isPrefix ? "prefix" : "exact"] ??= leafOf());
 }
 
@@ -103,9 +114,19 @@ function childFor<T>(node: Node<T>, segment: string | undefined, type: SegmentTy
     if (type === "any") return (node.free ??= newNode());
     return (node.typed[type] ??= newNode());
   }
-  const next = node.literals.get(segment) ?? newNode();
-  node.literals.set(segment, next);
-  return next;
+  return inMap(node.literals, segment, newNode<T>);
+}
+
+function inMap<V>(map: Map<string, V>, key: string, make: () => V): V {
+  const value = map.get(key) ?? make();
+  map.set(key, value);
+  return value;
+}
+
+/** What stands behind the last colon of a segment that has something before it. */
+function verbOf(segment: string): string | undefined {
+  const colon = segment.lastIndexOf(":");
+  return colon > 0 ? segment.slice(colon + 1) : undefined;
 }
 
 interface TreeParts<T> {
@@ -178,7 +199,15 @@ class Search<T> {
     const { int, uuid } = node.typed;
     if (int && isOfType(segment, "int")) this.visit(int, to + 1);
     if (uuid && isOfType(segment, "uuid")) this.visit(uuid, to + 1);
+    if (node.verbs && slashAt < 0) {
+      const next = node.verbs.get(verbOf(segment) ?? "");
+      if (next) this.visit(next, to + 1);
+    }
     if (node.free && segment !== "") this.visit(node.free, to + 1);
+    if (node.verbPrefixes) {
+      const leaf = node.verbPrefixes.get(verbOf(decodeSegment(path.slice(path.lastIndexOf("/") + 1))) ?? "");
+      if (leaf) this.#choose(leaf);
+    }
     if (node.prefix) this.#choose(node.prefix);
   }
 
