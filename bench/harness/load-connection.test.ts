@@ -21,7 +21,7 @@ async function converse(t: TestContext, actions: readonly ((socket: Socket) => v
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());
-  const connection = new LoadConnection((server.address() as AddressInfo).port, request, Buffer.alloc(1_024), {
+  const connection = new LoadConnection((server.address() as AddressInfo).port, () => request, Buffer.alloc(1_024), {
     onReply: (status, bodyBytes, latencyMs) => {
       assert.ok(latencyMs >= 0 && latencyMs < 60_000);
       replies.push(`${status} ${bodyBytes}`);
@@ -60,7 +60,7 @@ describe("LoadConnection", () => {
     await once(server, "close");
     const broken = Promise.withResolvers<string>();
     const events = { onReply: () => assert.fail("no reply can come"), onBroken: broken.resolve };
-    const connection = new LoadConnection(port, request, Buffer.alloc(1_024), events);
+    const connection = new LoadConnection(port, () => request, Buffer.alloc(1_024), events);
     t.after(() => connection.close());
     assert.match(await broken.promise, /ECONNREFUSED/);
   });

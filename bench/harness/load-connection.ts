@@ -13,18 +13,18 @@ export class LoadConnection {
   /** When the request in flight was written, on the clock of `performance.now()`. `Infinity` when there is none. */
   sentAtMs = Infinity;
   readonly #socket: Socket;
-  readonly #request: Buffer;
+  readonly #next: () => Buffer;
   readonly #reader = new ReplyReader();
   readonly #events: LoadConnectionEvents;
   #open = true;
 
   /**
-   * @param request - The bytes of one request, sent again and again.
+   * @param next - The bytes of the next request.
    * @param readBuffer - Where the kernel puts received bytes. Connections may share one, since each chunk is dealt with
    *   before the next is read; it saves an allocation of 64 KiB a read.
    */
-  constructor(port: number, request: Buffer, readBuffer: Buffer, events: LoadConnectionEvents) {
-    this.#request = request;
+  constructor(port: number, next: () => Buffer, readBuffer: Buffer, events: LoadConnectionEvents) {
+    this.#next = next;
     this.#events = events;
     const onBytes = (count: number): boolean => {
       this.#read(readBuffer.subarray(0, count));
@@ -48,7 +48,7 @@ export class LoadConnection {
 
   #send(): void {
     this.sentAtMs = performance.now();
-    this.#socket.write(this.#request);
+    this.#socket.write(this.#next());
   }
 
   #read(chunk: Buffer): void {

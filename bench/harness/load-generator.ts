@@ -1,8 +1,10 @@
-// The load generator: a program of its own, pinned beside the origin, that prints one JSON report on standard output.
+// The load generator: a program of its own, pinned beside the origin, that reads its plan from the file that it is told, and
+// prints one JSON report on standard output.
 //
 // It is ours and not wrk because it needs nothing installed, checks the status and length of every reply, and reads the
 // server's CPU account at the very edges of the window in which it counts. One core of it drives about 100 000 requests
 // a second; where it saturates before the server does, CPU per request stays valid and throughput does not.
+import { readFileSync } from "node:fs";
 import { cpuSecondsOf, listProcesses, treeOf } from "./cpu.ts";
 import { GrpcLoadSessions, GrpcLoadStream } from "./grpc-load-stream.ts";
 import { LoadConnection } from "./load-connection.ts";
@@ -37,10 +39,12 @@ class LoadRun {
         this.#connections.push(new GrpcLoadStream(this.#sessions.of(n), load.path, message, events));
       return;
     }
-    const request = requestOf(load, port);
+    const requests = (load.lines ?? [""]).map((line) => requestOf(load, port, line));
+    let turn = 0;
+    const next = (): Buffer => requests[turn++ % requests.length] ?? Buffer.alloc(0);
     const readBuffer = Buffer.alloc(65_536);
     for (let n = 0; n < load.connections; n += 1) {
-      this.#connections.push(new LoadConnection(port, request, readBuffer, events));
+      this.#connections.push(new LoadConnection(port, next, readBuffer, events));
     }
   }
 
@@ -105,14 +109,14 @@ function messageOf({ body }: Load): Buffer {
   return Buffer.concat([prefix, bytes]);
 }
 
-/** The bytes of one request, sent again and again. */
-function requestOf({ path, body }: Load, port: number): Buffer {
+/** The bytes of one request. @param line - Of its head, besides the usual; empty for none. */
+function requestOf({ path, body }: Load, port: number, line: string): Buffer {
   const bytes = Buffer.from(body?.base64 ?? "", "base64");
   const ofBody = body ? `Content-Type: ${body.contentType}\r\nContent-Length: ${bytes.length}\r\n` : "";
   const accept = body?.contentType ?? "application/json";
   const head =
     `${body ? "POST" : "GET"} ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAccept: ${accept}\r\n` +
-    `User-Agent: plinth-bench\r\n${ofBody}\r\n`;
+    `User-Agent: plinth-bench\r\n${line === "" ? "" : `${line}\r\n`}${ofBody}\r\n`;
   return Buffer.concat([Buffer.from(head, "latin1"), bytes]);
 }
 
@@ -122,7 +126,7 @@ async function elapse(ms: number): Promise<void> {
   await promise;
 }
 
-const plan = parseLoadPlan(process.argv[2] ?? "");
+const plan = parseLoadPlan(readFileSync(process.argv[2] ?? "", "utf8"));
 const run = new LoadRun(plan);
 run.start();
 await elapse(plan.warmupMs);

@@ -8,6 +8,8 @@ export interface Load {
   readonly path: string;
   /** What each request brings, which makes it a `POST`. Default: a `GET` without a body. */
   readonly body?: LoadBody;
+  /** Head lines such as `Authorization: Bearer …`, one for each request in turn, from the first again after the last. Default none. HTTP only. */
+  readonly lines?: readonly string[];
   /** `grpc`: unary calls over HTTP/2, `connections` of them at once; the body is their message. Default `http`, version 1.1. */
   readonly protocol?: "http" | "grpc";
   /** Status that each reply must have: of HTTP, or of gRPC. */
@@ -67,8 +69,13 @@ function isLoadPlan(value: unknown): value is LoadPlan {
     hasNumbers(value.load, ["connections", "status", "bodyBytes"]) &&
     "path" in value.load &&
     typeof value.load.path === "string" &&
-    (!("body" in value.load) || isLoadBody(value.load.body))
+    (!("body" in value.load) || isLoadBody(value.load.body)) &&
+    (!("lines" in value.load) || isTexts(value.load.lines))
   );
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((line) => typeof line === "string");
 }
 
 function isLoadBody(value: unknown): value is LoadBody {

@@ -1,4 +1,5 @@
 // The kind of question that asks what one request costs: a server under load, and its CPU time by the requests it answered.
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BenchError } from "./errors.ts";
 import type { Lab, Running } from "./lab.ts";
@@ -55,7 +56,7 @@ export function underLoad({ load, prepare, ...question }: LoadQuestion): Questio
   };
 }
 
-function shapeOf({ body, ...rest }: Load): Question["shape"] {
+function shapeOf({ body, lines: _lines, ...rest }: Load): Question["shape"] {
   return body === undefined ? rest : { ...rest, contentType: body.contentType };
 }
 
@@ -83,12 +84,7 @@ async function measureOnce(lab: Lab, load: Load, row: ServerRow, taken: Effort):
     warmupMs: warmupSecondsOf(taken) * 1_000,
     windowMs: secondsOf(taken) * 1_000,
   };
-  const text = await lab.run({
-    name: "load generator",
-    bin: process.execPath,
-    args: [generator, JSON.stringify(plan)],
-  });
-  const report = parseLoadReport(text);
+  const report = await runLoad(lab, plan);
   if (report.errors > 0 || report.requests === 0) {
     const reasons = report.reasons.length === 0 ? "no reply was counted" : report.reasons.join("; ");
     throw new BenchError(
@@ -98,6 +94,14 @@ async function measureOnce(lab: Lab, load: Load, row: ServerRow, taken: Effort):
   }
   await server.stop();
   return report;
+}
+
+/** The load generator, from its start to its report. */
+export async function runLoad(lab: Lab, plan: LoadPlan): Promise<LoadReport> {
+  // A file, for what stands in an argument may not be long.
+  const file = join(await lab.directory(), "plan.json");
+  await writeFile(file, JSON.stringify(plan));
+  return parseLoadReport(await lab.run({ name: "load generator", bin: process.execPath, args: [generator, file] }));
 }
 
 function secondsOf({ seconds = effort.seconds }: Effort): number {

@@ -7,6 +7,13 @@ import { container } from "./container.ts";
 import { database } from "./database.ts";
 import { emptyApp } from "./empty-app.ts";
 import { errorBus } from "./error-bus.ts";
+import { gatewayConnections } from "./gateway-connections.ts";
+import { gatewayDownloads } from "./gateway-downloads.ts";
+import { gatewayEverything } from "./gateway-everything.ts";
+import { gatewayMemory } from "./gateway-memory.ts";
+import { gatewayParts } from "./gateway-parts.ts";
+import { gatewayUploads } from "./gateway-uploads.ts";
+import { gatewayWorkers } from "./gateway-workers.ts";
 import { grpcServer } from "./grpc-server.ts";
 import { httpServer } from "./http-server.ts";
 import { metrics } from "./metrics.ts";
@@ -18,6 +25,13 @@ import { testSchema } from "./test-schema.ts";
 /** Every question, in the order `--list` names them. */
 export const questions: readonly Question[] = [
   bareForwarding,
+  gatewayConnections,
+  gatewayDownloads,
+  gatewayUploads,
+  gatewayEverything,
+  gatewayParts,
+  gatewayWorkers,
+  gatewayMemory,
   httpServer,
   rpcHttp,
   grpcServer,

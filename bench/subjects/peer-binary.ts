@@ -5,11 +5,11 @@ import { BenchError } from "../harness/errors.ts";
 export type PeerBinary = Server;
 
 /**
- * Finds a peer: `NGINX_BIN` or `HAPROXY_BIN`, else PATH, else the distribution's package.
+ * Finds a peer: `NGINX_BIN`, `HAPROXY_BIN` or `CADDY_BIN`, else PATH, else the distribution's package.
  *
  * @throws {@link BenchError} `ERR_BENCH_PEER_MISSING` saying how to get it.
  */
-export async function findPeer(name: "nginx" | "haproxy"): Promise<PeerBinary> {
+export async function findPeer(name: "nginx" | "haproxy" | "caddy"): Promise<PeerBinary> {
   try {
     return await findServer(name);
   } catch (error) {

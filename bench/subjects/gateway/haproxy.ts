@@ -1,9 +1,9 @@
 // HAProxy as one thread, its connections to the origin shared by all clients, no logs.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { findFreePorts } from "../../scripts/servers/index.ts";
-import type { Lab, ServerLaunch } from "../harness/lab.ts";
-import type { PeerBinary } from "./peer-binary.ts";
+import { findFreePorts } from "../../../scripts/servers/index.ts";
+import type { Lab, ServerLaunch } from "../../harness/lab.ts";
+import type { PeerBinary } from "../peer-binary.ts";
 
 export async function haproxyProxy(lab: Lab, { bin, env }: PeerBinary, originPort: number): Promise<ServerLaunch> {
   const directory = await lab.directory();

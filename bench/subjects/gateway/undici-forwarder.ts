@@ -2,7 +2,7 @@
 // costs before it does anything for its user. No header is removed but those of the connection, no error is explained.
 import { createServer } from "node:http";
 import { Pool } from "undici";
-import { required, serve } from "./ready.ts";
+import { required, serve } from "../ready.ts";
 
 const pool = new Pool(`http://127.0.0.1:${required("ORIGIN_PORT")}`, { pipelining: 1 });
 
