@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import { bundlePackage } from "./bundle.ts";
 
 /** A package as the compiler leaves it: two entries that share a module, and a part that is loaded later and shares another. */
@@ -12,6 +14,7 @@ const files = {
     name: "@plinth/toy",
     type: "module",
     exports: { ".": { default: "./dist/index.js" }, "./testing": { default: "./dist/testing.js" } },
+    imports: { "#thread": { default: "./dist/thread.js" } },
   }),
   "dist/shared.js": "export let count = 0; export const add = () => { count += 1; };",
   "dist/both.js": 'import "node:fs"; export const both = Symbol("both");',
@@ -19,8 +22,11 @@ const files = {
     import { add, count } from "./shared.js";
     export { both } from "./both.js";
     export const counted = () => { add(); return count; };
-    export const later = () => import("./later.js");`,
+    export const later = () => import("./later.js");
+    export const threadUrl = () => import.meta.resolve("#thread");`,
   "dist/later.js": 'import { count } from "./shared.js"; export const seen = () => count;',
+  "dist/thread.js":
+    'import { parentPort } from "node:worker_threads"; import { both } from "./both.js"; parentPort?.postMessage(String(both));',
   "dist/testing.js": 'export { both } from "./both.js";',
 };
 
@@ -46,8 +52,14 @@ describe("bundlePackage", () => {
   });
 
   it("exports what the entries exported, and no more", async () => {
-    assert.deepEqual(Object.keys(await load("dist/index.js")), ["both", "counted", "later"]);
+    assert.deepEqual(Object.keys(await load("dist/index.js")), ["both", "counted", "later", "threadUrl"]);
     assert.deepEqual(Object.keys(await load("dist/testing.js")), ["both"]);
+  });
+
+  it("leaves what a thread runs where the manifest says that it is", async () => {
+    const { threadUrl } = await load("dist/index.js");
+    const [said] = await once(new Worker(new URL(String(threadUrl?.()))), "message");
+    assert.equal(said, "Symbol(both)");
   });
 
   it("keeps one of each module, for other entries and for what is loaded later", async () => {

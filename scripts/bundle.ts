@@ -108,9 +108,9 @@ function importsOf(manifest: Manifest): Pick<BuildOptions, "packages" | "alias" 
   return { external: all.filter((name) => name !== carried) };
 }
 
-/** What users import or run: the files that `exports` and `bin` of the package name. */
-function entriesOf({ exports, bin }: Manifest): string[] {
-  const entries = [...Object.values(fieldsOf(exports)), ...Object.values(fieldsOf(bin))];
+/** What users import or run, and what threads run: the files that `exports`, `bin` and `imports` of the package name. */
+function entriesOf({ exports, bin, imports }: Manifest): string[] {
+  const entries = [exports, bin, imports].flatMap((named) => Object.values(fieldsOf(named)));
   return entries.flatMap((entry) => entryOf(entry) ?? []).filter((path) => path.endsWith(".js"));
 }
 

@@ -10,6 +10,8 @@ import { runTests } from "./testing/run-tests.ts";
 
 interface Stage {
   readonly name: string;
+  /** Whether it runs beside its neighbours of which the same is said. */
+  readonly isBeside?: true;
   /** @returns What went wrong, or undefined. */
   readonly run: () => Promise<string | undefined>;
 }
@@ -26,20 +28,28 @@ const longFolder = "test/faults-long";
 const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
   (folder) => !wholeFolders.includes(folder) && folder !== longFolder,
 );
-/** Long ones that hang on no version of Node (types are what the compiler says, a README is what one version shows): they run on one. */
-const onceOnly = /[./](?:property|soak|types|readme)\.test\.ts$/;
+/**
+ * Long ones that hang on no version of Node (types are what the compiler says, a README is what one version shows, a PostgreSQL and its
+ * migrations are programs of their own): they run on one.
+ */
+const onceOnly = /[./](?:property|soak|types|readme)\.test\.ts$|\/(?:embedded|migrations)\/\w+\.test\.ts$/;
 
 function foldersIn(folder: string): string[] {
   return readdirSync(join(root, folder)).map((name) => `${folder}/${name}`);
 }
 
+/** One that reads what is there, and prints at its end. */
+function check(name: string, command: string, args: readonly string[]): Stage {
+  return { name, isBeside: true, run: () => runCommand(command, args, { keepOutput: true }) };
+}
+
 const stages: readonly Stage[] = [
-  { name: "format", run: () => runCommand(tool("oxfmt"), ["--check"]) },
-  { name: "lint", run: () => runCommand(tool("oxlint"), []) },
-  { name: "types", run: () => runCommand(tool("tsc"), ["-p", "tsconfig.json"]) },
-  { name: "layers", run: () => runCommand(process.execPath, [script("check-layers.ts")]) },
-  { name: "knip", run: () => runCommand(tool("knip"), []) },
-  { name: "servers", run: findServers },
+  check("format", tool("oxfmt"), ["--check"]),
+  check("lint", tool("oxlint"), []),
+  check("types", tool("tsc"), ["-p", "tsconfig.json"]),
+  check("layers", process.execPath, [script("check-layers.ts")]),
+  check("knip", tool("knip"), []),
+  { name: "servers", isBeside: true, run: findServers },
   { name: "tests", run: testApart },
   { name: "whole", run: testWhole },
   { name: "node24", run: testOnNode24 },
@@ -70,7 +80,7 @@ async function findServers(): Promise<string | undefined> {
 function testApart(): Promise<string | undefined> {
   const paths = globSync(testsIn(testFolders), { cwd: root, exclude: ["**/node_modules/**"] });
   const { long = [], short = [] } = Object.groupBy(paths, (path) => (onceOnly.test(path) ? "long" : "short"));
-  const batches = batchFiles(short, { root, folder: ".cache/batches", count: 2 * availableParallelism() });
+  const batches = batchFiles(short, { root, folder: ".cache/batches", count: 4 * availableParallelism() });
   return runTests({ node: process.execPath, patterns: [...long, ...batches], coverage: false });
 }
 
@@ -86,7 +96,7 @@ async function testOnNode24(): Promise<string | undefined> {
   if (fault !== undefined) return fault;
   const node = join(folder, "node_modules/.bin/node");
   const patterns = globSync("pkg/*/src/**/*.test.ts", { cwd: root }).filter((path) => !onceOnly.test(path));
-  const batches = batchFiles(patterns, { root, folder: ".cache/batches24", count: availableParallelism() });
+  const batches = batchFiles(patterns, { root, folder: ".cache/batches24", count: 4 * availableParallelism() });
   return runTests({ node, patterns: batches, coverage: false });
 }
 
@@ -110,17 +120,34 @@ function testsAt(paths: readonly string[]): Stage {
 
 async function runStages(chosen: readonly Stage[]): Promise<string[]> {
   const report: string[] = [];
-  for (const { name, run } of chosen) {
-    console.log(`\n── ${name}`);
-    const startedAt = performance.now();
-    const fault = await run();
-    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
-    report.push(
-      `${fault === undefined ? "ok    " : "FAILED"} ${name.padEnd(8)} ${seconds.padStart(6)} s${fault === undefined ? "" : `  ${fault}`}`,
-    );
-    console.log(report.at(-1));
+  for (const group of groupsOf(chosen)) {
+    console.log(`\n── ${group.map(({ name }) => name).join(", ")}`);
+    const lines = group.map((stage) => runStage(stage));
+    report.push(...(await Promise.all(lines)));
   }
   return report;
+}
+
+/** Those that run at once. */
+function groupsOf(chosen: readonly Stage[]): Stage[][] {
+  const groups: Stage[][] = [];
+  for (const stage of chosen) {
+    const last = groups.at(-1);
+    if (stage.isBeside && last?.[0]?.isBeside) last.push(stage);
+    else groups.push([stage]);
+  }
+  return groups;
+}
+
+/** @returns What is to be said of it. */
+async function runStage({ name, run }: Stage): Promise<string> {
+  const startedAt = performance.now();
+  const fault = await run();
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+  const outcome = fault === undefined ? "ok    " : "FAILED";
+  const line = `${outcome} ${name.padEnd(8)} ${seconds.padStart(6)} s${fault === undefined ? "" : `  ${fault}`}`;
+  console.log(line);
+  return line;
 }
 
 function finish(report: readonly string[]): void {

@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { configSchema, type SettingsToken } from "@plinth/kernel";
 import { leavesOf } from "../../pkg/kernel/src/config/leaves.ts";
 import { isReloadable } from "../../pkg/kernel/src/config/settings.ts";
+import { boundsOf } from "./bounds.ts";
 import { type Source, standsAt } from "./sources.ts";
 import { code, toTable } from "./tables.ts";
 import { fieldsOf } from "../fields.ts";
@@ -124,12 +125,9 @@ function typeOf(node: Fields): string {
 }
 
 function rangeOf(node: Fields): string {
-  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLength, maxLength, pattern, format } = node;
+  const { minLength, maxLength, pattern, format } = node;
   const parts = [
-    isBound(minimum) && `from ${minimum}`,
-    isBound(exclusiveMinimum) && `above ${exclusiveMinimum}`,
-    isBound(maximum) && `to ${maximum}`,
-    isBound(exclusiveMaximum) && `below ${exclusiveMaximum}`,
+    ...boundsOf(node),
     minLength === 1 && "not empty",
     typeof minLength === "number" && minLength > 1 && `${minLength} characters or more`,
     typeof maxLength === "number" && `at most ${maxLength} characters`,
@@ -137,11 +135,6 @@ function rangeOf(node: Fields): string {
     typeof pattern === "string" && code(pattern),
   ];
   return parts.filter((part) => part !== false).join(" ");
-}
-
-/** Whether it limits more than whole numbers are limited by themselves. */
-function isBound(limit: unknown): limit is number {
-  return typeof limit === "number" && Math.abs(limit) < Number.MAX_SAFE_INTEGER;
 }
 
 /** Every settings token that a package exports. */

@@ -48,16 +48,33 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     origin: "`request`, `rpc`, `job`, `timer`, `process`, `lifecycle`, `stream`",
     code: "[error code](errors.md)",
   },
+  gateway_access_log_lines: { outcome: "`written`, `sampled_out`, `not_slow` (faster than `slowOnlyMs`)" },
+  gateway_compressed_replies: { coding: "`gzip`, `br`, `zstd`, `busy` (sent as it is)" },
+  gateway_connections_refused: { reason: "`total` (`maxConnections`), `address` (`maxConnectionsPerAddress`)" },
   gateway_document_reloads: { outcome: "`changed`, `unchanged`, `refused`" },
+  gateway_plugin: { plugin: "name of the plugin", hook: "`onRequest`, `onReply`" },
+  gateway_plugin_calls: {
+    outcome: "`passed`, `replied`, `rejected`, `failed` (it threw), `timeout`, `aborted` (the client left)",
+  },
   gateway_revocation_reloads: { outcome: "`changed`, `refused`" },
+  gateway_revocation_rounds: {
+    outcome:
+      "`ok`, `failed` (no answer in time, or none), and beside them for what a round could not take: `full` (there are too many), `unreadable` (in the store is what is no revocation)",
+  },
   gateway_jwks_unknown_keys: {
     provider: "name of the token provider in the gateway's config",
     outcome:
       "`asked` (the issuer was), `missing` (it had not that key a short while ago), `cooldown` and `budget` (too many were asked for)",
   },
   gateway_jwks: { provider: "name of the token provider in the gateway's config", outcome: yesNo },
+  gateway_slow_clients: { at: "`body` (it came too slowly), `reply` (it was not taken)" },
+  gateway_http2_floods: { kind: "`reset`, `ping`, `settings`" },
   gateway_malformed: { reason: "[reason](reasons.md)" },
   gateway_concurrency: { route: "name of the route in the gateway's config" },
+  gateway_proxy_headers: {
+    outcome:
+      "`taken`, `local` (the balancer for itself, or it does not know), `invalid`, `timeout`, `none` (closed before)",
+  },
   gateway_rate_limit_events: {
     policy: "name of the rate limit, or of the route that has it",
     event: "`refused`, `shadow` (would have), `unavailable` (its store), `share` (decided by this gateway alone)",
@@ -71,9 +88,21 @@ const values: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   gateway_upstream: {
     service: "name of the service in the gateway's config",
-    state: "`in_use`, `ejected`",
+    state: "`in_use`, `ejected` (for what its requests met), `failing_probes`",
     outcome:
-      "`reply`, `aborted`, `unreachable`, `misdirected`, `connect_timeout`, `busy`, `timeout`, `reset`, `stalled`, `invalid`, `unsendable`",
+      "`reply`, `aborted`, `unreachable`, `misdirected`, `refused`, `connect_timeout`, `untrusted`, `busy`, `timeout`, `reset`, `stalled`, `invalid`, `unsendable`",
+  },
+  gateway_upstream_breakers: {
+    service: "name of the service in the gateway's config",
+    state: "`open`, `recovering`",
+  },
+  gateway_upstream_hedges: {
+    service: "name of the service in the gateway's config",
+    outcome: "`won` (the client has its reply), `lost`, `failed`",
+  },
+  gateway_upstream_probes: {
+    service: "name of the service in the gateway's config",
+    outcome: "`passed`, `failed`",
   },
   gateway_websocket: { route: "name of the route in the gateway's config", from: "`client`, `instance`" },
   gateway_websockets: { route: "name of the route in the gateway's config" },

@@ -1,5 +1,6 @@
 // docs/reasons.md, from the gateway's own table.
-import { problemBody, type Reason, type ReasonEntry, reasons } from "../../pkg/gateway/src/reasons.ts";
+import { problemBody } from "../../pkg/gateway/src/problem.ts";
+import { type Reason, type ReasonEntry, reasons } from "../../pkg/gateway/src/reasons.ts";
 import { code, toTable } from "./tables.ts";
 
 export function reasonsPage(): string {

@@ -56,6 +56,16 @@ describe("checkLayers", () => {
     assert.deepEqual(await check({}), []);
   });
 
+  it("passes a module for a thread that the manifest names", async () => {
+    const imports = { "#thread": { "plinth-source": "./src/thread.ts", default: "./dist/thread.js" } };
+    const changes = {
+      "pkg/low/package.json": manifest("@p/low", {}, { imports }),
+      "pkg/low/src/a.ts": `new Worker(new URL(import.meta.resolve("#thread")));`,
+    };
+    assert.deepEqual(await check({ ...changes, "pkg/low/src/thread.ts": "" }), []);
+    assert.equal((await check(changes)).length, 1);
+  });
+
   const cases: readonly (readonly [name: string, changes: Record<string, string | undefined>, expected: RegExp])[] = [
     [
       "an import upwards",
@@ -66,6 +76,11 @@ describe("checkLayers", () => {
       "an import sideways",
       { "pkg/left/src/a.ts": `import { right } from "@p/right";` },
       /^pkg\/left\/src\/a\.ts:1: goes sideways from pkg\/left \(layer 1\) to pkg\/right \(layer 1\); pkg\/left may import pkg\/low$/,
+    ],
+    [
+      "a module for a thread that the manifest does not name",
+      { "pkg/low/src/a.ts": `new Worker(new URL(import.meta.resolve("#thread")));` },
+      /^pkg\/low\/src\/a\.ts:1: imports "#thread", which "imports" of pkg\/low\/package\.json does not lead to a module$/,
     ],
     [
       "an upward import of types",

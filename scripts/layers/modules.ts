@@ -33,6 +33,7 @@ function checkImport(place: Place, { specifier }: ImportSite): string | undefine
     return mayLoad ? undefined : "imports a computed path, which nobody can check; write the path out";
   }
   if (specifier.startsWith(".")) return checkPath(place, specifier);
+  if (specifier.startsWith("#")) return checkPrivate(place, specifier);
   if (isBuiltin(specifier)) {
     return specifier.startsWith("node:") ? undefined : `imports "${specifier}"; write "node:${specifier}"`;
   }
@@ -63,6 +64,13 @@ function checkPath({ tree, table, unit, module }: Place, specifier: string): str
     return `imports "${specifier}", which is for tests; only tests and src/testing may`;
   }
   return undefined;
+}
+
+/** What `imports` of the package's own manifest names: a module that a thread runs. */
+function checkPrivate({ tree, unit }: Place, specifier: string): string | undefined {
+  const target = unit.manifest?.imports[specifier];
+  if (target !== undefined && existsSync(join(tree.root, unit.folder, target))) return undefined;
+  return `imports "${specifier}", which "imports" of ${unit.folder}/package.json does not lead to a module`;
 }
 
 function checkInternal({ table, unit, module }: Place, target: Unit, subpath: string): string | undefined {

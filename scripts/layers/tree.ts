@@ -43,6 +43,8 @@ export interface Manifest {
   readonly version: string;
   /** The subpaths that may be imported, without the leading `./`; the package itself is "". */
   readonly exports: readonly string[];
+  /** What its own modules may name, `#thread`, and which module it is. */
+  readonly imports: Readonly<Record<string, string>>;
   readonly dependencies: Readonly<Record<string, string>>;
   readonly devDependencies: Readonly<Record<string, string>>;
   readonly optionalDependencies: Readonly<Record<string, string>>;
@@ -128,6 +130,12 @@ function readManifest(root: string, folder: string): Manifest | undefined {
     name: stringOf(data, "name"),
     version: stringOf(data, "version"),
     exports: Object.keys(recordOf(data, "exports")).map((key) => key.replace(/^\.\/?/, "")),
+    imports: Object.fromEntries(
+      Object.keys(recordOf(data, "imports")).map((name) => [
+        name,
+        stringOf(recordOf(data, "imports")[name], "plinth-source"),
+      ]),
+    ),
     dependencies: textsOf(data, "dependencies"),
     devDependencies: textsOf(data, "devDependencies"),
     optionalDependencies: textsOf(data, "optionalDependencies"),

@@ -11,6 +11,8 @@ export type ServerName =
   | "consul"
   | "nginx"
   | "haproxy"
+  | "caddy"
+  | "apache2"
   | "prometheus"
   | "promtool"
   | "postgres"
@@ -44,6 +46,13 @@ const sources: Readonly<Record<ServerName, ServerSource>> = {
   },
   nginx: { variable: "NGINX_BIN", package: { name: "nginx" }, bin: "usr/sbin/nginx", versionArgument: "-v" },
   haproxy: { variable: "HAPROXY_BIN", package: { name: "haproxy" }, bin: "usr/sbin/haproxy", versionArgument: "-v" },
+  caddy: { variable: "CADDY_BIN", package: { name: "caddy" }, bin: "usr/bin/caddy", versionArgument: "version" },
+  apache2: {
+    variable: "APACHE2_BIN",
+    package: { name: "apache2-bin" },
+    bin: "usr/sbin/apache2",
+    versionArgument: "-v",
+  },
   prometheus: {
     variable: "PROMETHEUS_BIN",
     package: { name: "prometheus" },

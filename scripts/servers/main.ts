@@ -1,5 +1,5 @@
 // Finds or fetches servers and prints where they are.
-// usage: npm run servers [-- consul nginx haproxy prometheus promtool postgres pgbouncer redis-server]
+// usage: npm run servers [-- consul nginx haproxy caddy apache2 prometheus promtool postgres pgbouncer redis-server]
 import { ServerError, findServer, serverNames } from "./index.ts";
 
 const wanted = process.argv.slice(2);

@@ -2,9 +2,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 
-/** Hooks for a whole file, and whatever changes or looks at the process, listens, or starts programs. */
+/** Hooks for a whole file, and whatever changes or looks at the process, or starts programs. */
 const needsOwnProcess =
-  /^(?:before|after|beforeEach|afterEach)\(|\bprocess\.|\bmock\.|globalThis|start(?:Test|Embedded|Consul)|node:(?:child_process|worker_threads|cluster|net|http|http2|tls)\b|\bimport\(/m;
+  /^(?:before|after|beforeEach|afterEach)\(|\bprocess\.|\bmock\.|globalThis|start(?:Test|Embedded|Consul)|node:(?:child_process|worker_threads|cluster)\b|\bimport\(/m;
 
 export interface BatchOptions {
   /** Where the paths begin, and the folder for what is written. */

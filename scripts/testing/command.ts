@@ -14,6 +14,8 @@ export interface CommandOptions {
   readonly signal?: NodeJS.Signals;
   /** Beside the environment of this process. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Whether what it prints is kept and printed at its end, as where others run beside it. Default false. */
+  readonly keepOutput?: boolean;
   /** Called with the id of its process; what it returns is called at the end. */
   readonly watch?: (pid: number) => () => void;
 }
@@ -22,13 +24,15 @@ export interface CommandOptions {
 export async function runCommand(
   command: string,
   args: readonly string[],
-  { limitMs = 120_000, signal = "SIGTERM", environment = {}, watch }: CommandOptions = {},
+  { limitMs = 120_000, signal = "SIGTERM", environment = {}, keepOutput = false, watch }: CommandOptions = {},
 ): Promise<string | undefined> {
   const child = spawn(command, args, {
     cwd: root,
-    stdio: ["ignore", "inherit", "inherit"],
+    stdio: keepOutput ? ["ignore", "pipe", "pipe"] : ["ignore", "inherit", "inherit"],
     env: { ...process.env, ...environment },
   });
+  const kept: Buffer[] = [];
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes: Buffer) => kept.push(bytes));
   let late = false;
   const timer = setTimeout(() => {
     late = true;
@@ -37,12 +41,13 @@ export async function runCommand(
   }, limitMs);
   const unwatch = child.pid === undefined ? undefined : watch?.(child.pid);
   try {
-    await once(child, "exit");
+    await once(child, keepOutput ? "close" : "exit");
   } catch (error) {
     return `cannot run ${command}: ${error instanceof Error ? error.message : String(error)}`;
   } finally {
     clearTimeout(timer);
     unwatch?.();
+    process.stdout.write(Buffer.concat(kept));
   }
   if (late) return `took more than ${limitMs / 1_000} s and was ended`;
   if (child.signalCode !== null) return `was ended by ${child.signalCode}`;

@@ -13,7 +13,7 @@ export interface TestRun {
   readonly patterns: readonly string[];
   /** Whether to measure what lines of the packages the tests run. */
   readonly coverage: boolean;
-  /** Files that run at the same time. Default: one more than there are processors, for many tests wait. */
+  /** Files that run at the same time. Default: two more than there are processors, for many tests wait. */
   readonly concurrency?: number;
   /** One test, and one file, may take this long. Default 60_000. */
   readonly testLimitMs?: number;
@@ -33,7 +33,7 @@ export async function runTests({
   node,
   patterns,
   coverage,
-  concurrency = availableParallelism() + 1,
+  concurrency = availableParallelism() + 2,
   testLimitMs = 60_000,
   runLimitMs = 480_000,
   environment: more = {},
