@@ -85,6 +85,7 @@ describe("the README's lines", () => {
       all,
       /^gateway_requests_total\{route="notes-write",method="POST",status_class="5xx",reason="none"\} 1$/m,
     );
+    assert.match(all, /^\{"services":\[\{"service":"greeter","instances":\[\{"id":"greeter-[^"]+",.*"ejected":false/m);
     assert.match(all, /notes\.subject · module notes · one for each request/);
     assert.match(all, /^database\.maxConnections +10 +default$/m);
     assert.match(all, /^ +"operationId": "postNotes",$/m);
@@ -121,7 +122,7 @@ async function followError(outputs: readonly string[]): Promise<void> {
 describe("the printed table", () => {
   it("has the addresses of everything, and lines to try that run and exit with 0", async () => {
     const table = platform.table();
-    for (const what of ["gateway", "greeter", "notes", "issuer's keys"]) {
+    for (const what of ["gateway", "greeter", "notes", "audit", "issuer's keys"]) {
       assert.match(platform.addressOf(what), /^http:\/\/127\.0\.0\.1:\d+/, what);
     }
     const from = table.indexOf("Try it:");
@@ -137,10 +138,13 @@ describe("the printed table", () => {
     assert.equal(curls[0], '{"message":"Hello, ada"}');
     assert.match(curls[1] ?? "", /^HTTP\/1\.1 201 /);
     assert.match(curls[2] ?? "", /^\{"notes":\[/);
+    assert.match(curls[3] ?? "", /"actor":\{"type":"user","id":"alice"\},"action":"notes\.add"/);
   });
 
   it("leads to /healthz, /ready and /metrics of the gateway and of every service", async () => {
-    const services = ["notes", "greeter", "issuer's keys"].map((what) => new URL(platform.addressOf(what)).origin);
+    const services = ["notes", "greeter", "audit", "issuer's keys"].map(
+      (what) => new URL(platform.addressOf(what)).origin,
+    );
     for (const origin of [`http://127.0.0.1:${platform.ports.ops}`, ...services]) {
       const [healthz, ready, metrics] = await Promise.all(
         ["/healthz", "/ready", "/metrics"].map((path) => ask(`${origin}${path}`)),

@@ -16,7 +16,7 @@ import { claimsFor, readSigningKey, signToken } from "../support/tokens.ts";
 import { until } from "../support/until.ts";
 
 const signingKeyPath = join(import.meta.dirname, "../../.cache/platform/issuer-key.json");
-const apps = ["issuer", "notes", "greeter", "gateway"];
+const apps = ["issuer", "audit", "notes", "greeter", "gateway"];
 const stopLimitMs = 5_000;
 /** A check every 500 ms, and what it takes to hear of its verdict. */
 const noticeLimitMs = 10_000;
@@ -91,14 +91,17 @@ describe("the platform on Consul", () => {
   it("runs each app as a process of its own; the services are registered, and the gateway finds them", async () => {
     assert.equal(new Set(apps.map((name) => processOf(name).pid)).size, apps.length);
     await until(
-      async () => (await instancesIn(consul.address)).filter(({ isPassing }) => isPassing).length === 2,
-      "notes and greeter pass their checks",
+      async () => (await instancesIn(consul.address)).filter(({ isPassing }) => isPassing).length === 3,
+      "audit, greeter and notes pass their checks",
       noticeLimitMs,
     );
     const registered = await instancesIn(consul.address);
     const portOf = (name: string): string => new URL(platform.addressOf(name)).port;
     const found = registered.map(({ service, port }) => `${service} ${port}`).toSorted();
-    assert.deepEqual(found, [`greeter ${portOf("greeter")}`, `notes ${portOf("notes")}`]);
+    assert.deepEqual(
+      found,
+      ["audit", "greeter", "notes"].map((name) => `${name} ${portOf(name)}`),
+    );
     const greeting = await ask(hello());
     assert.deepEqual([greeting.status, greeting.text], [200, '{"message":"Hello, ada"}']);
     const token = signToken(await readSigningKey(signingKeyPath), claimsFor("petra", "notes:read notes:write"));
@@ -109,7 +112,7 @@ describe("the platform on Consul", () => {
   it("shows on the command line what is registered, with its health, version and zone", async () => {
     const command = [join(import.meta.dirname, "../../cmd/plinth/src/main.ts"), "services", "--consul", consul.address];
     const { stdout } = await promisify(execFile)(process.execPath, ["--conditions=plinth-source", ...command]);
-    for (const name of ["greeter", "notes"])
+    for (const name of ["audit", "greeter", "notes"])
       assert.match(
         stdout,
         new RegExp(`^${name} +passing +1\\.0\\.0 +local +127\\.0\\.0\\.1 .*${name}-[0-9a-f-]{36}`, "m"),
@@ -230,10 +233,10 @@ describe("the platform on Consul", () => {
           passing
             .map(({ service }) => service)
             .toSorted()
-            .join() === "greeter,notes"
+            .join() === "audit,greeter,notes"
         );
       },
-      "both services are registered again",
+      "all services are registered again",
       15_000,
     );
     await using another = await startGreeter();

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { FakeClock, until } from "@plinth/kernel/testing";
@@ -74,13 +76,44 @@ describe("a gateway with TLS", () => {
     await using instance = await httpInstance(echo);
     await using running = await startGateway({ settings: tls() });
     await running.add(instance);
-    const socket = await secured(running, { ALPNProtocols: ["h2", "http/1.1"] });
+    const socket = await secured(running, { ALPNProtocols: ["http/1.1"] });
     assert.equal(socket.alpnProtocol, "http/1.1");
     socket.write(get);
     const reply = await said(socket);
     assert.match(reply, /^HTTP\/1\.1 200 /);
     assert.match(reply, /"x-forwarded-proto":\["https"\]/);
     assert.doesNotMatch(reply, /strict-transport-security/i);
+  });
+
+  it("counts handshakes among the connections that one client may have", async () => {
+    const settings = { ...tls(), maxConnectionsPerAddress: 2, uncappedAddresses: [] };
+    await using running = await startGateway({ settings });
+    const silent = [await rawClient(running.gateway.port), await rawClient(running.gateway.port)];
+    const third = await rawClient(running.gateway.port);
+    assert.equal(await third.toEnd(), "");
+    const told = await running.metrics();
+    assert.match(told, /gateway_connections 2\n/);
+    assert.match(told, /gateway_connections_refused_total\{reason="address"\} 1\n/);
+    assert.doesNotMatch(told, /gateway_tls_failures_total [1-9]/);
+    for (const { socket } of silent) socket.destroy();
+    await until(async () => /gateway_connections 0\n/.test(await running.metrics()) || undefined);
+    (await secured(running)).destroy();
+  });
+
+  it("speaks HTTP/2 with who asks for it by ALPN, unless that is off", async () => {
+    await using instance = await httpInstance(echo);
+    await using running = await startGateway({ settings: tls() });
+    await running.add(instance);
+    const socket = await secured(running, { ALPNProtocols: ["h2", "http/1.1"] });
+    const session = connectHttp2("https://one.example", { createConnection: () => socket });
+    const stream = session.request({ ":path": "/", ":authority": "one.example" });
+    assert.equal(socket.alpnProtocol, "h2");
+    assert.match(await text(stream), /"x-forwarded-proto":\["https"\]/);
+    session.close();
+    await using without = await startGateway({ settings: { ...tls(), http2: { tls: false } } });
+    const plain = await secured(without, { ALPNProtocols: ["h2", "http/1.1"] });
+    assert.equal(plain.alpnProtocol, "http/1.1");
+    plain.destroy();
   });
 
   it("tells browsers to come by it alone, where that is set and the service says nothing of it", async () => {
@@ -171,7 +204,7 @@ describe("a gateway with TLS", () => {
     const refused = async (more: ConnectionOptions): Promise<unknown> =>
       secured(running, more).catch(({ code }) => code);
     assert.equal(await refused({ maxVersion: "TLSv1.2" }), "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION");
-    assert.equal(await refused({ ALPNProtocols: ["h2"] }), "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL");
+    assert.equal(await refused({ ALPNProtocols: ["spdy/3"] }), "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL");
     const plain = await rawClient(running.gateway.port);
     plain.send(get);
     assert.doesNotMatch(await plain.toEnd(), /HTTP/);

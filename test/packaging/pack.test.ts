@@ -9,6 +9,7 @@ import { dirname, join, posix } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
 import { startCollector } from "@plinth/telemetry/testing";
 import { findImports } from "../../scripts/layers/imports.ts";
 import { createTestDatabase } from "../support/database.ts";
@@ -139,6 +140,15 @@ process.exitCode = await createApp({ name: "packed", modules: [coreModule] }).ru
     }
     assert.deepEqual(await exited, [0, null]);
     assert.ok(messages.includes("app stopped"), messages.join("\n"));
+  });
+
+  it("have what a thread of the gateway runs where its manifest says that it is", async () => {
+    const installed = join(project, "node_modules/@plinth/gateway");
+    const { imports } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
+    const thread = new Worker(join(installed, imports["#document-thread"].default), { execArgv: [] });
+    thread.postMessage({ text: "routes: [1]", name: "gateway.yaml" });
+    const [{ faults }] = await once(thread, "message");
+    assert.deepEqual(faults, [{ key: "routes.0", problem: "expected object, got 1", source: "gateway.yaml:1" }]);
   });
 
   for (const [ending, own] of [

@@ -13,9 +13,22 @@ export interface FaultProxy extends AsyncDisposable {
    * From now on swallows what is sent, also that an end has closed, of these connections and of new ones.
    * @param what - `answers`: the server still hears the client, which hears nothing. Default `everything`.
    */
-  freeze(what?: "everything" | "answers"): void;
+  freeze(what?: "everything" | "answers", options?: FreezeOptions): void;
+  /** Whether more was answered since than is passed on: see {@link FreezeOptions.afterBytes}. */
+  readonly hasSwallowed: boolean;
+  /** From now on ends connections on which nothing has come for so long, in milliseconds, as load balancers do. */
+  closeIdleAfter(ms: number): void;
+  /** Connections that were ended so. */
+  closedIdle(): number;
   /** Passes on again. What was swallowed is not made up for: the connections of before are reset. */
   thaw(): void;
+}
+
+export interface FreezeOptions {
+  /** So much of the answers still gets through, all connections together. Default 0. */
+  readonly afterBytes?: number;
+  /** Connections that are made from now on work: those of now are lost on the way, as where a firewall has forgotten them. Default false. */
+  readonly onlyOpen?: boolean;
 }
 
 /**
@@ -29,11 +42,33 @@ export async function startFaultProxy(target: () => number, host = "127.0.0.1"):
   const beginnings: number[] = [];
   let opened = 0;
   let frozen: "everything" | "answers" | undefined;
+  let spareBytes = 0;
+  let hasSwallowed = false;
+  /** Those that work while the others are frozen. */
+  let hasOnlyOpen = false;
+  const spared = new WeakSet<Socket>();
+  let idleMs = 0;
+  let closedIdle = 0;
   const proxy = createServer((client) => {
     opened++;
     const upstream = connect(target(), host);
     client.once("data", (data: Buffer) => void (data.length >= 8 && beginnings.push(data.readInt32BE(4))));
-    const isOpen = (from: Socket): boolean => frozen === undefined || (frozen === "answers" && from === client);
+    if (frozen !== undefined && hasOnlyOpen) spared.add(client);
+    const isOpen = (from: Socket): boolean =>
+      frozen === undefined || spared.has(client) || (frozen === "answers" && from === client);
+    const passOn = (from: Socket, to: Socket, data: Buffer): void => {
+      if (isOpen(from)) to.write(data);
+      else if (from === upstream) {
+        const rest = data.subarray(0, spareBytes);
+        spareBytes -= rest.length;
+        hasSwallowed ||= rest.length < data.length;
+        if (rest.length > 0) to.write(rest);
+      }
+    };
+    client.setTimeout(idleMs, () => {
+      closedIdle++;
+      client.destroy();
+    });
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
@@ -41,7 +76,7 @@ export async function startFaultProxy(target: () => number, host = "127.0.0.1"):
       sockets.add(from);
       from.setNoDelay(true);
       from.on("error", () => {}); // told by its close
-      from.on("data", (data) => void (isOpen(from) && to.write(data)));
+      from.on("data", (data: Buffer) => passOn(from, to, data));
       from.on("close", () => {
         sockets.delete(from);
         if (isOpen(from)) to.destroy();
@@ -63,7 +98,17 @@ export async function startFaultProxy(target: () => number, host = "127.0.0.1"):
     port: address.port,
     beginnings,
     opened: () => opened,
-    freeze: (what = "everything") => void (frozen = what),
+    get hasSwallowed() {
+      return hasSwallowed;
+    },
+    freeze(what = "everything", { afterBytes = 0, onlyOpen = false } = {}) {
+      frozen = what;
+      spareBytes = afterBytes;
+      hasSwallowed = false;
+      hasOnlyOpen = onlyOpen;
+    },
+    closeIdleAfter: (ms) => void (idleMs = ms),
+    closedIdle: () => closedIdle,
     thaw() {
       frozen = undefined;
       reset();
