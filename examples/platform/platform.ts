@@ -1,5 +1,6 @@
 import type { App, ConfigData, Environment } from "@plinth/kernel";
 import { createMemoryRegistry, type MemoryStore, registryModule, registryModuleOf } from "@plinth/registry";
+import { createAudit } from "./audit/app.ts";
 import { createGateway } from "./gateway/app.ts";
 import { createGreeter } from "./greeter/app.ts";
 import { createIssuer } from "./issuer/app.ts";
@@ -32,10 +33,16 @@ export interface AppContext {
 export type AppFactory = (context: AppContext) => PlatformApp;
 
 /** In the order of their start; they stop the other way round. */
-const factories = { issuer: createIssuer, notes: createNotes, greeter: createGreeter, gateway: createGateway } as const;
+const factories = {
+  issuer: createIssuer,
+  audit: createAudit,
+  notes: createNotes,
+  greeter: createGreeter,
+  gateway: createGateway,
+} as const;
 
 export type AppName = keyof typeof factories;
-export const appNames: readonly AppName[] = ["issuer", "notes", "greeter", "gateway"];
+export const appNames: readonly AppName[] = ["issuer", "audit", "notes", "greeter", "gateway"];
 
 export function isAppName(name: string): name is AppName {
   return Object.hasOwn(factories, name);

@@ -19,7 +19,10 @@ export async function explainGateway(question: GatewayExplanation, print: (line:
     return 1;
   }
   const explanation = explainRequest(document, { method, url, headers, from, nowMs: Date.now() });
-  const instances = await instancesOf(question, explanation.forwarded?.service);
+  const listed = explanation.route?.serviceSettings?.static;
+  const instances = listed
+    ? listed.map((address) => ({ id: "static", state: "in the document", address }))
+    : await instancesOf(question, explanation.forwarded?.service);
   if (isJson) print(JSON.stringify({ ...explanation, ...(instances === undefined ? {} : { instances }) }, null, 2));
   else for (const line of toText(explanation, instances)) print(line);
   return 0;
@@ -60,7 +63,13 @@ function toText(explanation: Explanation, instances: Instances | undefined): str
     rows.push(["needs", auth?.needs === undefined ? "nothing: it is for everybody" : JSON.stringify(auth.needs)]);
     if (auth?.token) rows.push(["token", tokenText(auth.token)]);
     rows.push(...limits.map((text) => ["limit", text]));
+    rows.push(
+      ...route.plugins.map(({ name }) => ["plugin", `${name}: what it says is known to the gateway's own program`]),
+    );
     const time = route.timeoutMs === 0 ? "no end" : `${route.timeoutMs} ms`;
+    const { tls: _files, static: _listed, ...settings } = route.serviceSettings ?? {};
+    rows.push(...Object.entries(settings).map(([name, value]) => [name, JSON.stringify(value)]));
+    if (route.hedging) rows.push(["hedging", JSON.stringify(route.hedging)]);
     rows.push(["bounds", `${time}, body of ${route.maxBodyBytes} bytes`]);
   }
   if (forwarded) {
@@ -87,7 +96,7 @@ function tokenText({ provider, subject, scopes, fault, refusal, expiresAt }: Tok
   if (refusal !== undefined)
     return `${refusal}${fault === undefined ? "" : ` (${fault})`}; its signature was not checked`;
   const of = `of ${subject} from ${provider} with ${scopes?.join(" ") || "no scopes"} until ${expiresAt}`;
-  return `${of}; its signature was not checked`;
+  return `${of}; its signature was not checked, nor whether it is revoked`;
 }
 
 type TokenExplanation = NonNullable<NonNullable<Explanation["auth"]>["token"]>;

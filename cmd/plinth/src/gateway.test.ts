@@ -128,6 +128,20 @@ routes:
       assert.ok(stdout.split("\n").includes(line), `${line} in ${stdout}`);
   });
 
+  it("says what is set for the service, and where its static instances are", async () => {
+    await writeFile(
+      join(folder, "services.yaml"),
+      `services: { web: { static: ["192.0.2.7:80"], health: { path: /up } } }
+routes:
+  - { name: web, match: { path: /** }, service: web, anonymous: true, hedging: { afterMs: 20 } }
+`,
+    );
+    const { stdout } = await ask("explain", "services.yaml", "GET", "/");
+    assert.match(stdout, /^health +\{"path":"\/up","intervalMs":10000,/m);
+    assert.match(stdout, /^hedging +\{"afterMs":20,"max":1\}$/m);
+    assert.match(stdout, /^instance +static 192\.0\.2\.7:80 in the document$/m);
+  });
+
   it("answers programs, and says what a gateway refuses", async () => {
     await writeFile(join(folder, "gateway.yaml"), text);
     const { code, stdout } = await ask("explain", "gateway.yaml", "GET", "/admin/%2e%2e/admin/x", "--json");

@@ -1,5 +1,5 @@
 import { coreModule, createApp } from "@plinth/kernel";
-import { gateway, gatewayModule } from "@plinth/gateway";
+import { gateway, gatewayModule, gatewayOpsModule } from "@plinth/gateway";
 import { telemetryModule } from "@plinth/telemetry";
 import { opsListener, opsModule } from "@plinth/transport";
 import { issuerPort } from "../issuer/app.ts";
@@ -12,7 +12,15 @@ export const createGateway: AppFactory = ({ environment, registryModule, config,
   const keysPort = environment.PLINTH_ISSUER_PORT || issuerPort;
   const app = createApp({
     name: "gateway",
-    modules: [coreModule, telemetryModule, opsModule, registryModule, ...reporterModules, gatewayModule],
+    modules: [
+      coreModule,
+      telemetryModule,
+      opsModule,
+      registryModule,
+      ...reporterModules,
+      gatewayModule,
+      gatewayOpsModule,
+    ],
     expose: [opsListener],
     config: {
       environment,
@@ -21,6 +29,7 @@ export const createGateway: AppFactory = ({ environment, registryModule, config,
         ops: { port: 8_081 },
         gateway: {
           routes: routesPath,
+          http2: { cleartext: true }, // there is no TLS here, by which clients would agree on it
           jwksUrls: { [issuer.name]: `http://127.0.0.1:${keysPort}/.well-known/jwks.json` },
         },
         telemetry: { trustCallerSampling: "never" },

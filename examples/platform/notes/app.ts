@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { database, databaseModule, provideMigrations, readMigrations } from "@plinth/database";
 import { coreModule, createApp, current, defineModule, provider, token } from "@plinth/kernel";
+import { auditRecorder, auditRecorderModule, serviceClientsModuleOf } from "@plinth/services";
 import { telemetryModule } from "@plinth/telemetry";
 import { httpModule, httpRoutes, httpServer } from "@plinth/transport";
 import type { AppFactory } from "../platform.ts";
 import { reporterModules } from "../reporters.ts";
 import { changes, provideChanges } from "./changes.ts";
-import { greeter, provideGreeter } from "./greeter.ts";
+import { greeter } from "./greeter.ts";
 import { providePurge } from "./purge.ts";
 import { noteRoutes } from "./routes.ts";
 import { NoteStore } from "./store.ts";
@@ -20,13 +21,11 @@ const notesModule = defineModule("notes", [
   provideAuthenticator,
   provideSubject,
   provideChanges,
-  provideGreeter,
   providePurge,
   provider({
     provides: notes,
-    needs: { db: database, subject, changes, greeter },
-    create: ({ db, greeter: { client }, ...parts }) =>
-      new NoteStore({ ...parts, db: db.withTables<NotesTables>(), greeter: client }),
+    needs: { db: database, subject, changes, audit: auditRecorder, greeter: greeter.client },
+    create: ({ db, ...parts }) => new NoteStore({ ...parts, db: db.withTables<NotesTables>() }),
   }),
   provider({ provides: httpRoutes, needs: { notes: current(notes) }, create: ({ notes }) => noteRoutes(notes) }),
 ]);
@@ -36,7 +35,17 @@ export const createNotes: AppFactory = ({ environment, registryModule, config, s
   const app = createApp({
     name: "notes",
     version: "1.0.0",
-    modules: [coreModule, telemetryModule, registryModule, databaseModule, httpModule, ...reporterModules, notesModule],
+    modules: [
+      coreModule,
+      telemetryModule,
+      registryModule,
+      databaseModule,
+      httpModule,
+      serviceClientsModuleOf([greeter]),
+      auditRecorderModule,
+      ...reporterModules,
+      notesModule,
+    ],
     config: {
       environment,
       defaults: {

@@ -1,5 +1,6 @@
 import type { Database } from "@plinth/database";
 import { withSpan } from "@plinth/kernel";
+import type { AuditRecorder } from "@plinth/services";
 import type { RpcClient } from "@plinth/transport";
 import type { GreeterService } from "../gen/plinth/examples/greeter/v1/greeter_pb.ts";
 import type { Changes } from "./changes.ts";
@@ -16,6 +17,7 @@ interface NoteStoreParts {
   readonly db: Database<NotesTables>;
   readonly subject: string;
   readonly changes: Changes;
+  readonly audit: AuditRecorder;
   readonly greeter: RpcClient<typeof GreeterService>;
 }
 
@@ -34,12 +36,14 @@ export class NoteStore {
   readonly #db: Database<NotesTables>;
   readonly #subject: string;
   readonly #changes: Changes;
+  readonly #audit: AuditRecorder;
   readonly #greeter: NoteStoreParts["greeter"];
 
-  constructor({ db, subject, changes, greeter }: NoteStoreParts) {
+  constructor({ db, subject, changes, audit, greeter }: NoteStoreParts) {
     this.#db = db;
     this.#subject = subject;
     this.#changes = changes;
+    this.#audit = audit;
     this.#greeter = greeter;
   }
 
@@ -87,6 +91,7 @@ export class NoteStore {
       .returning(["id", "text", "created_at"])
       .executeTakeFirstOrThrow();
     this.#changes.inc({ change: "added" });
+    await this.#tell("notes.add", row.id);
     return toNote(row);
   }
 
@@ -98,8 +103,20 @@ export class NoteStore {
       .where("id", "=", id)
       .executeTakeFirstOrThrow();
     const isRemoved = numDeletedRows > 0n;
-    if (isRemoved) this.#changes.inc({ change: "removed" });
-    return isRemoved;
+    if (!isRemoved) return false;
+    this.#changes.inc({ change: "removed" });
+    await this.#tell("notes.remove", id);
+    return true;
+  }
+
+  /** It takes no time and does not fail, whatever becomes of Audit. */
+  #tell(action: string, id: string): Promise<void> {
+    return this.#audit.record({
+      actor: { type: "user", id: this.#subject },
+      action,
+      target: { type: "note", id },
+      outcome: "success",
+    });
   }
 }
 
