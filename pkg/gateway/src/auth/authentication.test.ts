@@ -224,7 +224,7 @@ describe("the keys of an issuer", () => {
     issuer.answer = "hang";
     await using late = await startGateway({ document: documentFor(issuer.url) });
     assert.equal(late.gateway.providersWithoutKeys().length, 1);
-    const warning = "not all services and keys of issuers are known yet; going on all the same";
+    const warning = "not all services, keys of issuers and shared revocations are known yet; going on all the same";
     assert.equal(late.log.withMessage(warning).length, 1);
   });
 

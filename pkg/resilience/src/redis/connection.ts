@@ -3,6 +3,8 @@ import { type RedisAddress, credentialsOf, type RedisOptions, tlsOf } from "./op
 import { giveBackScript, takeScript } from "./scripts.ts";
 import { addTextsScript, changedTextsScript, removeTextsScript } from "./text-scripts.ts";
 
+export type ScriptName = "take" | "giveBack" | "addTexts" | "removeTexts" | "changedTexts";
+
 /** One client of a server or a Cluster, from its opening to its end. It opens connections that it loses again. */
 export interface RedisConnection {
   readonly isReady: boolean;
@@ -37,9 +39,7 @@ const scripts = {
   addTexts: scriptOf(addTextsScript, 2),
   removeTexts: scriptOf(removeTextsScript, 2),
   changedTexts: scriptOf(changedTextsScript, 2),
-};
-
-export type ScriptName = keyof typeof scripts;
+} satisfies Record<ScriptName, unknown>;
 
 /** @param onError - Told why it is not connected; may be called often. */
 export function openConnection(
