@@ -28,11 +28,13 @@ const longFolder = "test/faults-long";
 const testFolders = ["pkg", "cmd", "examples", "scripts", "bench", ...foldersIn("test")].filter(
   (folder) => !wholeFolders.includes(folder) && folder !== longFolder,
 );
+/** Each takes long: it keeps a process, so that no others wait for it. */
+const longOnes = /[./](?:property|soak|types|readme)\.test\.ts$|\/(?:embedded|migrations)\/\w+\.test\.ts$/;
 /**
- * Long ones that hang on no version of Node (types are what the compiler says, a README is what one version shows, a PostgreSQL and its
- * migrations are programs of their own): they run on one.
+ * What hangs on no version of Node runs on one: types are what the compiler says, a README is what one version shows, a PostgreSQL, its
+ * migrations and an agent of Consul are programs of their own, and documents and hostile texts are read by the language alone.
  */
-const onceOnly = /[./](?:property|soak|types|readme)\.test\.ts$|\/(?:embedded|migrations)\/\w+\.test\.ts$/;
+const onceOnly = [longOnes, /[./](?:fuzz|hostile|injection|openapi|graph)\.test\.ts$|\/consul\/[\w-]+\.test\.ts$/];
 
 function foldersIn(folder: string): string[] {
   return readdirSync(join(root, folder)).map((name) => `${folder}/${name}`);
@@ -79,7 +81,7 @@ async function findServers(): Promise<string | undefined> {
 /** Few start a process that others could share; the long ones among those keep one, so that nothing waits for them. */
 function testApart(): Promise<string | undefined> {
   const paths = globSync(testsIn(testFolders), { cwd: root, exclude: ["**/node_modules/**"] });
-  const { long = [], short = [] } = Object.groupBy(paths, (path) => (onceOnly.test(path) ? "long" : "short"));
+  const { long = [], short = [] } = Object.groupBy(paths, (path) => (longOnes.test(path) ? "long" : "short"));
   const batches = batchFiles(short, { root, folder: ".cache/batches", count: 4 * availableParallelism() });
   return runTests({ node: process.execPath, patterns: [...long, ...batches], coverage: false });
 }
@@ -95,7 +97,9 @@ async function testOnNode24(): Promise<string | undefined> {
   const fault = await runCommand(process.execPath, [script("install.mjs"), folder]);
   if (fault !== undefined) return fault;
   const node = join(folder, "node_modules/.bin/node");
-  const patterns = globSync("pkg/*/src/**/*.test.ts", { cwd: root }).filter((path) => !onceOnly.test(path));
+  const patterns = globSync("pkg/*/src/**/*.test.ts", { cwd: root }).filter(
+    (path) => !onceOnly.some((pattern) => pattern.test(path)),
+  );
   const batches = batchFiles(patterns, { root, folder: ".cache/batches24", count: 4 * availableParallelism() });
   return runTests({ node, patterns: batches, coverage: false });
 }
