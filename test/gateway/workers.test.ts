@@ -41,9 +41,16 @@ describe("plinth-gateway with workers", { timeout: limitMs }, () => {
         [1, true],
       ],
     );
-    const instances = await gateway.get(`${gateway.opsUrl}/instances`);
-    assert.match(instances.body, /^\{"workers":\[1,2\],"missing":\[\],"services":\[\{"service":"s",/);
-    assert.match(instances.body, /"inFlight":0.*"workers":\[\{"worker":1,.*\{"worker":2,/);
+    let instances = "";
+    await until(
+      async () => {
+        instances = (await gateway.get(`${gateway.opsUrl}/instances`)).body;
+        return /"inFlight":0.*"workers":\[\{"worker":1,.*\{"worker":2,/.test(instances);
+      },
+      () => `both have found the instance: ${instances}`,
+      limitMs,
+    );
+    assert.match(instances, /^\{"workers":\[1,2\],"missing":\[\],"services":\[\{"service":"s",/);
     gateway.write({ limit: 8 });
     await until(async () => (await gateway.routes()).generation === 2, "all have the next document", limitMs);
     gateway.write({ limit: 0 });

@@ -53,6 +53,8 @@ export interface Load {
 // A reply that does not come is a broken one.
 const replyLimitMs = 10_000;
 const moreLimitMs = 20_000;
+// What a reset is called depends on whether it is met by the read or by the write.
+const resets: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
 
 export function startLoad({ url, connections = 4, ca, perSecond, next = () => ({}) }: LoadOptions): Load {
   const statuses: Record<string, number> = {};
@@ -138,7 +140,7 @@ function ask(url: string, agent: Agent, { method = "GET", headers = {}, body }: 
   let hasReply = false;
   const onError = (error: Error & { code?: string }): void => {
     if (error.code === "ECONNREFUSED") resolve({ kind: "refused" });
-    else if (error.code === "ECONNRESET" && !sent.reusedSocket && !hasReply) resolve({ kind: "unaccepted" });
+    else if (resets.has(error.code) && !sent.reusedSocket && !hasReply) resolve({ kind: "unaccepted" });
     else
       resolve({
         kind: "broken",
